@@ -24,7 +24,7 @@ class SeriesInfo:
         positions_mm: one per slice, along the slice normal; slice numbers where the format has no positions (npy).
         kernel: ConvolutionKernel, joined by "/" where multi-valued; empty where unknown.
         thickness_mm: SliceThickness; 0.0 where unknown.
-        patient_id: the identity in the header, for grouping only: never to be shown, logged or written. Empty where unknown.
+        patient_id: the identity in the header, for grouping only, never shown, logged or written; empty if unknown.
     """
 
     format: Format
@@ -46,7 +46,7 @@ class Series:
     Attributes:
         info: where it comes from, and its geometry.
         hu: (S, H, W) float32, in HU, slices in the order of ``info.files``.
-        padding: (S, H, W) bool, True where the scanner stored padding instead of a measurement; None where there is none.
+        padding: (S, H, W) bool, True where padding stands instead of a measurement; None if there is none.
     """
 
     info: SeriesInfo
