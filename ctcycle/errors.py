@@ -4,13 +4,11 @@ A message is one sentence: ``<where>: <what is wrong, with the value found>; <wh
 A series is named by its UID or its path, never by its patient.
 """
 
-from typing import ClassVar
-
 
 class CtcycleError(ValueError):
     """Any failure that is the input's, the config's or the machine's, not the program's."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
 
 class ConfigError(CtcycleError):
@@ -47,3 +45,15 @@ class DivergedError(CtcycleError):
     """Training that left the finite numbers."""
 
     exit_code = 5
+
+
+class StoppedError(CtcycleError):
+    """A run that was asked to stop (SIGINT, SIGTERM, or the config's own limit) and has written its checkpoint.
+
+    Attributes:
+        exit_code: 130 or 143 after a signal, 0 where the config asked for the stop.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,1 @@
+"""The config: its schema, and reading it; neither imports torch or monai."""
