@@ -1,0 +1,31 @@
+"""Building the parts that a config names with ``_target_``."""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from ctcycle.config.components import Component
+from ctcycle.errors import ConfigError
+
+
+def build_component(component: Component, home: ModuleType) -> Any:
+    """Calls what ``component`` names with its arguments.
+
+    Args:
+        component: checked against the allow-list when the config was read.
+        home: where a name without dots is looked up.
+
+    Raises:
+        ConfigError: there is no such thing, or it refuses its arguments; the message is that of the part itself.
+    """
+    path, _, name = component.target.rpartition(".")
+    try:
+        maker = getattr(importlib.import_module(path) if path else home, name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"_target_ '{component.target}': not found; {home.__name__} or a full path is looked in"
+        ) from error
+    try:
+        return maker(**component.arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"_target_ '{component.target}': {error}; arguments given: {component.arguments}") from error
