@@ -150,8 +150,8 @@ def _hu_per_unit(protocol: Protocol, reference: NDArray[np.float64]) -> float:
     width = float(reference.max()) - protocol.low_hu
     if width == 0:
         raise SeriesError(
-            f"protocol {protocol.name}: the reference is nowhere above {protocol.low_hu:g} HU, and the protocol divides "
-            "by its maximum; leave this slice out"
+            f"protocol {protocol.name}: the reference is nowhere above {protocol.low_hu:g} HU; the protocol divides by "
+            "its maximum, leave this slice out"
         )
     return width
 
@@ -164,7 +164,7 @@ def _ssim(
 ) -> float:
     gaussian = protocol.ssim_window == "gaussian"
     shape = {"sigma": 1.5, "use_sample_covariance": False} if gaussian else {"win_size": UNIFORM_WINDOW}
-    _, ssim_map = structural_similarity(
+    _, ssim_map = structural_similarity(  # type: ignore[no-untyped-call]
         output, reference, data_range=protocol.ssim_range, gaussian_weights=gaussian, full=True, **shape
     )
     inner = _inner(protocol.window_px)
