@@ -57,6 +57,13 @@ def test_filters_come_nearer_to_the_truth_in_tissue(name, std):
     assert rmse(CLASSICAL[name](noisy)[inside], clean[inside]) < 0.75 * rmse(noisy[inside], clean[inside])
 
 
+@pytest.mark.parametrize("std", [15.0, 60.0, 120.0])
+def test_non_local_means_grows_with_the_noise(std):
+    clean, noisy = slice_with_noise(std)
+    flat = np.s_[30:100, 24:56]
+    assert rmse(CLASSICAL["nlm"](noisy)[flat], clean[flat]) < 0.075 * std
+
+
 def test_non_local_means_keeps_the_border_that_the_gaussian_blurs():
     clean, noisy = slice_with_noise(20)
     border = np.s_[30:100, 61:67]

@@ -48,6 +48,14 @@ def test_noise_elsewhere_does_not_count():
     assert soft_tissue_noise(clean + loud) == pytest.approx(20, rel=0.12)
 
 
+def test_vessels_do_not_count_as_noise():
+    rng = np.random.default_rng(0)
+    hu = phantom() + noise("white", 20.0, rng)
+    for row, column in rng.integers(0, 256, (150, 2)):
+        hu[row : row + 4, column : column + 4] += 70
+    assert soft_tissue_noise(hu) == pytest.approx(20, rel=0.12)
+
+
 def test_without_tissue_there_is_no_figure():
     assert np.isnan(soft_tissue_noise(np.full((64, 64), -1000.0)))
     assert np.isnan(soft_tissue_noise(phantom(), np.zeros((256, 256), bool)))

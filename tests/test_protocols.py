@@ -1,12 +1,18 @@
 """PSNR, SSIM, RMSE and MAE against closed forms and a direct computation of SSIM from its definition."""
 
+import csv
+import os
+from pathlib import Path
+
 import numpy as np
+import pydicom
 import pytest
 
 from ctcycle.errors import SeriesError
 from ctcycle.metrics import PROTOCOL_NAMES
 from ctcycle.metrics.protocols import PROTOCOLS, body_mask, score
 
+REAL = Path(os.environ.get("CTCYCLE_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
 WINDOWS = [("hu2000", -1000.0, 1000.0), ("abdomen", -160.0, 240.0), ("dugan", -300.0, 300.0)]
 
 
@@ -158,7 +164,25 @@ def test_the_body_is_the_largest_part_with_its_holes():
     hu[10:40, 10:50] = 40
     hu[20:30, 20:30] = -900
     hu[50:55, 5:55] = 100
+    hu[8:10, 10:50] = -600  # a foam pad
+    hu[40, 10:50] = -400
     expected = np.zeros((60, 60), bool)
-    expected[10:40, 10:50] = True
+    expected[10:41, 10:50] = True
     assert np.array_equal(body_mask(hu), expected)
     assert not body_mask(np.full((8, 8), -1000.0)).any()
+
+
+def read_hu(path):
+    if path.suffix == ".npy":
+        return np.load(path)
+    dataset = pydicom.dcmread(path)
+    return dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not (REAL / "mayo2016_pairs" / "pairs.csv").exists(), reason="the folder of real CT is absent")
+def test_the_psnr_of_real_pairs_is_the_one_on_record():
+    for line in list(csv.DictReader((REAL / "mayo2016_pairs" / "pairs.csv").read_text().splitlines()))[::4]:
+        scores = score(PROTOCOLS["hu2000"], *(read_hu(REAL / line[dose]) for dose in ("low_dose", "full_dose")))
+        assert scores.psnr == pytest.approx(float(line["psnr_hu2000"]), abs=1e-3)
+        assert scores.ssim == pytest.approx(float(line["ssim_win7"]), abs=0.02)
