@@ -44,7 +44,7 @@ class Source:
             re.compile(self.patient)
         except re.error as error:
             raise ValueError(
-                f"source {self.path}: patient {self.patient!r} is not a regular expression ({error})"
+                f"source {self.path}: patient '{self.patient}' is not a regular expression ({error})"
             ) from error
 
 

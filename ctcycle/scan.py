@@ -1,0 +1,272 @@
+"""Folders of CT to a manifest: finds the series, and whose they are, at which dose and for what.
+
+What a source states goes first, then what known folder and file names say, then the header. Names are looked at below
+the source's path, innermost first, and last the name of that path itself:
+
+- Mayo 2016 challenge: ``L096_FD_3mm_D45f_0021.IMA``, folders such as ``L067/quarter_3mm``;
+- LDCT-and-Projection-data (TCIA): ``L004/.../1.000000-Low Dose Images-.../1-001.dcm``;
+- any ``<patient>/<dose>/``, ``<dose>/<patient>/`` or ``<dose>/``, with doses named like ``low_dose``, ``quarter``,
+  ``ld``, ``full_dose``, ``full``, ``nd``; folders named ``train``, ``val`` or ``test`` give the split.
+
+A PatientID becomes a hash and is never written.
+"""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctcycle import volumes
+from ctcycle.errors import ManifestError, SeriesError
+from ctcycle.manifest import Manifest, ManifestRow, series_name, series_uid, stored_path
+from ctcycle.npy import NpyUnit
+from ctcycle.scan_settings import Dose, Source, Split, SplitSettings
+from ctcycle.series import SeriesInfo, Skipped
+from ctcycle.splits import assign_splits, paired_patients
+
+_WORD = r"(?<![a-z0-9])(?:{})(?![a-z0-9])"
+_LOW = re.compile(_WORD.format(r"(?:low|quarter|half|reduced)[-_ ]?dose|^low$|quarter|qd|ld|ldct"), re.IGNORECASE)
+_QUARTER = re.compile(_WORD.format(r"quarter(?:[-_ ]?dose)?|qd"), re.IGNORECASE)
+_FULL = re.compile(_WORD.format(r"(?:full|normal|routine|standard)[-_ ]?dose|full|fd|nd|ndct"), re.IGNORECASE)
+_MAYO = re.compile(r"^[CLN]\d{3}(?![A-Za-z0-9])")
+_TCIA = re.compile(r"(?:full|low) dose images", re.IGNORECASE)
+_SPLITS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_THICKNESS = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)[-_ ]?mm(?![a-z])", re.IGNORECASE)
+_KERNEL = re.compile(r"(?<![A-Za-z0-9])[BDHIJ][rvfs]?\d{2}[a-z]?(?![A-Za-z0-9])")
+_NOBODY = re.compile(r"|.*anonym.*|.*de-?identif.*|unknown|none|n/?a|patient|removed|[0x*-]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """What a scan found: the manifest, not written yet, and what was left out and why."""
+
+    manifest: Manifest
+    skipped: tuple[Skipped, ...]
+
+
+def scan_sources(
+    sources: Sequence[Source],
+    manifest_path: Path,
+    split: SplitSettings,
+    *,
+    npy_unit: NpyUnit = "auto",
+    salt: str = "",
+    progress: Callable[[Path], object] | None = None,
+) -> ScanReport:
+    """Finds all series of the sources; nothing is decoded and nothing written.
+
+    Args:
+        sources: where to look; a series that two sources have belongs to the first.
+        manifest_path: where the manifest will be; its paths are relative to the folder of this.
+        split: who is for training, validation and testing.
+        npy_unit: what the numbers in npy files are.
+        salt: goes into the hash of each PatientID. Without one, whoever knows an ID can find it in the
+            manifest; with one, it takes the same salt to get the same patient names again.
+        progress: called with each image file before its header is read.
+
+    Raises:
+        SeriesError: a source does not exist or has no CT; the message has a line for each.
+        ManifestError: the split is impossible.
+    """
+    rows: dict[str, ManifestRow] = {}
+    skipped: list[Skipped] = []
+    problems: list[str] = []
+    for source in sources:
+        infos, left_out = volumes.find_series(source.path, npy_unit, progress) if source.path.exists() else ([], [])
+        skipped += left_out
+        if not infos:
+            problems.append(_nothing_found(source.path, left_out))
+        for info in infos:
+            row = _describe(info, source, manifest_path.parent, salt)
+            if row.series in rows:
+                skipped.append(Skipped(info.path, "an earlier source has this series already"))
+            rows.setdefault(row.series, row)
+    if problems:
+        raise SeriesError("\n".join(problems))
+    found = sorted(assign_splits(list(rows.values()), split), key=lambda row: (row.patient, row.path, row.uid))
+    return ScanReport(Manifest(manifest_path, tuple(found)), tuple(skipped))
+
+
+def summary(report: ScanReport, most: int = 40) -> str:
+    """What a scan found, for people: a table, the sums, what to look at, and what was left out.
+
+    Args:
+        report: the result of a scan.
+        most: so many lines of the table are shown.
+    """
+    manifest = report.manifest
+    lines = _table(manifest.rows)
+    lines = [*lines[: most + 1], f"... and {len(lines) - 1 - most} more lines"] if len(lines) > most + 1 else lines
+    return "\n".join([*lines, "", *_totals(manifest), *_advice(manifest), *_left_out(report.skipped)]) + "\n"
+
+
+def _table(rows: Sequence[ManifestRow]) -> list[str]:
+    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for row in rows:
+        thickness = f"{row.thickness_mm:g}" if row.thickness_mm else "?"
+        groups[row.patient, row.dose or "?", row.kernel or "?", thickness, row.split or "-"].append(row.slices)
+    cells: list[tuple[str, ...]] = [("patient", "dose", "kernel", "mm", "split", "series", "slices")]
+    cells += [(*key, str(len(slices)), str(sum(slices))) for key, slices in sorted(groups.items())]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    aligned = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
+    numbers = [[cell.rjust(width) for cell, width in zip(line[5:], widths[5:], strict=True)] for line in cells]
+    return ["  ".join([*left[:5], *right]) for left, right in zip(aligned, numbers, strict=True)]
+
+
+def _totals(manifest: Manifest) -> Iterator[str]:
+    for split in ("train", "val", "test", ""):
+        part = manifest.select(split=split)
+        slices = {dose: sum(row.slices for row in part.select(dose=dose)) for dose in ("low_dose", "full_dose", "")}
+        if part:
+            unknown = f", {slices['']} of unknown dose" if slices[""] else ""
+            yield (
+                f"{split or 'no split'}: {_count(len(part.patients), 'patient')} "
+                f"({len(paired_patients(part))} with both doses), {len(part)} series, "
+                f"{slices['low_dose']} low-dose and {slices['full_dose']} full-dose slices{unknown}"
+            )
+
+
+def _advice(manifest: Manifest) -> Iterator[str]:
+    """What a user should look at before training."""
+    unknown = manifest.select(dose="")
+    if unknown:
+        yield (
+            f"dose unknown: {len(unknown)} of {len(manifest)} series; fill the column 'dose' of {manifest.path.name}, "
+            "or give the source a 'dose'"
+        )
+    doses: tuple[Dose, Dose] = ("low_dose", "full_dose")
+    low, full = ({row.kernel for row in manifest.select(dose, "train")} for dose in doses)
+    if low and full and low != full:
+        yield (
+            f"kernels differ between the doses for training (low: {_names_of(low)}; full: {_names_of(full)}): an "
+            "unpaired network would learn the kernel as well; choose one kernel"
+        )
+
+
+def _left_out(skipped: Sequence[Skipped]) -> Iterator[str]:
+    reasons = Counter(item.reason for item in skipped).most_common()
+    if reasons:
+        yield f"left out: {len(skipped)}"
+    yield from (f"  {count} x {reason}" for reason, count in reasons[:10])
+    if len(reasons) > 10:
+        yield f"  ... and {_count(len(reasons) - 10, 'other reason')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _names_of(kernels: Collection[str]) -> str:
+    return ", ".join(sorted(kernel or "unknown" for kernel in kernels))
+
+
+def _nothing_found(root: Path, skipped: Sequence[Skipped]) -> str:
+    if not root.exists():
+        return f"{root}: does not exist; give the folder that holds the scans"
+    files = sum(path.is_file() for path in root.rglob("*"))
+    reasons = Counter(item.reason for item in skipped).most_common(1)
+    why = f"; {reasons[0][1]} skipped: {reasons[0][0]}" if reasons else "; DICOM, NIfTI and npy are read"
+    return f"no CT under {root} ({files} files seen){why}"
+
+
+def _describe(info: SeriesInfo, source: Source, root: Path, salt: str) -> ManifestRow:
+    parts = _names(info, source.path)
+    dose = source.dose or _dose(parts)
+    path, uid = stored_path(info.path, root), series_uid(info)
+    return ManifestRow(
+        series=series_name(info.format, path, uid),
+        patient=_patient(info, source, parts, salt),
+        dose=dose,
+        dose_fraction=_dose_fraction(dose, source, parts),
+        kernel=info.kernel or _first(_KERNEL, parts),
+        thickness_mm=info.thickness_mm or float(_first(_THICKNESS, parts, 1) or 0),
+        spacing_mm=info.spacing_mm[2],
+        rows=info.shape[1],
+        columns=info.shape[2],
+        slices=info.shape[0],
+        split=source.split or next((_SPLITS[part.lower()] for part in parts if part.lower() in _SPLITS), ""),
+        format=info.format,
+        path=path,
+        uid=uid,
+    )
+
+
+def _names(info: SeriesInfo, root: Path) -> list[str]:
+    """Names that may tell something: file, then folders from the inside out, then the source's own.
+
+    Where the source is the folder of a dose, it is looked at like a folder inside of the one above it.
+    """
+    below = info.files[0].absolute().relative_to(root.absolute()).parts
+    place = root.resolve()
+    top = [place.name, place.parent.name] if below and _dose([place.name]) else [place.name]
+    return [*reversed(below), *top]
+
+
+def _first(pattern: re.Pattern[str], parts: Sequence[str], group: int = 0) -> str:
+    return next((match.group(group) for part in parts if (match := pattern.search(part))), "")
+
+
+def _dose(parts: Sequence[str]) -> Dose:
+    """The innermost name that speaks of one dose decides."""
+    for part in parts:
+        low, full = _LOW.search(part), _FULL.search(part)
+        if bool(low) != bool(full):
+            return "low_dose" if low else "full_dose"
+    return ""
+
+
+def _dose_fraction(dose: Dose, source: Source, parts: Sequence[str]) -> float | None:
+    if dose != "low_dose":
+        return 1.0 if dose else None
+    if source.dose_fraction is not None:
+        return source.dose_fraction
+    if _first(_TCIA, parts):  # abdomen (L) and head (N) at a quarter, chest (C) at a tenth
+        return 0.1 if _first(_MAYO, parts).startswith("C") else 0.25
+    return 0.25 if _first(_QUARTER, parts) else None
+
+
+def _patient(info: SeriesInfo, source: Source, parts: list[str], salt: str) -> str:
+    if source.patient:
+        return _patient_by_pattern(info, source)
+    above, below = _around_dose(parts[1:-1])
+    patient = _first(_MAYO, parts) or (above if not below else "")
+    if patient:
+        return patient
+    if not _NOBODY.fullmatch(info.patient_id.strip()):
+        return "p-" + hashlib.sha256(f"{salt}\0{info.patient_id.strip()}".encode()).hexdigest()[:10]
+    return above or below or next((part for part in reversed(parts[1:-1]) if not _dose([part])), _own_name(info, parts))
+
+
+def _own_name(info: SeriesInfo, parts: Sequence[str]) -> str:
+    """For lack of folders: the file's name without its dose, or for slices the source's name."""
+    if info.files != (info.path,):
+        return parts[-1]
+    stem = info.path.name.partition(".")[0]
+    return _FULL.sub("", _LOW.sub("", stem)).strip("-_ ") or stem
+
+
+def _patient_by_pattern(info: SeriesInfo, source: Source) -> str:
+    place = info.files[0].absolute().relative_to(source.path.absolute()).as_posix()
+    match = re.search(source.patient, place)
+    patient = (match[1] if match.re.groups else match[0]) if match else ""
+    if not patient:
+        raise ManifestError(f"source {source.path}: patient '{source.patient}' finds nothing in {place!r}; change it")
+    return patient
+
+
+def _around_dose(folders: Sequence[str]) -> tuple[str, str]:
+    """The folders next above and below the dose's that may be a patient's; empty where there are none.
+
+    ``<patient>/<dose>/`` is clear; where there are folders below the dose, the patient may be either.
+    """
+    place = next((index for index, folder in enumerate(folders) if _dose([folder])), len(folders))
+    sides = (folders[place + 1 :], folders[:place][::-1] if place < len(folders) else ())
+    above, below = (next((folder for folder in side if not _is_other_name(folder)), "") for side in sides)
+    return above, below
+
+
+def _is_other_name(folder: str) -> bool:
+    """Whether a folder is named for its split, slice thickness or kernel."""
+    return folder.lower() in _SPLITS or bool(_THICKNESS.search(folder) or _KERNEL.fullmatch(folder))

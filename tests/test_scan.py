@@ -1,0 +1,298 @@
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from ctcycle import scan
+from ctcycle.errors import ManifestError, SeriesError
+from ctcycle.manifest import read_manifest, write_manifest
+from ctcycle.scan import scan_sources, summary
+from ctcycle.scan_settings import Source, SplitSettings
+from ctcycle.series import SeriesInfo, Skipped
+from ctcycle.splits import pair_slices
+from ctcycle.store import SliceStore
+
+REAL = Path(os.environ.get("CTCYCLE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+real_data = pytest.mark.skipif(not (REAL / "mayo2016_pairs").is_dir(), reason="no folder of real CT")
+PATIENT_ID = "Doe^Jane-19560203"
+PLAIN = SeriesInfo("dicom", Path(), (), "1.2", (4, 16, 16), (3.0, 0.7, 0.7), (0.0, 3.0, 6.0, 9.0), "B30f", 3.0, "")
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch):
+    """Lets the scan of ``tmp_path`` find series by the path of their first slice."""
+
+    def place(*names, source=None, **changes):
+        infos = []
+        for number, name in enumerate(names):
+            file = tmp_path / name
+            path = file if changes.get("format") == "nifti" else file.parent
+            infos.append(replace(PLAIN, path=path, files=(file,), uid=f"1.2.{number}", **changes))
+        monkeypatch.setattr(scan.volumes, "find_series", lambda *_: (infos, []))
+        source = source or Source(tmp_path)
+        rows = scan_sources([source], tmp_path / "manifest.csv", SplitSettings()).manifest.rows
+        by_path = {tmp_path / row.path: row for row in rows}
+        return [by_path[info.path] for info in infos]
+
+    return place
+
+
+@pytest.mark.parametrize(
+    ("name", "patient", "dose", "fraction"),
+    [
+        ("Training/3mm B30/quarter_3mm/L067/quarter_3mm/L067_QD_3_1.CT.0001.IMA", "L067", "low_dose", 0.25),
+        ("anywhere/L096_FD_3mm_D45f_0021.IMA", "L096", "full_dose", 1.0),
+        ("L143/full_1mm/0001.IMA", "L143", "full_dose", 1.0),
+        ("L109_quarter_3mm_B30f/x.IMA", "L109", "low_dose", 0.25),
+        ("C002/12-23-2021-CT/1.000000-Low Dose Images-71581/1-001.dcm", "C002", "low_dose", 0.1),
+        ("L004/08-21-2018-84608/1.000000-Full Dose Images-38601/1-001.dcm", "L004", "full_dose", 1.0),
+        ("N012/x/1.000000-Low dose images-94/1-001.dcm", "N012", "low_dose", 0.25),
+        ("case7/low_dose/0001.dcm", "case7", "low_dose", None),
+        ("case7/full_dose/0001.dcm", "case7", "full_dose", 1.0),
+        ("all/case7/3mm_B30f/LowDose/0001.dcm", "case7", "low_dose", None),
+        ("LD/case7/0001.dcm", "case7", "low_dose", None),
+        ("nd/case7/0001.dcm", "case7", "full_dose", 1.0),
+        ("full/case7/1 mm/0001.dcm", "case7", "full_dose", 1.0),
+        ("case7/low/0001.dcm", "case7", "low_dose", None),
+        ("case7/low-contrast/0001.dcm", "case7", "", None),
+        ("case7/fuller/folder/0001.dcm", "case7", "", None),
+        ("case7/quarter_dose_of_full_dose/0001.dcm", "case7", "", None),
+        ("full_dose/case7/quarter/0001.dcm", "case7", "low_dose", 0.25),
+    ],
+)
+def test_patient_and_dose_are_read_from_known_names(found, name, patient, dose, fraction):
+    (row,) = found(name)
+    assert (row.patient, row.dose, row.dose_fraction) == (patient, dose, fraction)
+
+
+def test_the_layout_of_the_report_gives_the_split(found):
+    names = [f"{split}/{dose}/1.npy" for split in ("train", "test") for dose in ("full_dose", "quarter_dose")]
+    rows = found(*names, format="npy", kernel="", thickness_mm=0.0)
+    assert [(row.patient, row.dose, row.split) for row in rows] == [
+        ("train", "full_dose", "train"),
+        ("train", "low_dose", "train"),
+        ("test", "full_dose", "test"),
+        ("test", "low_dose", "test"),
+    ]
+
+
+def test_kernel_and_thickness_come_from_the_header_or_else_from_the_name(found):
+    (row,) = found("L067_full_3mm/L067_FD_3mm_B30f_0001.IMA", kernel="Br40d/3", thickness_mm=1.5)
+    assert (row.kernel, row.thickness_mm) == ("Br40d/3", 1.5)
+    (row,) = found("L067_full_3mm/L067_FD_3mm_B30f_0001.npy", kernel="", thickness_mm=0.0)
+    assert (row.kernel, row.thickness_mm) == ("B30f", 3.0)
+
+
+def test_geometry_and_place_are_those_of_the_series(found):
+    (row,) = found("a/b/1.dcm", shape=(7, 20, 30), spacing_mm=(2.0, 0.6, 0.8))
+    assert (row.slices, row.rows, row.columns, row.spacing_mm) == (7, 20, 30, 0.8)
+    assert (row.format, row.path, row.uid) == ("dicom", "a/b", "1.2.0")
+
+
+def test_a_patient_id_becomes_a_salted_hash(found, tmp_path, monkeypatch):
+    one, two = found("study1/s/1.dcm", "study2/s/1.dcm", patient_id=PATIENT_ID)
+    assert one.patient == two.patient
+    assert re.fullmatch(r"p-[0-9a-f]{10}", one.patient)
+    (other,) = found("study1/s/1.dcm", patient_id="somebody else")
+    (spaced,) = found("study1/s/1.dcm", patient_id=f" {PATIENT_ID} ")
+    assert other.patient != one.patient == spaced.patient
+    salted = scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings(), salt="pepper").manifest
+    assert salted.rows[0].patient not in {one.patient, other.patient}
+
+
+def test_a_patient_id_never_leaves_the_scan(found, tmp_path):
+    found("x/low_dose/1.dcm", "y/1.dcm", patient_id=PATIENT_ID)
+    report = scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings())
+    write_manifest(tmp_path / "m.csv", report.manifest)
+    assert "Jane" not in (tmp_path / "m.csv").read_text() + summary(report)
+
+
+@pytest.mark.parametrize("nobody", ["", "Anonymous", "anonymized_7", "0000", "unknown"])
+def test_an_id_that_stands_for_anybody_is_none(found, nobody):
+    rows = found("case1/arterial/1.dcm", "case2/arterial/1.dcm", patient_id=nobody)
+    assert [row.patient for row in rows] == ["case1", "case2"]
+
+
+def test_the_header_decides_where_folders_may_mean_either(found):
+    (row,) = found("hospital/low_dose/case7/1.dcm", patient_id=PATIENT_ID)
+    assert row.patient.startswith("p-")
+    (row,) = found("hospital/low_dose/case7/1.dcm")
+    assert row.patient == "hospital"
+
+
+def test_loose_volumes_are_patients_by_their_name_without_the_dose(found):
+    rows = found("case1_low_dose.nii.gz", "case1-full.nii.gz", "case2.nii", format="nifti", patient_id="")
+    assert [(row.patient, row.dose) for row in rows] == [("case1", "low_dose"), ("case1", "full_dose"), ("case2", "")]
+
+
+def test_what_the_source_says_goes_first(found, tmp_path):
+    source = Source(tmp_path, dose="low_dose", dose_fraction=0.1, patient=r"case(\d+)", split="val")
+    (row,) = found("L067/full_dose/test/case12_FD.dcm", source=source, patient_id=PATIENT_ID)
+    assert (row.patient, row.dose, row.dose_fraction, row.split) == ("12", "low_dose", 0.1, "val")
+    (row,) = found("quarter/1.dcm", "full/1.dcm", source=Source(tmp_path, dose_fraction=0.5))[:1]
+    assert row.dose_fraction == 0.5
+    (row,) = found("a7/x.dcm", source=Source(tmp_path, patient=r"a\d"))
+    assert row.patient == "a7"
+
+
+def test_a_pattern_that_finds_no_patient_is_refused(found, tmp_path):
+    with pytest.raises(ManifestError, match=r"patient 'case\\d' finds nothing in 'a/1.dcm'"):
+        found("a/1.dcm", source=Source(tmp_path, patient=r"case\d"))
+
+
+def test_sources_may_be_the_folders_of_one_dose_each(tmp_path):
+    for dose in ("low_dose", "full_dose"):
+        npy(tmp_path / "case7" / dose)
+    sources = [Source(tmp_path / "case7" / dose) for dose in ("low_dose", "full_dose")]
+    rows = scan_sources(sources, tmp_path / "m.csv", SplitSettings()).manifest.rows
+    assert [(row.patient, row.dose) for row in rows] == [("case7", "full_dose"), ("case7", "low_dose")]
+
+
+def test_a_series_in_two_sources_is_taken_once(tmp_path, monkeypatch):
+    info = replace(PLAIN, path=tmp_path / "a", files=(tmp_path / "a" / "1.dcm",))
+    monkeypatch.setattr(scan.volumes, "find_series", lambda *_: ([info], []))
+    sources = [Source(tmp_path, dose="low_dose"), Source(tmp_path, dose="full_dose")]
+    report = scan_sources(sources, tmp_path / "manifest.csv", SplitSettings())
+    assert [row.dose for row in report.manifest] == ["low_dose"]
+    assert report.skipped == (Skipped(tmp_path / "a", "an earlier source has this series already"),)
+
+
+def npy(path, slices=1):
+    path.mkdir(parents=True)
+    for number in range(slices):
+        np.save(path / f"{number}.npy", np.full((16, 16), -1000, np.int16))
+
+
+def test_a_moved_data_set_has_the_same_series(tmp_path):
+    npy(tmp_path / "one" / "p" / "low_dose")
+    first = scan_sources([Source(tmp_path / "one")], tmp_path / "one" / "m.csv", SplitSettings()).manifest
+    (tmp_path / "one").rename(tmp_path / "two")
+    second = scan_sources([Source(tmp_path / "two")], tmp_path / "two" / "m.csv", SplitSettings()).manifest
+    assert first.rows == second.rows
+
+
+def test_the_scan_of_real_files_makes_a_manifest_that_can_be_read(tmp_path):
+    for dose in ("low_dose", "full_dose"):
+        npy(tmp_path / "p1" / dose, 3)
+        npy(tmp_path / "p2" / dose, 2)
+    seen = []
+    report = scan_sources(
+        [Source(tmp_path)], tmp_path / "manifest.csv", SplitSettings(test=("p2",)), progress=seen.append
+    )
+    assert len(seen) == 10
+    write_manifest(tmp_path / "manifest.csv", report.manifest)
+    manifest = read_manifest(tmp_path / "manifest.csv")
+    assert manifest == report.manifest
+    assert summary(report) == (
+        "patient  dose       kernel  mm  split  series  slices\n"
+        "p1       full_dose  ?       ?   train       1       3\n"
+        "p1       low_dose   ?       ?   train       1       3\n"
+        "p2       full_dose  ?       ?   test        1       2\n"
+        "p2       low_dose   ?       ?   test        1       2\n"
+        "\n"
+        "train: 1 patient (1 with both doses), 2 series, 3 low-dose and 3 full-dose slices\n"
+        "test: 1 patient (1 with both doses), 2 series, 2 low-dose and 2 full-dose slices\n"
+    )
+
+
+def test_sources_without_ct_are_all_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts" / "deep").mkdir(parents=True)
+    (tmp_path / "texts" / "deep" / "readme.txt").write_text("no image")
+    sources = [Source(tmp_path / name) for name in ("empty", "texts", "none")]
+    with pytest.raises(SeriesError) as caught:
+        scan_sources(sources, tmp_path / "m.csv", SplitSettings())
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith(f"no CT under {tmp_path / 'empty'} (0 files seen); DICOM, NIfTI and npy are read")
+    assert lines[1].startswith(f"no CT under {tmp_path / 'texts'} (1 files seen); 1 skipped: ")
+    assert lines[2] == f"{tmp_path / 'none'}: does not exist; give the folder that holds the scans"
+
+
+def test_the_summary_says_what_to_look_at(tmp_path, monkeypatch):
+    infos = [
+        replace(PLAIN, path=tmp_path / name, files=(tmp_path / name / "1",), uid=name, kernel=kernel)
+        for name, kernel in (("a/low_dose", "B30f"), ("b/full_dose", "D45f"), ("c/what", "D45f"))
+    ]
+    skipped = [Skipped(tmp_path / str(number), "MR, needs CT") for number in range(3)]
+    skipped += [Skipped(tmp_path, f"reason {number}") for number in range(12)]
+    monkeypatch.setattr(scan.volumes, "find_series", lambda *_: (infos, skipped))
+    report = scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings(train=("a", "b")))
+    text = summary(report)
+    assert "no split: 1 patient (0 with both doses), 1 series, 0 low-dose and 0 full-dose slices, 4 of unknown" in text
+    assert "dose unknown: 1 of 3 series; fill the column 'dose' of m.csv" in text
+    assert "kernels differ between the doses for training (low: B30f; full: D45f)" in text
+    assert "left out: 15\n  3 x MR, needs CT\n" in text
+    assert text.endswith("... and 3 other reasons\n")
+    assert summary(report, most=1).splitlines()[2] == "... and 2 more lines"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"dose_fraction": 0.0}, "dose_fraction 0.0 is not above 0 and at most 1"),
+        ({"dose_fraction": 1.5}, "dose_fraction 1.5 is not above 0 and at most 1"),
+        ({"dose": "full_dose", "dose_fraction": 0.25}, "dose_fraction 0.25 contradicts full_dose"),
+        ({"patient": "("}, "patient '\\(' is not a regular expression"),
+    ],
+)
+def test_wrong_sources_are_refused(given, message):
+    with pytest.raises(ValueError, match=f"^source x: {message}"):
+        Source(Path("x"), **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"val_fraction": -0.1}, "val_fraction -0.1 is not at least 0"),
+        ({"test_fraction": 1.0}, "test_fraction 1.0 is not at least 0 and below 1"),
+        ({"val_fraction": 0.5, "test_fraction": 0.5}, "leave no training data"),
+        ({"train": ("A",), "test": ("A", "B")}, "A named twice"),
+    ],
+)
+def test_wrong_split_settings_are_refused(given, message):
+    with pytest.raises(ValueError, match=f"^split: .*{message}"):
+        SplitSettings(**given)
+
+
+def test_settings_are_config_sections():
+    source = TypeAdapter(Source).validate_python({"path": "scans", "dose": "low_dose"})
+    assert source == Source(Path("scans"), "low_dose")
+    assert TypeAdapter(SplitSettings).validate_python({"test": ["L506"]}) == SplitSettings(test=("L506",))
+    for wrong in ({"path": "scans", "dosis": "low"}, {"path": "scans", "dose": "half"}):
+        with pytest.raises(ValidationError):
+            TypeAdapter(Source).validate_python(wrong)
+
+
+@real_data
+@pytest.mark.real_data
+def test_the_mayo_pairs_are_recognised():
+    manifest = scan_sources([Source(REAL / "mayo2016_pairs")], REAL / "m.csv", SplitSettings(test=("L096",))).manifest
+    assert sorted((row.patient, row.dose, row.kernel, row.thickness_mm, row.slices) for row in manifest) == [
+        ("L067", "full_dose", "B30f", 3.0, 1),
+        ("L067", "low_dose", "B30f", 3.0, 1),
+        ("L096", "full_dose", "D45f", 3.0, 10),
+        ("L096", "low_dose", "D45f", 3.0, 10),
+        ("L143", "full_dose", "B30f", 3.0, 7),
+        ("L143", "full_dose", "D45f", 3.0, 4),
+        ("L143", "low_dose", "B30f", 3.0, 7),
+        ("L143", "low_dose", "D45f", 3.0, 4),
+    ]
+    assert {row.patient for row in manifest.select(split="test")} == {"L096"}
+
+
+@real_data
+@pytest.mark.real_data
+def test_the_pairs_among_all_mayo_slices_are_the_known_ones(tmp_path):
+    sources = [Source(REAL / "mayo2016_pairs"), Source(REAL / "mayo2016_unpaired")]
+    manifest = scan_sources(sources, REAL / "m.csv", SplitSettings()).manifest
+    store = SliceStore(tmp_path)
+    opened = {row.series: store.open_row(row, manifest.root) for row in manifest}
+    pairs = pair_slices(manifest, lambda row: opened[row.series].positions_mm)
+    assert len(pairs) == 22
+    for low, full in pairs:
+        images = [opened[ref.series].hu[ref.slice_index].clip(-1000, 1000).ravel() for ref in (low, full)]
+        assert np.corrcoef(*images)[0, 1] > 0.97

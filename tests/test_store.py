@@ -1,0 +1,289 @@
+import json
+import os
+import pickle
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ctcycle import store as store_module
+from ctcycle import volumes
+from ctcycle.errors import ManifestError, OutputError, SeriesError
+from ctcycle.manifest import write_manifest
+from ctcycle.scan import scan_sources
+from ctcycle.scan_settings import Source, SplitSettings
+from ctcycle.series import Series, SeriesInfo
+from ctcycle.store import Locator, SliceStore, to_int16
+
+
+def slice_hu(number):
+    rng = np.random.default_rng(number)
+    hu = rng.integers(-150, 250, (16, 24)).astype(np.int16)
+    hu[:6] = -1000
+    hu[6, 0] = number
+    return hu
+
+
+def make(folder, numbers=(1, 2, 10), stem=""):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        np.save(folder / f"{stem}{number}.npy", slice_hu(number))
+    return folder
+
+
+def info_of(folder):
+    (info,), _ = volumes.find_series(folder)
+    return info
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """Files just made count as old, so that the index is used."""
+    monkeypatch.setattr(store_module, "SETTLED_NS", -1)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The series that were decoded, and the files that were hashed."""
+    calls = {"series": [], "files": []}
+    read, digest = volumes.read_series, store_module._file_digest
+    monkeypatch.setattr(
+        volumes, "read_series", lambda info, *rest: calls["series"].append(info.path) or read(info, *rest)
+    )
+    monkeypatch.setattr(store_module, "_file_digest", lambda path: calls["files"].append(path) or digest(path))
+    return calls
+
+
+def test_a_series_is_its_hu_in_slice_order(tmp_path):
+    stored = SliceStore(tmp_path / "cache").open(info_of(make(tmp_path / "a")))
+    assert stored.shape == stored.hu.shape == (3, 16, 24)
+    assert stored.hu.dtype == np.int16
+    np.testing.assert_array_equal(stored.hu, np.stack([slice_hu(number) for number in (1, 2, 10)]))
+    assert stored.positions_mm == (1.0, 2.0, 10.0)
+    assert isinstance(stored.hu, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        stored.hu[0, 0, 0] = 1
+
+
+def test_hu_are_rounded_clipped_and_padding_is_air():
+    info = SeriesInfo("dicom", Path(), (), "", (1, 1, 5), (0, 0, 0), (0,), "", 0, "")
+    hu = np.array([[[0.5, 1.6, -1e6, 1e6, -2000.0]]], np.float32)
+    padding = np.array([[[False, False, False, False, True]]])
+    assert to_int16(Series(info, hu, padding)).tolist() == [[[0, 2, -32768, 32767, -1024]]]
+    assert to_int16(Series(info, hu, None))[0, 0, 4] == -2000
+
+
+def test_an_unchanged_series_is_neither_read_nor_hashed_again(tmp_path, settled, decoded):
+    info = info_of(make(tmp_path / "a"))
+    first = SliceStore(tmp_path / "cache").open(info)
+    assert (len(decoded["series"]), len(decoded["files"])) == (1, 3)
+    again = SliceStore(tmp_path / "cache").open(info)
+    assert (len(decoded["series"]), len(decoded["files"])) == (1, 3)
+    assert again == first
+
+
+def test_a_touched_series_is_hashed_and_not_decoded(tmp_path, settled, decoded):
+    info = info_of(make(tmp_path / "a"))
+    store = SliceStore(tmp_path / "cache")
+    first = store.open(info)
+    os.utime(info.files[1])
+    assert store.open(info) == first
+    assert (len(decoded["series"]), len(decoded["files"])) == (1, 6)
+    store.open(info)
+    assert len(decoded["files"]) == 6
+
+
+def test_a_changed_series_is_decoded_anew_even_if_size_and_time_are_as_before(tmp_path, settled):
+    info = info_of(make(tmp_path / "a"))
+    store = SliceStore(tmp_path / "cache")
+    first = store.open(info)
+    before = info.files[1].stat()
+    time.sleep(0.02)  # past a tick of the file system's clock
+    np.save(info.files[1], slice_hu(77))
+    os.utime(info.files[1], ns=(before.st_atime_ns, before.st_mtime_ns))
+    second = store.open(info)
+    np.testing.assert_array_equal(second.hu[1], slice_hu(77))
+    np.testing.assert_array_equal(first.hu[1], slice_hu(2))
+
+
+def test_young_files_are_hashed_whatever_the_index_says(tmp_path, decoded):
+    info = info_of(make(tmp_path / "a"))
+    store = SliceStore(tmp_path / "cache")
+    store.open(info)
+    np.save(info.files[0], slice_hu(5))
+    np.testing.assert_array_equal(store.open(info).hu[0], slice_hu(5))
+    assert len(decoded["files"]) == 6
+
+
+def test_a_copy_shares_the_decoded_file(tmp_path, decoded):
+    store = SliceStore(tmp_path / "cache")
+    one, two = (store.open(info_of(make(tmp_path / name))) for name in "ab")
+    assert one.path == two.path
+    assert len(decoded["series"]) == 1
+
+
+def test_settings_of_the_decoding_have_their_own_files(tmp_path, settled):
+    folder = tmp_path / "mu"
+    folder.mkdir()
+    np.save(folder / "1.npy", np.where(slice_hu(1) < -500, 0.0, 0.0192).astype(np.float32))
+    info = info_of(folder)
+    water = [SliceStore(tmp_path / "cache", mu).open(info).hu[0, -1, -1] for mu in (0.0192, 0.0194, 0.0192)]
+    assert water == [0, round(1000 * (0.0192 / 0.0194 - 1)), 0]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "header", "shape", "gone"])
+def test_a_damaged_volume_is_decoded_again(tmp_path, settled, damage):
+    info = info_of(make(tmp_path / "a"))
+    path = SliceStore(tmp_path / "cache").open(info).path
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "shape":
+        np.save(path, np.zeros((3, 16, 23), np.int16))
+    elif damage != "gone":
+        path.write_bytes({"empty": b"", "cut": content[:-1], "header": b"x" * len(content)}[damage])
+    stored = SliceStore(tmp_path / "cache").open(info)
+    np.testing.assert_array_equal(stored.hu[2], slice_hu(10))
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("index", [b"", b"{", b"[]", b"{}", b'{"states": {}}', b"\xff"])
+def test_a_damaged_index_is_written_again(tmp_path, settled, index):
+    info = info_of(make(tmp_path / "a"))
+    SliceStore(tmp_path / "cache").open(info)
+    (path,) = (tmp_path / "cache" / "index").iterdir()
+    content = path.read_bytes()
+    path.write_bytes(index)
+    np.testing.assert_array_equal(SliceStore(tmp_path / "cache").open(info).hu[2], slice_hu(10))
+    assert path.read_bytes() == content
+
+
+def test_a_stored_series_pickles_small_and_maps_again(tmp_path):
+    stored = SliceStore(tmp_path / "cache").open(info_of(make(tmp_path / "a", range(1, 200))))
+    assert stored.hu.nbytes > 150_000
+    pickled = pickle.dumps(stored)
+    assert len(pickled) < 4_000
+    copy = pickle.loads(pickled)  # noqa: S301 (made a line above)
+    assert copy == stored
+    np.testing.assert_array_equal(copy.hu, stored.hu)
+
+
+def test_a_cache_deleted_in_use_says_so(tmp_path):
+    stored = SliceStore(tmp_path / "cache").open(info_of(make(tmp_path / "a")))
+    stored.path.unlink()
+    with pytest.raises(OutputError, match="run again to decode it anew"):
+        _ = stored.hu
+
+
+def test_a_series_whose_files_have_gone_is_refused(tmp_path):
+    info = info_of(make(tmp_path / "a"))
+    info.files[1].unlink()
+    with pytest.raises(SeriesError, match="cannot be read"):
+        SliceStore(tmp_path / "cache").open(info)
+
+
+def test_a_series_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    info = info_of(make(tmp_path / "a"))
+    read = volumes.read_series
+
+    def slow(*args):
+        series = read(*args)
+        info.files[0].write_bytes(b"other")
+        return series
+
+    monkeypatch.setattr(volumes, "read_series", slow)
+    with pytest.raises(SeriesError, match="changed while it was read"):
+        SliceStore(tmp_path / "cache").open(info)
+    assert not (tmp_path / "cache").exists()
+
+
+def scanned(tmp_path, **split):
+    manifest = scan_sources([Source(tmp_path / "data")], tmp_path / "m.csv", SplitSettings(**split)).manifest
+    write_manifest(tmp_path / "m.csv", manifest)
+    return manifest
+
+
+def test_rows_open_as_their_series_also_in_folders_of_many(tmp_path, settled, monkeypatch):
+    for stem, numbers in (("L067_FD_", (1, 2)), ("L096_FD_", (3, 4)), ("L143_QD_", (5, 6))):
+        make(tmp_path / "data" / "mixed", numbers, stem)
+    make(tmp_path / "data" / "mixed" / "below", (9,), "L067_FD_")
+    manifest = scanned(tmp_path)
+    scans = []
+    find = volumes.find_series
+    monkeypatch.setattr(volumes, "find_series", lambda *args: scans.append(args[0]) or find(*args))
+    opened = {row.patient + row.path[-5:]: SliceStore(tmp_path / "c").open_row(row, manifest.root) for row in manifest}
+    assert {name: stored.positions_mm for name, stored in opened.items()} == {
+        "L067mixed": (1, 2),
+        "L067below": (9,),
+        "L096mixed": (3, 4),
+        "L143mixed": (5, 6),
+    }
+    scans.clear()
+    for row in manifest:
+        SliceStore(tmp_path / "c").open_row(row, manifest.root)
+    assert scans == []
+    locator = Locator()
+    infos = [locator.locate(row, manifest.root) for row in manifest]
+    assert len(scans) == 2
+    assert sorted(len(info.files) for info in infos) == [1, 2, 2, 2]
+
+
+def test_a_row_and_its_series_share_the_index(tmp_path, settled, decoded):
+    make(tmp_path / "data" / "p")
+    (row,) = scanned(tmp_path).rows
+    store = SliceStore(tmp_path / "c")
+    assert store.open(info_of(tmp_path / "data" / "p")) == store.open_row(row, tmp_path)
+    assert len(decoded["files"]) == 3
+
+
+def test_a_row_whose_path_has_gone_is_named(tmp_path):
+    make(tmp_path / "data" / "p")
+    (row,) = scanned(tmp_path).rows
+    (tmp_path / "data" / "p").rename(tmp_path / "data" / "q")
+    for locate in (Locator().locate, SliceStore(tmp_path / "c").open_row):
+        with pytest.raises(ManifestError, match=f"^series {row.series}: .*data/p has gone; put it back"):
+            locate(row, tmp_path)
+
+
+def test_a_row_whose_series_is_another_is_refused(tmp_path):
+    make(tmp_path / "data" / "p")
+    (row,) = scanned(tmp_path).rows
+    with pytest.raises(ManifestError, match=r"data/p no longer holds it; scan again"):
+        SliceStore(tmp_path / "c").open_row(replace(row, uid="1.2.3"), tmp_path)
+
+
+def test_added_and_removed_slices_are_noticed(tmp_path, settled):
+    make(tmp_path / "data" / "p")
+    (row,) = scanned(tmp_path).rows
+    store = SliceStore(tmp_path / "c")
+    store.open_row(row, tmp_path)
+    time.sleep(0.02)  # past a tick of the file system's clock
+    make(tmp_path / "data" / "p", (11,))
+    with pytest.raises(ManifestError, match=r"is 4x16x24, the manifest says 3x16x24; scan again"):
+        store.open_row(row, tmp_path)
+    time.sleep(0.02)
+    for number in (10, 11):
+        (tmp_path / "data" / "p" / f"{number}.npy").unlink()
+    with pytest.raises(ManifestError, match=r"is 2x16x24, the manifest says 3x16x24; scan again"):
+        store.open_row(row, tmp_path)
+
+
+def test_the_index_holds_no_identity(tmp_path, settled):
+    info = replace(info_of(make(tmp_path / "a")), patient_id="Doe^Jane")
+    SliceStore(tmp_path / "cache").open(info)
+    (path,) = (tmp_path / "cache" / "index").iterdir()
+    assert "Jane" not in path.read_text()
+    assert set(json.loads(path.read_text())) == {"key", "files", "states", "shape", "spacing_mm", "positions_mm"}
+
+
+def test_a_hundred_series_open_fast(tmp_path, settled):
+    for number in range(100):
+        make(tmp_path / "data" / f"p{number}", (1, 2, number + 3))
+    manifest = scanned(tmp_path)
+    for row in manifest:
+        SliceStore(tmp_path / "c").open_row(row, manifest.root)
+    store = SliceStore(tmp_path / "c")
+    start = time.process_time()
+    assert sum(store.open_row(row, manifest.root).shape[0] for row in manifest) == 300
+    assert time.process_time() - start < 0.5
