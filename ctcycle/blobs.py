@@ -1,0 +1,132 @@
+"""Blobs: rippled ellipsoids in millimetres, and how they are painted into a slice with smooth edges."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Ripple:
+    """A wave on the edge of a blob: ``share`` of the radius, ``order`` periods around, its phase turning along z."""
+
+    order: int
+    share: float
+    phase: float
+    turn_per_mm: float = 0.0
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A body of one density whose cross-sections are ellipses with a rippled edge.
+
+    Attributes:
+        hu: its density.
+        centre: x, y, z in mm.
+        radii: along x, y (before turning) and z, in mm; the last may be infinite.
+        turn: of the cross-section, in radians.
+        drift: how far the cross-section moves along x and y per mm along z.
+        ripples: of the edge.
+        taper: exponent along z: 2 for an ellipsoid, more for a barrel.
+        inside: clipped to the union of all blobs painted before that are ``named`` so; empty for no clipping.
+        named: the region that it belongs to; empty for none.
+        level: nothing below this many mm from the centre, along y: gas over a fluid.
+    """
+
+    hu: float
+    centre: tuple[float, float, float]
+    radii: tuple[float, float, float]
+    turn: float = 0.0
+    drift: tuple[float, float] = (0.0, 0.0)
+    ripples: tuple[Ripple, ...] = ()
+    taper: float = 2.0
+    inside: str = ""
+    named: str = ""
+    level: float = math.inf
+
+    def shrunk(self, by_mm: float, hu: float) -> Self:
+        """What a wall of ``by_mm`` leaves of the blob, at another density; it belongs to no region."""
+        x, y, z = (max(radius - by_mm, 0.1) for radius in self.radii)
+        return replace(self, hu=hu, radii=(x, y, z), named="")
+
+    def scale(self, z_mm: float) -> float:
+        """Size of the cross-section at ``z_mm`` as a share of the largest; 0 beyond the ends."""
+        along = min(abs(z_mm - self.centre[2]) / self.radii[2], 1.0)
+        return float((1.0 - along**self.taper) ** (1.0 / self.taper))
+
+    def position(self, z_mm: float) -> tuple[float, float]:
+        """Where the middle of the cross-section at ``z_mm`` is: x, y in mm."""
+        shift = z_mm - self.centre[2]
+        return self.centre[0] + self.drift[0] * shift, self.centre[1] + self.drift[1] * shift
+
+    def edge(self, around: FloatArray, z_mm: float) -> FloatArray:
+        """Radius of the cross-section as a share of ``radii``, at angles in radians."""
+        wave = np.zeros_like(around)
+        for ripple in self.ripples:
+            phase = ripple.phase + ripple.turn_per_mm * (z_mm - self.centre[2])
+            wave += ripple.share * np.cos(ripple.order * around + phase)
+        return self.scale(z_mm) * (1 + wave)
+
+
+class Canvas:
+    """A slice that blobs are painted on, one over the other.
+
+    Attributes:
+        hu: (N, N) float32, the slice so far.
+    """
+
+    def __init__(self, along_mm: FloatArray, z_mm: float, background_hu: float) -> None:
+        """A slice of one density.
+
+        Args:
+            along_mm: (N,) positions of the columns along x, and of the rows along y, evenly spaced.
+            z_mm: where the slice is.
+            background_hu: where nothing is painted.
+        """
+        size = len(along_mm)
+        self.hu = np.full((size, size), background_hu, np.float32)
+        self._along = along_mm
+        self._pixel = float(along_mm[1] - along_mm[0])
+        self._z = z_mm
+        self._regions: dict[str, FloatArray] = {}
+
+    def paint(self, blob: Blob) -> None:
+        """Blends the cross-section of a blob into the slice."""
+        if blob.scale(self._z) == 0:
+            return
+        (rows, y), (columns, x) = self._span(blob, 1), self._span(blob, 0)
+        cover = _cover(blob, x, y[:, None], self._z, self._pixel)
+        if blob.inside:
+            cover *= self._region(blob.inside)[rows, columns]
+        if blob.named:
+            region = self._region(blob.named)[rows, columns]
+            region += cover * (1 - region)
+        target = self.hu[rows, columns]
+        target += cover * (np.float32(blob.hu) - target)
+
+    def _span(self, blob: Blob, axis: int) -> tuple[slice, FloatArray]:
+        """The rows (axis 1) or columns (axis 0) that the blob may touch, and their distance from its middle."""
+        reach = max(blob.radii[:2]) * (1 + sum(abs(ripple.share) for ripple in blob.ripples)) + self._pixel
+        offsets = self._along - np.float32(blob.position(self._z)[axis])
+        span = slice(*np.searchsorted(offsets, (-reach, reach)))
+        return span, offsets[span]
+
+    def _region(self, name: str) -> FloatArray:
+        return self._regions.setdefault(name, np.zeros_like(self.hu))
+
+
+def _cover(blob: Blob, x: FloatArray, y: FloatArray, z_mm: float, pixel_mm: float) -> FloatArray:
+    """Share of each pixel that the blob covers, by the distance (to first order) of the pixel's centre to the edge."""
+    cos, sin = math.cos(blob.turn), math.sin(blob.turn)
+    u, v = (cos * x + sin * y) / blob.radii[0], (cos * y - sin * x) / blob.radii[1]
+    radius = np.hypot(u, v) + np.float32(1e-6)
+    slope = np.hypot(u / blob.radii[0], v / blob.radii[1]) / radius + np.float32(1e-6)
+    edge = blob.edge(np.arctan2(v, u), z_mm) if blob.ripples else np.float32(blob.scale(z_mm))
+    cover: FloatArray = np.clip(0.5 + (edge - radius) / slope / np.float32(pixel_mm), 0, 1)
+    if math.isfinite(blob.level):
+        cover *= np.clip(0.5 + (blob.level - y) / np.float32(pixel_mm), 0, 1)
+    return cover

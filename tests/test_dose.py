@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from ctcycle.dose import simulate_counts
+
+P = np.full((400, 500), 2.0)
+
+
+def counts(line_integrals: np.ndarray, photons: float) -> np.ndarray:
+    return photons * np.exp(-line_integrals.astype(np.float64))
+
+
+def test_full_dose_counts_are_poisson_and_low_dose_counts_a_thinning_of_them() -> None:
+    full, low = simulate_counts(P, 1e4, 0.25, 0.0, np.random.default_rng(0))
+    n_full, n_low = counts(full, 1e4), counts(low, 2.5e3)
+    expected = 1e4 * np.exp(-2)
+    assert n_full.mean() == pytest.approx(expected, rel=1e-3)
+    assert n_full.var() == pytest.approx(expected, rel=0.02)
+    assert n_low.mean() == pytest.approx(expected / 4, rel=1e-3)
+    assert n_low.var() == pytest.approx(expected / 4, rel=0.02)
+    assert np.cov(n_full.ravel(), n_low.ravel())[0, 1] == pytest.approx(expected / 4, rel=0.03)
+    assert np.all(n_full - n_low > -0.1)
+
+
+def test_electronic_noise_is_independent_in_both() -> None:
+    full, low = simulate_counts(P, 1e4, 0.25, 30.0, np.random.default_rng(0))
+    n_full, n_low = counts(full, 1e4), counts(low, 2.5e3)
+    expected = 1e4 * np.exp(-2)
+    assert n_full.var() == pytest.approx(expected + 900, rel=0.02)
+    assert n_low.var() == pytest.approx(expected / 4 + 900, rel=0.02)
+    assert np.cov(n_full.ravel(), n_low.ravel())[0, 1] == pytest.approx(expected / 4, rel=0.05)
+
+
+def test_line_integrals_keep_their_shape_and_nearly_their_mean() -> None:
+    sinogram = np.linspace(0, 5, 60_000, dtype=np.float32).reshape(3, 200, 100)
+    for noisy in simulate_counts(sinogram, 1e6, 0.5, 5.0, np.random.default_rng(1)):
+        assert noisy.shape == sinogram.shape
+        assert noisy.dtype == np.float32
+        assert np.abs((noisy - sinogram).mean()) < 1e-3
+
+
+def test_starved_rays_are_finite_and_stop_at_one_photon() -> None:
+    full, low = simulate_counts(np.full(1000, 30.0), 1e4, 0.1, 5.0, np.random.default_rng(0))
+    assert full.max() == pytest.approx(np.log(1e4))
+    assert low.max() == pytest.approx(np.log(1e3))
+
+
+def test_at_the_whole_dose_both_have_the_same_photons() -> None:
+    full, low = simulate_counts(P, 1e4, 1.0, 0.0, np.random.default_rng(0))
+    assert np.array_equal(full, low)
+
+
+def test_the_same_generator_gives_the_same_scan() -> None:
+    first, second = (simulate_counts(P, 1e4, 0.25, 5.0, np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(first, second)

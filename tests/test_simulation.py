@@ -1,0 +1,168 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from scipy.ndimage import binary_erosion
+from skimage.metrics import structural_similarity
+
+from ctcycle import simulation
+from ctcycle.errors import OutputError
+from ctcycle.simulation import SimulatedPatient, SimulationSettings, scan_slice, simulate_dataset, simulate_patient
+
+SMALL = SimulationSettings(patients=3, slices=2, size=64, pixel_mm=5.6, views=60)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def noise_std(patient: SimulatedPatient, hu: np.ndarray) -> float:
+    soft = binary_erosion((patient.truth > -20) & (patient.truth < 200), np.ones((1, 9, 9)))
+    return float((hu - patient.truth)[soft].std())
+
+
+@pytest.fixture(scope="module")
+def typical() -> list[SimulatedPatient]:
+    return [simulate_patient(SimulationSettings(slices=1), index, seed=0) for index in range(3)]
+
+
+def test_noise_is_that_of_the_experiments(typical: list[SimulatedPatient]) -> None:
+    clipped = [(p.low.clip(-1000, 1000), p.full.clip(-1000, 1000)) for p in typical]
+    psnr = [10 * np.log10(2000**2 / np.mean((low - full) ** 2)) for low, full in clipped]
+    ssim = [structural_similarity(low[0], full[0], data_range=2000) for low, full in clipped]
+    assert 31 < np.mean(psnr) < 36
+    assert 0.76 < np.mean(ssim) < 0.9
+    assert 40 < np.mean([noise_std(p, p.low) for p in typical]) < 80
+    assert 17 < np.mean([noise_std(p, p.full) for p in typical]) < 35
+
+
+def test_means_are_right_at_full_dose_and_little_biased_at_low_dose(typical: list[SimulatedPatient]) -> None:
+    for patient in typical:
+        body = binary_erosion(patient.truth > -200, np.ones((1, 9, 9)))
+        assert (patient.full - patient.truth)[body].mean() == pytest.approx(0, abs=2.5)
+        assert (patient.low - patient.truth)[body].mean() == pytest.approx(0, abs=8)
+
+
+def test_noise_of_the_low_dose_is_correlated_with_that_of_the_full_dose(typical: list[SimulatedPatient]) -> None:
+    patient = typical[0]
+    soft = binary_erosion((patient.truth > -20) & (patient.truth < 200), np.ones((1, 9, 9)))
+    correlation = np.corrcoef((patient.full - patient.truth)[soft], (patient.low - patient.truth)[soft])[0, 1]
+    assert 0.3 < correlation < 0.65  # 0.5 for a quarter of the photons, less what electronic noise takes
+
+
+def test_a_patient_depends_on_seed_and_index_only() -> None:
+    first = simulate_patient(SMALL, 1, seed=4)
+    more = simulate_patient(replace(SMALL, patients=50), 1, seed=4)
+    assert np.array_equal(first.low, more.low)
+    assert first.low.shape == first.full.shape == first.truth.shape == (2, 64, 64)
+    assert first.low.dtype == first.full.dtype == first.truth.dtype == np.float32
+    for other in (simulate_patient(SMALL, 2, seed=4), simulate_patient(SMALL, 1, seed=5)):
+        assert not np.array_equal(first.truth, other.truth)
+
+
+def test_the_dose_leaves_the_anatomy_alone() -> None:
+    first, brighter = (simulate_patient(replace(SMALL, photons=photons), 0, seed=0) for photons in (1e3, 1e6))
+    assert np.array_equal(first.truth, brighter.truth)
+    assert noise_std(first, first.full) > 3 * noise_std(brighter, brighter.full)
+
+
+def test_slices_are_apart_by_their_spacing() -> None:
+    two = simulate_patient(SMALL, 0, seed=0)
+    one = simulate_patient(replace(SMALL, slices=1), 0, seed=0)
+    assert two.first_z_mm == pytest.approx(one.first_z_mm - 2.5, abs=0.11)
+
+
+def test_a_dose_fraction_of_one_is_the_full_dose_but_for_the_read_out() -> None:
+    hu = simulate_patient(SMALL, 0, seed=0).truth[0]
+    full, low = scan_slice(hu, replace(SMALL, dose_fraction=1.0, electronic_noise=0.0), np.random.default_rng(0))
+    assert np.allclose(full, low, atol=1e-2)
+
+
+def test_a_data_set_is_series_of_the_simulated_values(tmp_path: Path) -> None:
+    done: list[int] = []
+    folders = simulate_dataset(tmp_path / "set", SMALL, seed=3, progress=done.append)
+    assert [folder.name for folder in folders] == ["sim000", "sim001", "sim002"]
+    assert done == [0, 1, 2, 3]
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [*(f.name for f in folders), "simulation.json"]
+    expected = simulate_patient(SMALL, 2, seed=3)
+    for dose, hu in (("full_dose", expected.full), ("low_dose", expected.low)):
+        files = [pydicom.dcmread(path) for path in sorted((folders[2] / dose).iterdir())]
+        assert np.array_equal(np.stack([file.pixel_array - 1024.0 for file in files]), np.rint(hu))
+        assert {file.PatientID for file in files} == {"sim002"}
+        assert files[0].ImagePositionPatient[2] == pytest.approx(expected.first_z_mm)
+        assert files[0].PixelSpacing == [5.6, 5.6]
+        assert "dose" in files[0].SeriesDescription
+    assert json.loads((tmp_path / "set" / "simulation.json").read_text())["photons"] == SMALL.photons
+
+
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    done: list[int] = []
+    simulate_dataset(tmp_path / "one", SMALL, seed=3)
+    simulate_dataset(tmp_path / "two", SMALL, seed=3, workers=2, progress=done.append)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert done == [0, 1, 2, 3]
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_a_second_call_keeps_what_is_finished_and_makes_what_is_not(tmp_path: Path) -> None:
+    folders = simulate_dataset(tmp_path, SMALL, seed=3)
+    whole = contents(tmp_path)
+    (folders[0] / "low_dose" / "0001.dcm").write_text("kept")
+    (folders[1]).rename(tmp_path / ".sim001.unfinished")  # as a run leaves it that was killed
+    (tmp_path / ".sim001.unfinished" / "stray").touch()
+    done: list[int] = []
+    simulate_dataset(tmp_path, SMALL, seed=3, progress=done.append)
+    assert done == [2, 3]
+    assert contents(tmp_path) == {**whole, "sim000/low_dose/0001.dcm": b"kept"}
+
+
+def test_a_patient_that_fails_half_way_is_not_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = simulation.write_new_series
+
+    def fail_at_low_dose(hu: Any, folder: Path, header: Any) -> Any:
+        if folder.name == "low_dose":
+            raise OutputError("disk full")
+        return write(hu, folder, header)
+
+    monkeypatch.setattr(simulation, "write_new_series", fail_at_low_dose)
+    with pytest.raises(OutputError, match="disk full"):
+        simulate_dataset(tmp_path, SMALL, seed=3)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["simulation.json"]
+
+
+@pytest.mark.parametrize(("seed", "settings"), [(4, SMALL), (3, replace(SMALL, dose_fraction=0.5))])
+def test_other_settings_in_the_same_folder_are_refused(seed: int, settings: SimulationSettings, tmp_path: Path) -> None:
+    one = replace(SMALL, patients=1)
+    simulate_dataset(tmp_path, one, seed=3)
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match=r"other settings \((seed 3|dose_fraction 0.25)\)"):
+        simulate_dataset(tmp_path, replace(settings, patients=1), seed)
+    assert contents(tmp_path) == before
+
+
+def test_an_older_simulator_is_told_from_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulate_dataset(tmp_path, replace(SMALL, patients=1), seed=3)
+    monkeypatch.setattr(simulation, "SIMULATOR", simulation.SIMULATOR + 1)
+    with pytest.raises(OutputError, match=r"\(simulator 1\)"):
+        simulate_dataset(tmp_path, replace(SMALL, patients=1), seed=3)
+
+
+def test_folders_of_others_are_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(OutputError, match="files that the simulator did not make"):
+        simulate_dataset(tmp_path, SMALL, seed=3)
+    with pytest.raises(OutputError, match="choose a new folder"):
+        simulate_dataset(tmp_path / "mine.txt", SMALL, seed=3)
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine.txt"]
+
+
+def test_a_broken_mark_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "simulation.json").write_text("{")
+    with pytest.raises(OutputError, match="cannot be read"):
+        simulate_dataset(tmp_path, SMALL, seed=3)

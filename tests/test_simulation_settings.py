@@ -1,0 +1,42 @@
+import subprocess
+import sys
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from ctcycle.simulation_settings import _RANGES, SimulationSettings
+
+
+def test_importing_costs_nothing_heavy() -> None:
+    heavy = {"numpy", "scipy", "torch", "pydicom", "pydantic"}
+    code = f"import sys, ctcycle.simulation_settings; print(sorted({heavy} & {{*sys.modules}}))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_every_number_has_a_range_that_holds_its_default() -> None:
+    assert {name for name, _, _ in _RANGES} == {field.name for field in fields(SimulationSettings)} - {"kernel"}
+    SimulationSettings()
+
+
+@pytest.mark.parametrize(("name", "low", "high"), _RANGES)
+def test_values_out_of_range_are_refused_by_name(name: str, low: float, high: float) -> None:
+    for value in (low, high):
+        assert getattr(SimulationSettings(**{name: value}), name) == value
+    for value in (low * 0.99 - 1e-6, high * 1.01, float("nan")):
+        with pytest.raises(ValueError, match=f"simulation: {name} is .*; it must be from"):
+            SimulationSettings(**{name: value})
+
+
+def test_unknown_kernels_are_refused() -> None:
+    kernel: Any = "B30f"
+    with pytest.raises(ValueError, match=r"'B30f'; known kernels are 'soft' and 'sharp'"):
+        SimulationSettings(kernel=kernel)
+
+
+def test_pydantic_reads_it_and_forbids_unknown_keys() -> None:
+    adapter = TypeAdapter(SimulationSettings)
+    assert adapter.validate_python({"patients": 3, "kernel": "sharp"}) == SimulationSettings(patients=3, kernel="sharp")
+    with pytest.raises(ValidationError, match="photon\n"):
+        adapter.validate_python({"photon": 3})
