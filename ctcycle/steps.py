@@ -1,8 +1,9 @@
 """Update functions: one training iteration each, ``(engine, batch) -> losses``.
 
-They are callable by hand with None for the engine. A batch is ``{"low_dose", "full_dose"}``, (N, 1, H, W) in the network's range. Every step updates its networks in place
-and returns its loss terms as detached scalars, named as they are logged. Names of networks: ``low2full`` is the
-denoiser, ``full2low`` its way back; ``disc_full`` and ``disc_low`` judge the domain they are named after.
+They are callable by hand with None for the engine. A batch is ``{"low_dose", "full_dose"}``, (N, 1, H, W) in the
+network's range. Every step updates its networks in place and returns its loss terms as detached scalars, named as they
+are logged. Names of networks: ``low2full`` is the denoiser, ``full2low`` its way back; ``disc_full`` and ``disc_low``
+judge the domain they are named after.
 """
 
 from collections.abc import Iterator, Mapping

@@ -20,6 +20,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
 
 
 class Section(BaseModel):
@@ -134,7 +135,7 @@ class Train(Task):
 
     task: Literal["train"]
     resume: Literal["auto", "never"] = "auto"
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+    device: Device = "auto"
     threads: Count | None = Field(None, description="of torch on a CPU; default: all cores")
     generator: Generator = GeneratorSpec()
     optimizer: Optimizer = Optimizer()
@@ -219,6 +220,7 @@ class Evaluate(Task):
     split: Literal["train", "val", "test"] = "test"
     kernel: str | None = None
     checkpoint: Literal["best", "last"] = "best"
+    device: Device = "auto"
     body_mask: bool = Field(False, description="count only pixels inside the patient")
     panels: Annotated[int, Field(ge=0, le=12)] = Field(3, description="slices shown in the panel figure")
     mu_water: Positive = MU_WATER
@@ -231,7 +233,7 @@ class Denoise(Task):
     model: Path = Field(description="a run folder")
     input: Path
     checkpoint: Literal["best", "last"] = "best"
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+    device: Device = "auto"
     assume_hu: bool = Field(False, description="take NIfTI and npy values for HU although they do not look like it")
 
 

@@ -1,0 +1,133 @@
+"""Checkpoints: written whole, verified, at least two kept; read without running anything that is in them.
+
+The folder holds ``last.pt`` (everything that training needs to go on), ``previous.pt`` (the one before), and
+``best.pt`` (the denoiser's weights alone). Each is a ``torch.save`` archive, whose records carry checksums.
+"""
+
+import logging
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from ctcycle import __version__
+from ctcycle.atomic import write_file
+from ctcycle.errors import BundleError, DivergedError, OutputError
+
+FORMAT = "ctcycle checkpoint"
+VERSION = 1
+State = dict[str, Any]
+_log = logging.getLogger(__name__)
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes ``state`` (tensors, numbers, strings and containers of them) to ``path``, verified, whole or not at all.
+
+    Raises:
+        DivergedError: a weight in it is not finite.
+        OutputError: it cannot be written.
+    """
+    _check_finite(path, state)
+    stamped = {"format": FORMAT, "format_version": VERSION, "ctcycle": __version__, "torch": torch.__version__, **state}
+    write_file(path, lambda stream: _save_verified(path, stamped, stream))
+
+
+def _save_verified(path: Path, state: State, stream: IO[bytes]) -> None:
+    torch.save(state, stream)
+    stream.seek(0)
+    with zipfile.ZipFile(stream) as archive:
+        broken = archive.testzip()
+    if broken is not None:
+        raise OutputError(f"{path}: record {broken} was not written as it should be; check the disk")
+    stream.seek(0, 2)
+
+
+def _check_finite(path: Path, state: Any) -> None:
+    if isinstance(state, Tensor):
+        if state.is_floating_point() and not bool(state.isfinite().all()):
+            raise DivergedError(f"{path.name}: a weight is not finite, so it was not written; lower the learning rate")
+    elif isinstance(state, Mapping):
+        for value in state.values():
+            _check_finite(path, value)
+
+
+def read_checkpoint(path: Path) -> State:
+    """Reads one checkpoint, checking every record; tensors land on the CPU.
+
+    Raises:
+        BundleError: it is damaged, foreign or of a format that this version does not know.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise BundleError(f"{path}: record {broken} is damaged; use another checkpoint")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: there is no such checkpoint; train first, or name another run") from error
+    except (OSError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
+        raise BundleError(f"{path}: damaged, or not a checkpoint; use another one") from error
+    except pickle.UnpicklingError as error:
+        raise BundleError(
+            f"{path}: holds code or objects, which are never loaded; use a checkpoint of ctcycle"
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise BundleError(f"{path}: not a checkpoint of ctcycle")
+    if state["format_version"] > VERSION:
+        raise BundleError(
+            f"{path}: format {state['format_version']} is newer than this program's {VERSION}; update ctcycle"
+        )
+    return state
+
+
+def denoiser_weights(state: State) -> dict[str, Tensor]:
+    """The weights of the generator that is evaluated and deployed: its running mean where there is one."""
+    for source, prefix in (("denoiser", ""), ("ema", "module."), ("networks", "low2full.")):
+        if state.get(source):
+            weights = state[source].items()
+            return {name.removeprefix(prefix): value for name, value in weights if name.startswith(prefix)}
+    raise BundleError("checkpoint holds no denoiser")
+
+
+class CheckpointFolder:
+    """The checkpoints of one run.
+
+    Args:
+        folder: made when the first one is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.last, self.previous, self.best = (folder / f"{name}.pt" for name in ("last", "previous", "best"))
+
+    def save_last(self, state: Mapping[str, Any]) -> None:
+        """Writes the new last checkpoint, then keeps the one before it as the previous one."""
+        new = self.last.with_name("new.pt")
+        write_checkpoint(new, state)
+        if self.last.exists():
+            self.last.replace(self.previous)
+        new.replace(self.last)
+
+    def save_best(self, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+        """Writes the denoiser's weights and, as plain values, what they achieved."""
+        write_checkpoint(self.best, {"denoiser": dict(weights), **about})
+
+    def load_last(self) -> State | None:
+        """The newest checkpoint that is whole; a damaged one is set aside. None where there never was one.
+
+        Raises:
+            BundleError: there are checkpoints, but none is whole.
+        """
+        found = [path for path in (self.last, self.previous) if path.exists()]
+        for path in found:
+            try:
+                return read_checkpoint(path)
+            except BundleError as error:
+                _log.warning("%s; it is set aside as %s.corrupt", error, path.name)
+                path.replace(path.with_name(f"{path.name}.corrupt"))
+        if found:
+            raise BundleError(f"{self.last.parent}: no checkpoint is whole; start anew with overwrite=true")
+        return None

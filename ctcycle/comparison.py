@@ -1,0 +1,125 @@
+"""The evaluation of a whole split: trained runs and classical filters on the same pairs, to tables and figures."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ctcycle.atomic import write_text
+from ctcycle.classical import CLASSICAL, Denoiser
+from ctcycle.config.schema import Evaluate
+from ctcycle.denoiser import load_denoiser
+from ctcycle.evaluate import Pair, evaluate, format_table, markdown_table
+from ctcycle.figures import Sample, loss_curves, psnr_by_slice, slice_panels
+from ctcycle.metrics.results import Evaluation
+from ctcycle.run_folder import RunFolder
+from ctcycle.tracking import versions
+from ctcycle.training_data import SliceData, load_slices, open_store
+
+_PANEL_BASELINES = ("nlm", "gaussian")
+
+
+@dataclass(frozen=True)
+class EvaluationPairs:
+    """The pairs of a split as slices in HU, by number.
+
+    Attributes:
+        slices: decoded series.
+        split: whose pairs.
+    """
+
+    slices: SliceData
+    split: str
+
+    def __iter__(self) -> Iterator[Pair]:
+        for low, full in self.slices.pairs(self.split):
+            images = (
+                self.slices.series[place.series].hu[place.slice_index].astype(np.float32) for place in (low, full)
+            )
+            yield Pair(self.slices.row(low.series).patient, low.series, low.slice_index, *images)
+
+    def __len__(self) -> int:
+        return len(self.slices.pairs(self.split))
+
+
+def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
+    """Scores every method of ``config`` on every pair of its split; writes tables and figures to ``folder``.
+
+    Raises:
+        BundleError: a run of a method holds no denoiser.
+        ManifestError: the split has no pairs.
+        SeriesError: a series cannot be decoded or scored.
+        OutputError: results cannot be written.
+    """
+    methods: dict[str, Denoiser] = {name: CLASSICAL[name] for name in config.baselines}
+    methods |= {name: load_denoiser(run, config.checkpoint, config.device) for name, run in config.methods.items()}
+    store = open_store(config.manifest, config.store, config.mu_water)
+    pairs = EvaluationPairs(
+        load_slices(config.manifest, store, kernel=config.kernel, splits=(config.split,)), config.split
+    )
+    bar = tqdm(pairs, total=len(pairs), desc="evaluating", unit="slice", dynamic_ncols=True)
+    found = evaluate(
+        bar, methods, config.protocols, body_only=config.body_mask, workers=os.cpu_count() or 1, seed=config.seed
+    )
+    found.write(folder.path, _provenance(config))
+    tables = [f"## {protocol}\n\n{markdown_table(found.rows, protocol)}\n" for protocol in config.protocols]
+    write_text(folder.path / "results.md", "\n".join([*tables, *(f"- {note}" for note in found.notes), ""]))
+    _draw(config, folder, methods, pairs, found)
+    return found
+
+
+def describe(config: Evaluate, folder: RunFolder, found: Evaluation) -> str:
+    """The result for a terminal: the table of the first protocol, notes, and where everything is."""
+    protocol = config.protocols[0]
+    files = [folder.path / "results.json", folder.path / "results.md", folder.figures]
+    lines = [
+        f"protocol {protocol}",
+        format_table(found.rows, protocol),
+        *found.notes,
+        *(f"-> {file}" for file in files),
+    ]
+    return "\n".join(lines)
+
+
+def _provenance(config: Evaluate) -> dict[str, Any]:
+    return {
+        "manifest": config.manifest.as_posix(),
+        "split": config.split,
+        "kernel": config.kernel,
+        "checkpoint": config.checkpoint,
+        "runs": {name: run.as_posix() for name, run in config.methods.items()},
+        "versions": versions(),
+    }
+
+
+def _draw(
+    config: Evaluate, folder: RunFolder, methods: Mapping[str, Denoiser], pairs: EvaluationPairs, found: Evaluation
+) -> None:
+    protocol = config.protocols[0]
+    records = [record for record in found.records if record.protocol == protocol]
+    psnr = {name: [record.psnr for record in records if record.method == name] for name in methods}
+    patients = [record.patient for record in records if record.method == next(iter(methods))]
+    psnr_by_slice(folder.figures / "psnr_by_slice.png", patients, psnr, protocol)
+    for name, run in config.methods.items():
+        curves = RunFolder(run).curves("train/")
+        if curves:
+            loss_curves(
+                folder.figures / f"losses_{name}.png", {k: v for k, v in curves.items() if not k.endswith("_hu")}
+            )
+    if config.panels:
+        chosen = set(np.linspace(0, len(pairs) - 1, min(config.panels, len(pairs))).astype(int).tolist())
+        shown = [name for name in (*_PANEL_BASELINES[:1], *config.methods) if name in methods]
+        samples = [
+            _sample(pair, {name: methods[name] for name in shown}) for n, pair in enumerate(pairs) if n in chosen
+        ]
+        slice_panels(folder.figures / "panels.png", samples)
+
+
+def _sample(pair: Pair, methods: Mapping[str, Denoiser]) -> Sample:
+    outputs = {name: denoise(pair.low_hu) for name, denoise in methods.items()}
+    return Sample(
+        f"{pair.patient}, slice {pair.slice_index}", {"low dose": pair.low_hu, **outputs, "full dose": pair.full_hu}
+    )

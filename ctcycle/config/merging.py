@@ -1,0 +1,102 @@
+"""One tree from a config file, the files it is based on, and the command line."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ctcycle.config.strict_yaml import MAX_DEPTH, Node, describe, parse_yaml, read_yaml
+from ctcycle.errors import ConfigError
+
+COMMAND_LINE = "command line"
+
+
+def read_tree(path: Path, overrides: Sequence[str] = ()) -> Node:
+    """The config at ``path`` merged onto its bases, and the overrides merged onto it.
+
+    Args:
+        path: a YAML file. ``base: FILE``, relative to the file that says it, names the config that it changes; a step
+            of a pipeline may have a base, too.
+        overrides: ``key.sub=value``, each as if it stood in a file based on this one. The value is YAML; nothing
+            after ``=`` is null, as in a file, and ``''`` is the empty text. List items cannot be set one by one.
+
+    Raises:
+        ConfigError: a file cannot be read, bases form a circle, or an override is malformed.
+    """
+    tree = _read(path, ())
+    for override in overrides:
+        tree = merge(tree, _parse_override(override))
+    return tree
+
+
+def merge(base: Node, child: Node) -> Node:
+    """Mappings are merged key by key; anything else in ``child`` replaces what is in ``base``.
+
+    So does a mapping that names another ``_target_``: arguments of one component mean nothing to another.
+    """
+    if not isinstance(base.value, dict) or not isinstance(child.value, dict) or _another_target(base, child):
+        return child
+    changed = {key: merge(base.value[key], item) if key in base.value else item for key, item in child.value.items()}
+    return Node(base.value | changed, child.where)
+
+
+def with_defaults(tree: Node, path: Path) -> Node:
+    """``tree`` with ``out`` from the file's name; a pipeline's steps below it, with its seed and overwrite."""
+    values = {"out": Node(f"runs/{path.stem}", tree.where)} | tree.mapping
+    steps = values.get("steps")
+    if steps is not None and isinstance(steps.value, dict):
+        shared = {key: values[key] for key in ("seed", "overwrite") if key in values}
+        filled = {
+            name: Node({"out": Node(f"{values['out'].value}/{name}", step.where)} | shared | step.value, step.where)
+            if isinstance(step.value, dict)
+            else step
+            for name, step in steps.value.items()
+        }
+        values["steps"] = Node(dict(filled), steps.where)
+    return Node(values, tree.where)
+
+
+def _another_target(base: Node, child: Node) -> bool:
+    target, former = child.child("_target_"), base.child("_target_")
+    return target is not None and (former is None or former.value != target.value)
+
+
+def _read(path: Path, asking: tuple[Path, ...]) -> Node:
+    asking = (*asking, path.resolve())
+    tree = read_yaml(path)
+    steps = tree.child("steps")
+    if steps is not None and isinstance(steps.value, dict):
+        based = {name: _on_base(step, path, asking) for name, step in steps.value.items()}
+        tree = Node(tree.mapping | {"steps": Node(dict(based), steps.where)}, tree.where)
+    return _on_base(tree, path, asking)
+
+
+def _on_base(node: Node, path: Path, asking: tuple[Path, ...]) -> Node:
+    """``node`` of the file ``path``, merged onto the file that its ``base`` names."""
+    base = node.child("base")
+    if base is None:
+        return node
+    if not isinstance(base.value, str):
+        raise ConfigError(f"{base.where}: base: {describe(base.value)} is not a file name")
+    file = Path(os.path.normpath(path.parent / base.value))
+    if not file.is_file():
+        raise ConfigError(f"{base.where}: base: there is no file {file}; it is sought relative to {path.parent}")
+    if file.resolve() in asking:
+        raise ConfigError(f"{base.where}: base: {file} is based on this file in turn; the chain never ends")
+    own = {key: item for key, item in node.mapping.items() if key != "base"}
+    return merge(_read(file, asking), Node(own, node.where))
+
+
+def _parse_override(text: str) -> Node:
+    key, equals, value = text.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts) or len(parts) > MAX_DEPTH:
+        raise ConfigError(f"{COMMAND_LINE}: {describe(text)} is not of the form key.sub=value")
+    if parts[-1] == "base":
+        raise ConfigError(f"{COMMAND_LINE}: base can only be set in a file; --config names the file to start from")
+    try:
+        node = parse_yaml(value, COMMAND_LINE, numbered=False)
+    except ConfigError as error:
+        raise ConfigError(f"{error} (in {describe(text)})") from error
+    for part in reversed(parts):
+        node = Node({part: node}, COMMAND_LINE)
+    return node

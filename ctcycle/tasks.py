@@ -1,0 +1,138 @@
+"""The tasks: the parts that each is made of, built from its config and run; what there is to say is printed."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ctcycle.atomic import write_text
+from ctcycle.config.loading import LoadedConfig
+from ctcycle.config.schema import AnyTrain, Denoise, Evaluate, Pipeline, Scan, Simulate, Step
+from ctcycle.config.strict_yaml import dump_yaml
+from ctcycle.errors import CtcycleError, OutputError
+from ctcycle.run_folder import RunFolder
+
+
+def run(loaded: LoadedConfig) -> None:
+    """Runs the task of a config; a pipeline's steps one after another.
+
+    Raises:
+        CtcycleError: see `ctcycle.errors` for the kinds and their exit codes.
+    """
+    config = loaded.config
+    if not isinstance(config, Pipeline):
+        _run_step(config, loaded.resolved, loaded.name)
+        return
+    write_text(config.out / "pipeline.yaml", dump_yaml(loaded.resolved))
+    for number, (name, step) in enumerate(config.steps.items(), 1):
+        _say(f"[{number}/{len(config.steps)}] {name}: {step.task} -> {step.out}")
+        _run_step(step, loaded.resolved["steps"][name], f"{loaded.name}.{name}")
+
+
+def _run_step(config: Step, resolved: Mapping[str, Any], name: str) -> None:
+    folder = RunFolder(config.out)
+    fresh = config.overwrite or getattr(config, "resume", "auto") == "never"
+    if folder.open(resolved, overwrite=fresh) == "finished":
+        _say(f"{config.out}: already finished; overwrite=true does it again")
+        _say(folder.summary())
+        return
+    with _log_to(folder.log):
+        text = _TASKS[config.task](config, folder, resolved, name)
+    folder.finish(text)
+    _say(text)
+
+
+def _simulate(config: Simulate, folder: RunFolder, _resolved: Mapping[str, Any], _name: str) -> str:
+    from ctcycle.simulation import simulate_dataset
+
+    out, patients = folder.path / "series", config.simulation.patients
+    workers = min(config.workers or os.cpu_count() or 1, patients)
+    with tqdm(total=patients, desc="simulating", unit="patient", dynamic_ncols=True) as bar:
+
+        def report(done: int) -> None:
+            bar.update(done - bar.n)
+
+        simulate_dataset(out, config.simulation, config.seed, workers, report)
+    return f"{patients} simulated patients, each at full and at low dose; -> {out}"
+
+
+def _scan(config: Scan, folder: RunFolder, _resolved: Mapping[str, Any], _name: str) -> str:
+    from ctcycle.manifest import write_manifest
+    from ctcycle.scan import scan_sources, summary
+
+    path = config.manifest or folder.path / "manifest.csv"
+    if path.exists() and not config.overwrite:
+        raise OutputError(f"{path}: exists, and may have been edited; choose another `out`, or overwrite=true")
+    with tqdm(desc="scanning", unit="file", dynamic_ncols=True) as bar:
+        report = scan_sources(config.sources, path, config.split, progress=lambda _path: bar.update())
+    write_manifest(path, report.manifest)
+    return f"{summary(report)}\n-> {path}"
+
+
+def _train(config: AnyTrain, folder: RunFolder, resolved: Mapping[str, Any], name: str) -> str:
+    from ctcycle.training import TrainingRun
+
+    best = TrainingRun(config, folder, name, resolved).run()
+    scores = f"best epoch {best['epoch']}: {best['val/psnr']:.2f} dB PSNR" if best else "no validation pairs"
+    protocol = f", protocol {config.validation.protocol}, on validation slices" if best else ""
+    return f"{config.method} trained; {scores}{protocol}; -> {folder.path}"
+
+
+def _evaluate(config: Evaluate, folder: RunFolder, _resolved: Mapping[str, Any], _name: str) -> str:
+    from ctcycle.comparison import compare, describe
+
+    return describe(config, folder, compare(config, folder))
+
+
+def _denoise(config: Denoise, _folder: RunFolder, _resolved: Mapping[str, Any], _name: str) -> str:
+    from ctcycle.denoise import denoise_all
+
+    return denoise_all(config)
+
+
+_TASKS: dict[str, Callable[[Any, RunFolder, Mapping[str, Any], str], str]] = {
+    "simulate": _simulate,
+    "scan": _scan,
+    "train": _train,
+    "evaluate": _evaluate,
+    "denoise": _denoise,
+}
+
+
+def _say(text: str) -> None:
+    tqdm.write(text)
+
+
+class _BesideBars(logging.Handler):
+    """Shows log records without breaking a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Inside, what ctcycle logs is shown, and added to ``path``."""
+    try:
+        handlers = [_BesideBars(), logging.FileHandler(path, encoding="utf-8")]
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another `out`") from error
+    handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("ctcycle")
+    logger.setLevel(logging.INFO)
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    except CtcycleError as error:
+        logger.handlers[-1].handle(logging.LogRecord("ctcycle", logging.ERROR, "", 0, str(error), None, None))
+        raise
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()

@@ -1,0 +1,272 @@
+"""One training run: its parts built from the config, attached to an Ignite engine; run, resumed, finished."""
+
+import copy
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+from tqdm import tqdm
+
+from ctcycle.atomic import write_text
+from ctcycle.checkpoints import CheckpointFolder, denoiser_weights
+from ctcycle.config.schema import AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
+from ctcycle.denoiser import Denoiser, resolve_device
+from ctcycle.errors import StoppedError
+from ctcycle.figures import loss_curves
+from ctcycle.handlers import LossLog, attach_average, attach_finite_check, averaged, progress_bar, stop_signals
+from ctcycle.methods import build_method, learning_rates, measure_gain, memory_format
+from ctcycle.pairing import check_pairs
+from ctcycle.run_folder import RunFolder, flat
+from ctcycle.sampling import EpochSampler, PairedPatches, Sample, UnpairedPatches, make_loader
+from ctcycle.schedules import attach_schedule
+from ctcycle.splits import SlicePair
+from ctcycle.tracking import Tracker
+from ctcycle.training_data import SliceData, StoredSlices, check_patch_size, load_slices, open_store
+from ctcycle.transforms import PatchTransform
+from ctcycle.validation import Validator
+
+_log = logging.getLogger(__name__)
+_L1_TERMS = ("gen_cycle", "gen_identity", "gen_noise_swap", "gen_supervised")
+ItemT = TypeVar("ItemT")
+Patches = UnpairedPatches | PairedPatches
+
+
+def load_training_data(config: AnyTrain) -> tuple[Patches, Validator | None]:
+    """What is trained on, and what it is validated on where the validation patients have pairs.
+
+    Raises:
+        ManifestError: too little data, slices smaller than the crop, or pairs that do not match.
+        SeriesError: a series cannot be decoded.
+    """
+    data, settings = config.data, config.validation
+    store = open_store(data.manifest, data.store, data.mu_water)
+    slices = load_slices(data.manifest, store, kernel=data.kernel, splits=("train", "val"), seen=_bar("reading slices"))
+    transform = PatchTransform(data.transforms, data.hu_window, data.skip_air)
+    patches = (
+        _paired(config, slices, transform)
+        if isinstance(config, TrainSupervised)
+        else _unpaired(config, slices, transform)
+    )
+    for domain in (patches.low, patches.full):
+        check_patch_size(domain, data.transforms)  # type: ignore[arg-type]
+    validator = (
+        Validator.of(*slices.paired("val"), settings.slices, settings.protocol) if slices.has_pairs("val") else None
+    )
+    return patches, validator
+
+
+def _unpaired(config: TrainCycleGAN | TrainNoiseSwap, slices: SliceData, transform: PatchTransform) -> UnpairedPatches:
+    low, full = slices.unpaired(config.data.protocol, config.seed)
+    return UnpairedPatches(low, full, transform, config.seed)
+
+
+def _paired(config: TrainSupervised, slices: SliceData, transform: PatchTransform) -> PairedPatches:
+    data, pairs = config.data, slices.pairs("train")
+    if data.pairing == "shuffled":
+        order = np.random.default_rng([config.seed]).permutation(len(pairs))
+        pairs = [SlicePair(pair.low_dose, pairs[other].full_dose) for pair, other in zip(pairs, order, strict=True)]
+    low, full = (StoredSlices(slices.series, [getattr(pair, dose) for pair in pairs]) for dose in SlicePair._fields)
+    patches = PairedPatches(low, full, transform, config.seed, data.same_crop)
+    if data.guard:
+        check_pairs(patches, pairs, data.guard_threshold, _bar("checking pairs"))
+    return patches
+
+
+def _bar(name: str) -> "Callable[[Iterable[ItemT]], Iterable[ItemT]]":
+    return partial(tqdm, desc=name, leave=False, dynamic_ncols=True)
+
+
+@dataclass
+class TrainingRun:
+    """A run from its folder to its best checkpoint.
+
+    Attributes:
+        config: of the run.
+        folder: where everything goes.
+        name: shown in MLflow and on the progress bar.
+        resolved: the config as plain data.
+        best: value and epoch of the best validation so far; empty before.
+    """
+
+    config: AnyTrain
+    folder: RunFolder
+    name: str
+    resolved: Mapping[str, Any]
+    best: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> dict[str, float]:
+        """Trains from the last checkpoint, or from the start, to the end of the config.
+
+        Returns:
+            The scores of the best checkpoint, ``val/...`` and ``epoch``; empty where there is nothing to validate on.
+
+        Raises:
+            DivergedError: a loss is not finite.
+            StoppedError: a signal or the config stopped it; the checkpoint is written.
+            CtcycleError: data, device, checkpoint or output are not usable.
+        """
+        config = self.config
+        device = resolve_device(config.device)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        patches, self.validator = load_training_data(config)
+        self._build(patches, device)
+        self._resume()
+        write_text(self.folder.path / "manifest.csv", config.data.manifest.read_text(encoding="utf-8-sig"))
+        self.tracker = Tracker(config.tracking, self.folder.path, self.name)
+        with self._tracked(), stop_signals() as self._signals, progress_bar(self.trainer, self.name):
+            epochs = config.training.epochs
+            if self.trainer.state.iteration < epochs * len(self.loader):
+                self.trainer.run(self.loader, max_epochs=epochs, epoch_length=len(self.loader))
+            self._finish()
+        return self.best
+
+    def _build(self, patches: Patches, device: torch.device) -> None:
+        config, training = self.config, self.config.training
+        iterations = training.iterations_per_epoch or max(1, len(patches.low) // training.batch_size)
+        self.sampler = EpochSampler(iterations * training.batch_size)
+        self.loader = make_loader(patches, self.sampler, training.batch_size, config.data.workers)
+        self.method = build_method(config, device, self._gain(patches))
+        net = self.method.networks["low2full"]
+        self.average = averaged(net, training.ema_decay) if training.ema_decay else None
+        self.losses = LossLog(config.tracking.every, self._write_losses)
+        self.checkpoints = CheckpointFolder(self.folder.path / "checkpoints")
+        self.device = device
+        self.trainer = Engine(self._step)
+        self._attach(net)
+
+    def _gain(self, patches: Patches) -> float:
+        spec = getattr(self.config, "discriminator", None)
+        if spec is None or spec.gain != "auto" or spec.view != "highpass":
+            return 1.0
+        gain = measure_gain(patches.low, spec, self.config.data.hu_window.hu_per_unit)  # type: ignore[arg-type]
+        _log.info("discriminator.gain auto: %.3g, measured on the low-dose training slices", gain)
+        return gain
+
+    def _step(self, engine: Engine, batch: Sample) -> dict[str, torch.Tensor]:
+        layout = memory_format(self.config)
+        moved = {
+            name: images.to(self.device, non_blocking=True, memory_format=layout) for name, images in batch.items()
+        }
+        return self.method.step(engine, moved)
+
+    def _attach(self, net: nn.Module) -> None:
+        """Handlers in the order in which they must act: seeds, check, average, log; then validate, save, stop."""
+        trainer, config = self.trainer, self.config
+        trainer.logger.setLevel(logging.CRITICAL)  # what goes wrong is raised, once
+        trainer.add_event_handler(Events.EPOCH_STARTED, self._place_sampler)
+        attach_schedule(trainer, self.method.updates, config.schedule, learning_rates(config), config.seed)
+        attach_finite_check(trainer)
+        if self.average is not None:
+            attach_average(trainer, self.average, net)
+        self.losses.attach(trainer)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._stop_inside_epoch)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED(every=config.validation.every), self._validate)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+
+    def _place_sampler(self, engine: Engine) -> None:
+        done = engine.state.iteration % len(self.loader)
+        self.sampler.epoch = engine.state.epoch - 1
+        self.sampler.skip = done * self.config.training.batch_size
+
+    def _write_losses(self, iteration: int, means: Mapping[str, float]) -> None:
+        unit = self.config.data.hu_window.hu_per_unit
+        values = {f"train/{name}": value for name, value in means.items()}
+        values |= {f"train/{name}_hu": value * unit for name, value in means.items() if name.startswith(_L1_TERMS)}
+        self.folder.append_metrics({"iteration": iteration, **values})
+        self.tracker.metrics(values, iteration)
+
+    def denoiser(self) -> Denoiser:
+        """The generator as it would be deployed now."""
+        net = copy.deepcopy(self.method.networks["low2full"] if self.average is None else self.average.module)
+        return Denoiser(net, self.config.data.hu_window, self.device)
+
+    def _validate(self, engine: Engine) -> None:
+        if self.validator is None:
+            return
+        denoiser, state = self.denoiser(), engine.state
+        scores = self.validator(denoiser)
+        self.folder.append_metrics({"iteration": state.iteration, "epoch": state.epoch, **scores})
+        self.tracker.metrics(scores, state.iteration)
+        picture = self.folder.figures / f"validation_{state.epoch:04d}.png"
+        self.validator.draw(denoiser, picture)
+        self.tracker.artifact(picture, "samples")
+        if not self.best or scores["val/psnr"] > self.best["val/psnr"]:
+            self.best = {"epoch": state.epoch, **scores}
+            self.checkpoints.save_best(self._weights(), self.best)
+
+    def _weights(self) -> Mapping[str, torch.Tensor]:
+        return denoiser_weights(self._state())
+
+    def _state(self) -> dict[str, Any]:
+        average = {} if self.average is None else self.average.state_dict()
+        parts = {"ema": average, "losses": self.losses.state_dict(), "best": self.best}
+        return {"iteration": self.trainer.state.iteration, **self.method.state_dict(), **parts}
+
+    def _stop_inside_epoch(self, engine: Engine) -> None:
+        if self._signals and engine.state.iteration % len(self.loader):
+            self._stop(128 + self._signals[0], "by a signal")
+
+    def _end_epoch(self, engine: Engine) -> None:
+        self.checkpoints.save_last(self._state())
+        if self._signals:
+            self._stop(128 + self._signals[0], "by a signal")
+        if (
+            engine.state.epoch == self.config.training.stop_after_epoch
+            and engine.state.epoch < self.config.training.epochs
+        ):
+            self._stop(0, "by training.stop_after_epoch")
+
+    def _stop(self, code: int, reason: str) -> None:
+        self.checkpoints.save_last(self._state())
+        iteration = self.trainer.state.iteration
+        raise StoppedError(
+            f"{self.folder.path}: stopped {reason} after iteration {iteration}; the same command goes on", code
+        )
+
+    def _resume(self) -> None:
+        state = self.checkpoints.load_last()
+        if state is None:
+            return
+        self.method.load_state_dict(state)
+        if self.average is not None:
+            self.average.load_state_dict(state["ema"])
+        self.losses.load_state_dict(state["losses"])
+        self.best = state["best"]
+        length = len(self.loader)
+        done = {"iteration": state["iteration"], "epoch_length": length, "max_epochs": self.config.training.epochs}
+        self.trainer.load_state_dict(done)
+        self.folder.forget_metrics_after(state["iteration"])
+        _log.info("%s: goes on after iteration %d", self.folder.path, state["iteration"])
+
+    @contextmanager
+    def _tracked(self) -> Iterator[None]:
+        """Opens the MLflow run; closes it as finished, killed or failed."""
+        self.tracker.start(flat(self.resolved))
+        for path in (self.folder.config, self.config.data.manifest):
+            self.tracker.artifact(path)
+        status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        except (StoppedError, KeyboardInterrupt):
+            status = "KILLED"
+            raise
+        finally:
+            self.tracker.finish(status)
+
+    def _finish(self) -> None:
+        if self.validator is None:
+            self.checkpoints.save_best(self._weights(), {})
+            _log.warning("no validation patient has both doses: the last weights are taken for the best")
+        picture = self.folder.figures / "losses.png"
+        loss_curves(picture, self.folder.curves("train/"))
+        for path, place in ((picture, "figures"), (self.checkpoints.best, "model"), (self.folder.metrics, None)):
+            self.tracker.artifact(path, place)

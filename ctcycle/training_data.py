@@ -1,0 +1,139 @@
+"""From a manifest to the slices that a training run sees and is validated on."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcycle.config.components import Component
+from ctcycle.errors import ManifestError
+from ctcycle.manifest import Manifest, ManifestRow, read_manifest
+from ctcycle.splits import Protocol, SlicePair, SliceRef, domains, pair_slices
+from ctcycle.store import SliceStore, StoredSeries
+
+HUSlice = NDArray[np.int16]
+
+
+Seen = Callable[[Iterable[ManifestRow]], Iterable[ManifestRow]]
+
+
+def open_store(manifest: Path, folder: Path | None, mu_water: float) -> SliceStore:
+    """The store of decoded slices in ``folder``, or in one beside the manifest.
+
+    Args:
+        manifest: path of the manifest.
+        folder: None for the default.
+        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
+    """
+    return SliceStore(folder or manifest.parent / ".ctcycle_store", mu_water)
+
+
+class StoredSlices(Sequence[HUSlice]):
+    """Slices (H, W) int16 in HU, mapped from disk; cheap to hand to loader workers.
+
+    Args:
+        series: decoded series by their manifest key.
+        places: which slice of which series each entry is.
+    """
+
+    def __init__(self, series: Mapping[str, StoredSeries], places: Sequence[SliceRef]) -> None:
+        self.series = {key: series[key] for key in {place.series for place in places}}
+        self.places = list(places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> HUSlice:  # type: ignore[override]  # slices of slices are never needed
+        place = self.places[index]
+        image: HUSlice = self.series[place.series].hu[place.slice_index]
+        return image
+
+
+@dataclass(frozen=True)
+class SliceData:
+    """The series of a manifest, decoded, with the ways to draw slices from them.
+
+    Attributes:
+        manifest: the rows that may be used.
+        series: decoded, by manifest key.
+    """
+
+    manifest: Manifest
+    series: Mapping[str, StoredSeries]
+
+    def unpaired(self, protocol: Protocol, seed: int) -> tuple[StoredSlices, StoredSlices]:
+        """Low-dose and full-dose slices of the training patients, under an unpaired protocol."""
+        low, full = (self.manifest.select(dose=dose, split="train").rows for dose in ("low_dose", "full_dose"))
+        found = domains(low, full, protocol, seed, self.positions)
+        return StoredSlices(self.series, found.low_dose), StoredSlices(self.series, found.full_dose)
+
+    def paired(self, split: str) -> tuple[StoredSlices, StoredSlices]:
+        """Low-dose slices of the patients of ``split`` and, entry by entry, their full-dose twins."""
+        pairs = self.pairs(split)
+        low, full = ([getattr(pair, dose) for pair in pairs] for dose in ("low_dose", "full_dose"))
+        return StoredSlices(self.series, low), StoredSlices(self.series, full)
+
+    def pairs(self, split: str) -> list[SlicePair]:
+        """The pairs of slices of the patients of ``split``.
+
+        Raises:
+            ManifestError: there is none.
+        """
+        return pair_slices(self.manifest.select(split=split).rows, self.positions)  # type: ignore[arg-type]
+
+    def has_pairs(self, split: str) -> bool:
+        """Whether any patient of ``split`` has slices in both doses."""
+        try:
+            return bool(self.pairs(split))
+        except ManifestError:
+            return False
+
+    def positions(self, row: ManifestRow) -> Sequence[float]:
+        """Slice positions of a series."""
+        return self.series[row.series].positions_mm
+
+    def row(self, key: str) -> ManifestRow:
+        """The manifest row of a series."""
+        return next(row for row in self.manifest if row.series == key)
+
+
+def load_slices(
+    path: Path, store: SliceStore, *, kernel: str | None, splits: Sequence[str], seen: Seen = iter
+) -> SliceData:
+    """Reads a manifest and decodes, once and for all, the series that are needed.
+
+    Args:
+        path: the manifest.
+        store: where decoded slices are kept.
+        kernel: only series of this kernel; None takes all.
+        splits: only series of these splits.
+        seen: wraps the rows while they are decoded: a progress bar.
+
+    Raises:
+        ManifestError: the manifest is wrong, or holds no series that fits.
+        SeriesError: a series cannot be decoded.
+    """
+    chosen = read_manifest(path).select(kernel=kernel)
+    rows = tuple(row for row in chosen if row.split in splits and row.dose)
+    if not rows:
+        only = f" of kernel '{kernel}'" if kernel else ""
+        raise ManifestError(
+            f"{path}: no series{only} with a dose in split {' or '.join(splits)}; fill in the columns dose and split"
+        )
+    return SliceData(Manifest(path, rows), {row.series: store.open_row(row, path.parent) for row in seen(rows)})
+
+
+def check_patch_size(slices: StoredSlices, transforms: Sequence[Component]) -> None:
+    """Raises ManifestError, naming the series, where a crop of ``transforms`` is larger than a slice."""
+    for component in transforms:
+        size = component.arguments.get("roi_size", ())
+        rows, columns = (size, size) if isinstance(size, int) else (*size, 0, 0)[:2]
+        for key, series in slices.series.items():
+            if series.shape[1] < rows or series.shape[2] < columns:
+                found = f"{series.shape[1]}x{series.shape[2]}"
+                raise ManifestError(
+                    f"series {key}: its slices are {found} px, smaller than the {rows}x{columns} px of "
+                    f"{component.target}; set a smaller roi_size in data.transforms, or leave the series out"
+                )
