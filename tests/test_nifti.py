@@ -1,0 +1,171 @@
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from phantom_series import body_hu
+
+from ctcycle.errors import OutputError, SeriesError
+from ctcycle.series import SeriesInfo
+from ctcycle.volumes import Derivation, find_series, read_series, write_corrected
+
+DERIVATION = Derivation("9.9", "tiny", "0123")
+RADIOLOGICAL = np.diag([-0.5, -0.75, 2.0, 1.0])
+"""Columns to the left, rows to the back, slices to the head, as (column, row, slice) arrays of DICOM converters."""
+
+
+def write(path: Path, stored: NDArray[np.generic], affine: NDArray[np.float64] = RADIOLOGICAL) -> SeriesInfo:
+    nib.save(nib.Nifti1Image(stored, affine), path)
+    found, skipped = find_series(path)
+    assert len(found) == 1, skipped
+    return found[0]
+
+
+def scaled(path: Path, dtype: str, slope: float, inter: float) -> None:
+    """A file whose stored numbers mean HU by scl_slope and scl_inter."""
+    stored = np.rint((body_hu() - inter) / slope).astype(dtype).T
+    header = nib.Nifti1Image(stored, RADIOLOGICAL).header
+    header.set_slope_inter(slope, inter)
+    put_together(path, header, stored)
+
+
+def put_together(path: Path, header: nib.Nifti1Header, stored: NDArray[np.generic]) -> None:
+    """Writes header and numbers as they are; nibabel's own writing would change both."""
+    header["vox_offset"] = 352
+    path.write_bytes(header.binaryblock + b"\0" * 4 + stored.tobytes(order="F"))
+
+
+def test_slices_come_as_a_dicom_reader_would_show_them(tmp_path: Path) -> None:
+    hu = body_hu()
+    info = write(tmp_path / "ct.nii.gz", hu.T)
+    np.testing.assert_array_equal(read_series(info).hu, hu)
+    assert info.shape == hu.shape
+    assert info.spacing_mm == (2.0, 0.75, 0.5)
+    assert info.positions_mm == (0.0, 2.0, 4.0)
+    assert info.files == (tmp_path / "ct.nii.gz",)
+
+
+@pytest.mark.parametrize("axes", [("R", "A", "S"), ("L", "P", "S"), ("P", "I", "R"), ("S", "L", "A"), ("A", "S", "L")])
+def test_any_axis_order_gives_the_same_slices_and_goes_back_exactly(tmp_path: Path, axes: tuple[str, ...]) -> None:
+    hu = body_hu()
+    radiological = nib.Nifti1Image(hu.T, RADIOLOGICAL)
+    turn = nib.orientations.ornt_transform(nib.io_orientation(RADIOLOGICAL), nib.orientations.axcodes2ornt(axes))
+    turned = radiological.as_reoriented(turn)
+    info = write(tmp_path / "ct.nii", np.asarray(turned.dataobj), turned.affine)
+    np.testing.assert_array_equal(read_series(info).hu, hu)
+    assert info.spacing_mm == (2.0, 0.75, 0.5)
+    assert info.positions_mm == pytest.approx((0.0, 2.0, 4.0))
+    step = np.arange(hu.size, dtype=np.float32).reshape(hu.shape)
+    write_corrected(info, step, tmp_path / "out.nii", DERIVATION)
+    out = tmp_path / "out.nii"
+    np.testing.assert_array_equal(read_series(find_series(out)[0][0], assume_hu=True).hu, hu + step)
+    assert nib.aff2axcodes(nib.load(out).affine) == axes
+
+
+@pytest.mark.parametrize(("dtype", "slope", "inter"), [("int16", 2.5, -1000.0), ("uint16", 1.0, -1024.0)])
+def test_no_correction_gives_every_byte_back(tmp_path: Path, dtype: str, slope: float, inter: float) -> None:
+    source, out = tmp_path / "ct.nii", tmp_path / "out.nii"
+    scaled(source, dtype, slope, inter)
+    source.write_bytes(source.read_bytes() + b"tail")
+    info = find_series(source)[0][0]
+    np.testing.assert_allclose(read_series(info).hu, body_hu(), atol=slope / 2)
+    assert write_corrected(info, np.zeros(info.shape, dtype=np.float32), out, DERIVATION) == [out]
+    assert out.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", ">f4", ">i2", "int32"])
+def test_any_type_and_byte_order_gives_every_byte_back(tmp_path: Path, dtype: str) -> None:
+    info = write(tmp_path / "ct.nii", body_hu().T.astype(dtype))
+    out = tmp_path / "out.nii"
+    write_corrected(info, np.zeros(info.shape, dtype=np.float32), out, DERIVATION)
+    assert out.read_bytes() == info.path.read_bytes()
+
+
+def test_a_correction_is_stored_through_the_slope(tmp_path: Path) -> None:
+    source, out = tmp_path / "ct.nii", tmp_path / "out.nii"
+    scaled(source, "int16", 2.5, -1000.0)
+    info = find_series(source)[0][0]
+    before = np.asarray(nib.load(source).dataobj.get_unscaled()).astype(int)
+    write_corrected(info, np.full(info.shape, 6.0, dtype=np.float32), out, DERIVATION)
+    after = np.asarray(nib.load(out).dataobj.get_unscaled())
+    assert np.unique(after - before).tolist() == [2]
+    assert out.read_bytes()[:352] == source.read_bytes()[:352]
+
+
+def test_compressed_output_is_the_same_every_time(tmp_path: Path) -> None:
+    info = write(tmp_path / "ct.nii", body_hu().T)
+    correction = np.ones(info.shape, dtype=np.float32)
+    first, second = tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"
+    for out in (first, second):
+        write_corrected(info, correction, out, DERIVATION)
+    assert first.read_bytes() == second.read_bytes()
+    assert first.read_bytes()[4:8] == b"\0\0\0\0"
+    np.testing.assert_array_equal(np.asarray(nib.load(first).dataobj), body_hu().T + 1)
+
+
+def test_a_single_slice_and_trailing_axes_are_survived(tmp_path: Path) -> None:
+    hu = body_hu(1)
+    for number, stored in enumerate([hu[0].T, hu.T, hu.T[..., None, None]]):
+        info = write(tmp_path / f"{number}.nii", stored)
+        np.testing.assert_array_equal(read_series(info).hu, hu)
+        out = tmp_path / f"{number}out.nii"
+        write_corrected(info, np.zeros(info.shape, dtype=np.float32), out, DERIVATION)
+        assert out.read_bytes() == info.path.read_bytes()
+
+
+def test_a_degenerate_affine_leaves_the_last_axis_for_the_slices(tmp_path: Path) -> None:
+    header = nib.Nifti1Image(body_hu().T, RADIOLOGICAL).header
+    header["srow_x"] = header["srow_y"] = header["srow_z"] = 0
+    put_together(tmp_path / "ct.nii", header, body_hu().T)
+    (info,), _ = find_series(tmp_path)
+    assert info.shape == body_hu().shape
+    np.testing.assert_array_equal(read_series(info).hu, body_hu())
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        (np.zeros((4, 4, 3, 2), dtype=np.float32), "has the shape (4, 4, 3, 2); one volume"),
+        (np.zeros((4, 4, 3), dtype=np.complex64), "holds complex64"),
+    ],
+)
+def test_what_is_no_volume_is_left_out(tmp_path: Path, stored: NDArray[np.generic], reason: str) -> None:
+    nib.save(nib.Nifti1Image(stored, np.eye(4)), tmp_path / "x.nii.gz")
+    found, skipped = find_series(tmp_path)
+    assert found == []
+    assert len(skipped) == 1
+    assert skipped[0].reason.startswith(reason)
+
+
+@pytest.mark.parametrize("content", [b"", b"no NIfTI at all", gzip.compress(b"neither")])
+def test_what_is_no_nifti_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.nii.gz").write_bytes(content)
+    found, skipped = find_series(tmp_path)
+    assert found == []
+    assert skipped[0].path == tmp_path / "x.nii.gz"
+    assert skipped[0].reason.startswith("cannot be read as NIfTI")
+
+
+@pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz"])
+def test_a_cut_volume_is_named(tmp_path: Path, name: str) -> None:
+    info = write(tmp_path / name, body_hu().T)
+    content = info.path.read_bytes()
+    info.path.write_bytes(content[: len(content) - 200])
+    with pytest.raises(SeriesError, match=rf"{name}: .*copy it again"):
+        read_series(info)
+
+
+def test_nan_is_named_with_its_slice(tmp_path: Path) -> None:
+    hu = body_hu()
+    hu[1, 3, 3] = np.nan
+    info = write(tmp_path / "ct.nii", hu.T)
+    with pytest.raises(SeriesError, match=r"ct\.nii: slice 1 holds NaN"):
+        read_series(info)
+
+
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    info = write(tmp_path / "ct.nii", body_hu().T)
+    with pytest.raises(OutputError, match=r"must end in \.nii or \.nii\.gz"):
+        write_corrected(info, np.zeros(info.shape, dtype=np.float32), tmp_path / "out.npy", DERIVATION)

@@ -1,0 +1,284 @@
+import os
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from phantom_series import body_hu, write_series
+
+from ctcycle import atomic
+from ctcycle.errors import OutputError, SeriesError
+from ctcycle.series import SeriesInfo
+from ctcycle.volumes import Derivation, find_series, read_series, write_corrected
+
+DERIVATION = Derivation("9.9", "tiny", "0123")
+REPLACING = Derivation("9.9", "tiny", "0123", overwrite=True)
+
+
+def a_series(folder: Path) -> tuple[SeriesInfo, NDArray[np.float32]]:
+    """A DICOM series, and a correction of nothing."""
+    write_series(folder)
+    (info,), _ = find_series(folder)
+    return info, np.zeros(info.shape, dtype=np.float32)
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_every_format_is_found_however_nested_and_the_rest_is_counted(tmp_path: Path) -> None:
+    write_series(tmp_path / "b" / "deep" / "er")
+    nib.save(nib.Nifti1Image(body_hu().T, np.eye(4)), tmp_path / "a.nii.gz")
+    (tmp_path / "c").mkdir()
+    np.save(tmp_path / "c" / "1.npy", body_hu()[0])
+    for name in ("notes.txt", ".DS_Store", "DICOMDIR", ".hidden.npy"):
+        (tmp_path / name).write_bytes(b"something")
+    write_series(tmp_path / ".cache")
+    found, skipped = find_series(tmp_path)
+    assert [(info.format, info.path.name) for info in found] == [("nifti", "a.nii.gz"), ("dicom", "er"), ("npy", "c")]
+    assert [(entry.path, entry.reason) for entry in skipped] == [
+        (tmp_path, "files that are no CT images or hidden, ignored: 4")
+    ]
+
+
+def test_one_file_is_enough(tmp_path: Path) -> None:
+    files = write_series(tmp_path)
+    (info,), skipped = find_series(files[1])
+    assert (info.files, info.shape[0], skipped) == ((files[1],), 1, [])
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    write_series(tmp_path / "real" / "scan")
+    (tmp_path / "real" / "loop").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "dangling.dcm").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "entry").mkdir()
+    (tmp_path / "entry" / "link").symlink_to(tmp_path / "real")
+    assert len(find_series(tmp_path)[0]) == 1
+    assert len(find_series(tmp_path / "entry")[0]) == 1
+
+
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.dcm")
+    assert find_series(tmp_path)[0] == []
+
+
+def test_an_empty_folder_has_nothing_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
+    assert find_series(tmp_path) == ([], [])
+    with pytest.raises(SeriesError, match="nowhere: does not exist"):
+        find_series(tmp_path / "nowhere")
+
+
+def test_progress_sees_every_image_once(tmp_path: Path) -> None:
+    files = write_series(tmp_path)
+    (tmp_path / "notes.txt").write_text("no image")
+    seen: list[Path] = []
+    find_series(tmp_path, progress=seen.append)
+    assert seen == files
+
+
+@pytest.mark.parametrize(
+    ("values", "guess"),
+    [
+        (body_hu() + 1024, "stored values without their intercept"),
+        ((body_hu() + 1024) / 20, "values scaled to 0..255"),
+        ((body_hu() + 1024) / 2000, "attenuation"),
+        (body_hu() / 1024 * 0.5, "values normalised"),
+        (np.full((2, 8, 8), 40.0, dtype=np.float32), "values scaled to 0..255"),
+        (np.full((2, 8, 8), -1000.0, dtype=np.float32), "nothing but air"),
+        (body_hu().clip(-100, None), "no air in it"),
+        (body_hu() * 60, "too bright for CT"),
+    ],
+)
+def test_what_does_not_look_like_hu_is_refused_with_a_guess(
+    tmp_path: Path, values: NDArray[np.float32], guess: str
+) -> None:
+    nib.save(nib.Nifti1Image(values.astype(np.float32).T, np.diag([-1.0, -1.0, 1.0, 1.0])), tmp_path / "ct.nii")
+    (info,), _ = find_series(tmp_path)
+    with pytest.raises(SeriesError, match=rf"does not look like HU \(from .*\): .*{guess}.*assume_hu"):
+        read_series(info)
+    np.testing.assert_allclose(read_series(info, assume_hu=True).hu, values.clip(-1500, None), atol=476)
+
+
+def test_padding_does_not_count_as_air(tmp_path: Path) -> None:
+    values = body_hu().clip(-100, None)
+    values[:, :8] = -2000
+    np.save(tmp_path / "ct.npy", values)
+    (info,), _ = find_series(tmp_path)
+    with pytest.raises(SeriesError, match="no air in it"):
+        read_series(info)
+
+
+def test_the_folder_appears_whole_and_alone(tmp_path: Path) -> None:
+    info, zero = a_series(tmp_path / "in")
+    written = write_corrected(info, zero, tmp_path / "new" / "out", DERIVATION)
+    assert [file.name for file in written] == ["IM00001.dcm", "IM00002.dcm", "IM00003.dcm"]
+    assert all(file.is_file() for file in written)
+    assert tree(tmp_path / "new") == ["out", "out/IM00001.dcm", "out/IM00002.dcm", "out/IM00003.dcm"]
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info, zero = a_series(tmp_path / "in")
+    info.files[2].write_bytes(b"damaged since")
+    with pytest.raises(SeriesError, match=r"0003\.dcm"):
+        write_corrected(info, zero, tmp_path / "out", DERIVATION)
+    assert tree(tmp_path) == ["in", "in/0001.dcm", "in/0002.dcm", "in/0003.dcm"]
+    info, zero = a_series(tmp_path / "in")
+
+    def full(_path: Path, _write: object) -> None:
+        raise OutputError("disk full")
+
+    monkeypatch.setattr(atomic, "write_file", full)
+    with pytest.raises(OutputError, match="disk full"):
+        write_corrected(info, zero, tmp_path / "out", DERIVATION)
+    assert tree(tmp_path) == ["in", "in/0001.dcm", "in/0002.dcm", "in/0003.dcm"]
+
+
+def test_inputs_are_never_touched(tmp_path: Path) -> None:
+    info, zero = a_series(tmp_path / "in")
+    before = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in info.files}
+    read_series(info)
+    write_corrected(info, zero + 5, tmp_path / "out", DERIVATION)
+    assert {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in info.files} == before
+
+
+def test_an_existing_output_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    info, zero = a_series(tmp_path / "in")
+    out = tmp_path / "out"
+    out.mkdir()
+    write_corrected(info, zero, out, DERIVATION)
+    first = (out / "IM00001.dcm").read_bytes()
+    with pytest.raises(OutputError, match="out: exists and is not empty"):
+        write_corrected(info, zero + 9, out, DERIVATION)
+    assert (out / "IM00001.dcm").read_bytes() == first
+    (out / "IM00009.dcm").write_bytes(b"of an earlier, longer run")
+    write_corrected(info, zero + 9, out, REPLACING)
+    assert (out / "IM00001.dcm").read_bytes() != first
+    assert tree(tmp_path) == sorted(
+        ["in", *(f"in/000{n}.dcm" for n in (1, 2, 3)), "out", *(f"out/IM0000{n}.dcm" for n in (1, 2, 3))]
+    )
+
+
+def test_an_overwrite_that_fails_at_the_end_keeps_the_earlier_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info, zero = a_series(tmp_path / "in")
+    write_corrected(info, zero, tmp_path / "out", DERIVATION)
+    before, content = tree(tmp_path), (tmp_path / "out" / "IM00001.dcm").read_bytes()
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if ".partial-" in self.name and not self.name.endswith("-earlier"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_corrected(info, zero + 9, tmp_path / "out", REPLACING)
+    assert tree(tmp_path) == before
+    assert (tmp_path / "out" / "IM00001.dcm").read_bytes() == content
+
+
+@pytest.mark.parametrize("make", [lambda out: (out / "sub").mkdir(parents=True), lambda out: out.write_text("thesis")])
+def test_overwriting_never_takes_what_no_run_wrote(tmp_path: Path, make: object) -> None:
+    info, zero = a_series(tmp_path / "in")
+    make(tmp_path / "out")  # type: ignore[operator]
+    before = tree(tmp_path)
+    with pytest.raises(OutputError, match="choose another"):
+        write_corrected(info, zero, tmp_path / "out", REPLACING)
+    assert tree(tmp_path) == before
+
+
+def test_an_existing_volume_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    np.save(tmp_path / "ct.npy", body_hu())
+    (info,), _ = find_series(tmp_path)
+    out = tmp_path / "out.npy"
+    correction = np.ones(info.shape, dtype=np.float32)
+    write_corrected(info, correction, out, DERIVATION)
+    with pytest.raises(OutputError, match=r"out\.npy: exists"):
+        write_corrected(info, correction, out, DERIVATION)
+    write_corrected(info, correction + 1, out, REPLACING)
+    np.testing.assert_array_equal(np.load(out), body_hu() + 2)
+
+
+@pytest.mark.parametrize("out", ["in", "in/denoised", "in/../in/x", "link/x"])
+def test_the_output_does_not_go_into_the_input(tmp_path: Path, out: str) -> None:
+    info, zero = a_series(tmp_path / "in")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    with pytest.raises(OutputError, match="is, or lies inside, the input"):
+        write_corrected(info, zero, tmp_path / out, REPLACING)
+    assert len(tree(tmp_path / "in")) == 3
+
+
+def test_a_volume_is_not_written_over_itself(tmp_path: Path) -> None:
+    np.save(tmp_path / "ct.npy", body_hu())
+    (info,), _ = find_series(tmp_path)
+    with pytest.raises(OutputError, match="is, or lies inside, the input"):
+        write_corrected(info, np.zeros(info.shape, dtype=np.float32), info.path, REPLACING)
+
+
+@pytest.mark.parametrize("correction", [np.zeros((1, 2, 2)), np.full((3, 32, 36), np.nan)])
+def test_a_correction_that_does_not_fit_is_refused(tmp_path: Path, correction: NDArray[np.float32]) -> None:
+    info, _ = a_series(tmp_path / "in")
+    with pytest.raises(SeriesError, match="correction"):
+        write_corrected(info, correction, tmp_path / "out", DERIVATION)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("part", ["mayo2016_pairs", "mayo2016_unpaired", "volumes"])
+def test_real_series_are_all_found_and_come_back_bit_for_bit(real_data: Path, part: str, tmp_path: Path) -> None:
+    expected = {"mayo2016_pairs": 8, "mayo2016_unpaired": 7, "volumes": 9}
+    found, skipped = find_series(real_data / part)
+    assert len(found) == expected[part]
+    assert all("ignored" in entry.reason for entry in skipped)
+    for info in found[:3]:
+        series = read_series(info)
+        out = tmp_path / "out"
+        write_corrected(info, np.zeros(info.shape, dtype=np.float32), out, DERIVATION)
+        again = read_series(find_series(out)[0][0])
+        np.testing.assert_array_equal(again.hu, series.hu)
+        shutil.rmtree(out)
+
+
+@pytest.mark.real_data
+def test_lossless_syntaxes_of_one_real_image_agree(real_data: Path) -> None:
+    lossless = ("BigEndianExplicit", "DeflatedExplicitVRLittleEndian", "ImplicitLE", "JPEG2000LosslessOnly")
+    lossless += ("JPEGLSLossless", "JPEGProcess14", "JPEGProcess14SV1", "LittleEndianImplicit", "RLELossless")
+    folder = real_data / "zoo" / "same_image_many_syntaxes"
+    images = {file.stem.removeprefix("CTImage_"): find_series(file)[0][0] for file in sorted(folder.iterdir())}
+    reference = read_series(images["LittleEndianExplicit"]).hu
+    for name in lossless:
+        np.testing.assert_array_equal(read_series(images[name]).hu, reference, err_msg=name)
+    for name in ("JPEGProcess2_4", "JPEGProcess10_12", "JPEGProcess6_8"):
+        with pytest.raises(SeriesError, match="convert it to Explicit VR Little Endian"):
+            read_series(images[name])
+
+
+@pytest.mark.real_data
+def test_the_zoo_of_odd_files_gives_reasons_not_tracebacks(real_data: Path) -> None:
+    found, skipped = find_series(real_data / "zoo")
+    assert len(found) == 22
+    refused = 0
+    for info in found:
+        try:
+            read_series(info)
+        except SeriesError:
+            refused += 1
+    assert refused == 6
+    text = "\n".join(entry.reason for entry in skipped)
+    for reason in ("localizer", "Enhanced multi-frame", "MR, needs CT", "RescaleType US", "'DICM' mark is missing"):
+        assert reason in text
+
+
+@pytest.mark.real_data
+def test_a_real_nifti_in_hu_is_taken_and_one_in_grey_values_is_not(real_data: Path, tmp_path: Path) -> None:
+    grey, true = find_series(real_data / "nifti")[0]
+    with pytest.raises(SeriesError, match=r"0\.\.255"):
+        read_series(grey)
+    assert read_series(true).hu.shape == true.shape
+    (out,) = write_corrected(true, np.zeros(true.shape, dtype=np.float32), tmp_path / "out.nii.gz", DERIVATION)
+    before, after = nib.load(true.path), nib.load(out)
+    assert before.header.binaryblock == after.header.binaryblock
+    np.testing.assert_array_equal(np.asarray(before.dataobj), np.asarray(after.dataobj))
