@@ -65,9 +65,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.check:
         print(dump_yaml(loaded.resolved), end="")
         return
-    from ctcycle import tasks
+    from ctcycle.tasks import run
 
-    tasks.run(loaded)
+    run(loaded)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -95,6 +95,7 @@ class _Parser(argparse.ArgumentParser):
     """Reports a bad command line like every other mistake."""
 
     def error(self, message: str) -> NoReturn:
+        """Raises instead of printing the usage and leaving."""
         raise ConfigError(f"command line: {message}; {COMMAND} --help shows what there is")
 
 

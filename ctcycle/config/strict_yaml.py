@@ -137,6 +137,7 @@ class _Loader(yaml.SafeLoader):
         self.depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """One value with all below it; also where the parser meets an explicit tag, which is refused."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             raise yaml.MarkedYAMLError(None, None, f"tags such as {event.tag} are not supported", event.start_mark)
@@ -163,9 +164,11 @@ class _Dumper(yaml.SafeDumper):
     """Quotes what our reader or any YAML 1.1 reader would not take for text; writes plain lists in one line."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 (the base class's signature)
+        """Always: a value that stands twice is written twice."""
         return True
 
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        """Lists of scalars as ``[a, b]``, others item by item."""
         short = not any(isinstance(item, (dict, list)) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=short or flow_style)
 
@@ -182,9 +185,11 @@ class _Builder:
         self.values = 0
 
     def place(self, mark: yaml.Mark | None) -> str:
+        """The file and the line; the source alone where lines are not worth naming."""
         return f"{self.source}:{mark.line + 1}" if self.numbered and mark is not None else self.source
 
     def build(self, node: yaml.Node, mark: yaml.Mark, depth: int = 0) -> Node:
+        """Our node for PyYAML's, placed at ``mark``: for the value of a mapping, where its key stands."""
         where = self.place(mark)
         self.values += 1
         if self.values > MAX_VALUES or depth > MAX_DEPTH:

@@ -1,0 +1,48 @@
+# make demo | test | lint | types | clean
+# PYTHON=python3.12 chooses the interpreter, VENV=folder the virtual environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CONFIG ?= configs/demo.yaml
+PYTEST ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types clean
+
+help:
+	@echo "make demo    simulated CT, CycleGAN and its supervised twin, measured: all from configs/demo.yaml"
+	@echo "make test    the tests (PYTEST='-k name' for some of them)"
+	@echo "make lint    formatting and style;  make types  the type checker"
+	@echo "make clean   removes $(VENV), not the runs"
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m ctcycle.run --config $(CONFIG)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+clean:
+	rm -rf "$(VENV)"
+
+# The stamps are older than what they were made from whenever an installation is due.
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
+	@touch $@ $(VENV)/.installed
+
+$(BIN)/python:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { \
+	  echo "ctcycle needs Python 3.11 or newer, $(PYTHON) is `$(PYTHON) --version 2>&1`; PYTHON=python3.12 names another" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv "$(VENV)"

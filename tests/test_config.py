@@ -1,0 +1,328 @@
+"""Loading a config: shipped configs are right, every mistake gets its own sentence, nothing gives a traceback."""
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctcycle.config.loading import LoadedConfig, json_schema, load_config
+from ctcycle.config.schema import TASKS, Pipeline, TrainCycleGAN
+from ctcycle.config.strict_yaml import dotted, dump_yaml
+from ctcycle.errors import ConfigError
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
+TRAIN = """task: train
+method: cyclegan
+data:
+  manifest: m.csv
+optimizer: {lr: 2e-4, betas: [0.5, 0.999]}
+loss: {cycle: 10.0}
+"""
+PIPELINE = """task: pipeline
+seed: 3
+steps:
+  data: {task: simulate, simulation: {patients: 2}}
+  net: {base: train.yaml, training: {epochs: 2}}
+  table: {task: evaluate, manifest: m.csv, methods: {net: runs/x/net}}
+"""
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds train.yaml and pipeline.yaml, beside whatever a test writes."""
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "train.yaml").write_text(TRAIN)
+    (folder / "pipeline.yaml").write_text(PIPELINE)
+    return folder
+
+
+def load(folder: Path, text: str, *overrides: str) -> LoadedConfig:
+    (folder / "x.yaml").write_text(text)
+    return load_config(folder / "x.yaml", overrides)
+
+
+def complaints(folder: Path, text: str, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text, *overrides)
+    assert "pydantic" not in str(caught.value).lower()
+    return str(caught.value).replace(f"{folder}/", "").splitlines()
+
+
+def outcome(folder: Path, text: str, *overrides: str) -> dict[str, Any] | list[str]:
+    """The resolved config, or the complaints without their places."""
+    try:
+        return load(folder, text, *overrides).resolved
+    except ConfigError as error:
+        return sorted(line.partition(": ")[2] for line in str(error).splitlines())
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_shipped_config_loads_and_says_how_to_run_it(path: Path) -> None:
+    loaded = load_config(path)
+    assert loaded.name == path.stem
+    assert loaded.resolved["task"] in TASKS
+    first, *comment = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    command = f"python -m ctcycle.run --config configs/{path.relative_to(CONFIGS)}"
+    assert command in first or any(command in line for line in comment)
+
+
+@pytest.mark.parametrize("path", [*SHIPPED, "train.yaml", "pipeline.yaml"], ids=str)
+def test_the_resolved_config_gives_an_equal_config(folder: Path, path: Path) -> None:
+    loaded = load_config(folder / path)
+    assert json.loads(json.dumps(loaded.resolved)) == loaded.resolved
+    again = load(folder, dump_yaml(loaded.resolved))
+    assert again.config == loaded.config
+    assert again.resolved == loaded.resolved
+    assert "base" not in loaded.resolved
+
+
+def test_defaults_are_filled_in_and_values_are_typed(folder: Path) -> None:
+    loaded = load_config(folder / "train.yaml", ["out=o", "generator.filters=8"])
+    config = loaded.config
+    assert isinstance(config, TrainCycleGAN)
+    assert (config.out, config.data.manifest, config.optimizer.betas) == (Path("o"), Path("m.csv"), (0.5, 0.999))
+    assert loaded.resolved["generator"]["filters"] == 8
+    assert loaded.resolved["training"]["epochs"] == config.training.epochs
+    assert loaded.resolved["data"]["transforms"][0]["_target_"] == "RandSpatialCrop"
+    assert list(loaded.resolved)[:2] == ["task", "method"]
+
+
+def test_a_pipeline_shares_its_folder_and_seed(folder: Path) -> None:
+    config = load_config(folder / "pipeline.yaml", ["out=o"]).config
+    assert isinstance(config, Pipeline)
+    assert {name: (step.out, step.seed) for name, step in config.steps.items()} == {
+        name: (Path("o") / name, 3) for name in ("data", "net", "table")
+    }
+
+
+def test_another_target_takes_the_generators_place(folder: Path) -> None:
+    text = TRAIN + "generator: {_target_: monai.networks.nets.UNet, spatial_dims: 2, channels: [4, 8]}\n"
+    resolved = load(folder, text).resolved
+    assert resolved["generator"] == {"_target_": "monai.networks.nets.UNet", "spatial_dims": 2, "channels": [4, 8]}
+
+
+ONE_MISTAKE = [
+    ("optimizer.lr=fast", "optimizer.lr: 'fast' is not a number"),
+    ("optimizer.lr=-1", "optimizer.lr: must be greater than 0, is -1"),
+    ("optimizer.lr=", "optimizer.lr: null is not a number"),
+    ("optimizer.lr=true", "optimizer.lr: true is not a number"),
+    ("optimizer.lr='1'", "optimizer.lr: '1' is not a number"),
+    ("optimizer=3", "optimizer: 3 is not a mapping of keys to values"),
+    ("optimizer.betas=[0.5]", "optimizer.betas[1] is missing"),
+    ("optimizer.betas=[0, 0, 0]", "optimizer.betas: holds at most 2 items, has 3"),
+    ("optimizer.betas.0=1", "optimizer.betas: a mapping is not a list; write the whole list: [a, b]"),
+    ("training.epochs=ten", "training.epochs: 'ten' is not a whole number"),
+    ("training.epochs=1.5", "training.epochs: 1.5 is not a whole number"),
+    ("training.epochs=true", "training.epochs: true is not a whole number"),
+    ("seed=-1", "seed: must be at least 0, is -1"),
+    ("overwrite=1", "overwrite: 1 is not true or false"),
+    ("overwrite=yes", "overwrite: 'yes' is not true or false"),
+    ("tracking.experiment=7", "tracking.experiment: 7 is not text; if it is meant as text, put it in quotes"),
+    ("data.manifest=[a]", "data.manifest: a list is not text; if it is meant as text, put it in quotes"),
+    ("data=", "data: null is not a mapping of keys to values"),
+    (
+        "loss.form=bec",
+        "loss.form: 'bec' is not one of least_squares, bce, hinge; did you mean 'bce'?",
+    ),
+    ("discriminator.gain=loud", "discriminator.gain: 'loud' is not a number and is not auto"),
+    ("discriminator.sigma_px=-2", "discriminator: sigma_px -2.0 must be positive"),
+    ("data.hu_window={low: 5, high: 1}", "data.hu_window: HU window: low 5.0 is not below high 1.0"),
+    (
+        "task=trian",
+        "task: 'trian' is not one of simulate, scan, train, evaluate, denoise, pipeline; did you mean 'train'?",
+    ),
+    ("task=", "task: null is not one of simulate, scan, train, evaluate, denoise, pipeline"),
+    ("task=[train]", "task: a list is not one of simulate, scan, train, evaluate, denoise, pipeline"),
+    ("method=gan", "method: 'gan' is not one of cyclegan, supervised, noise_swap"),
+    ("loss.cycl=1", "unknown key 'loss.cycl'; did you mean 'cycle'?"),
+    ("generator.filter=1", "unknown key 'generator.filter'; did you mean 'filters'?"),
+    ("lr=1", "unknown key 'lr'; did you mean 'optimizer.lr'?"),
+    ("loss.epochs=1", "unknown key 'loss.epochs'; did you mean 'training.epochs'?"),
+    ("tracking.zzz=1", "unknown key 'tracking.zzz'; known here: enabled, experiment, uri, every"),
+    ("zzz.a.b=1", "unknown key 'zzz'; known here: out, seed, "),
+    ("out=$x", "out: '$x': expressions are not supported"),
+    ("tracking.uri='@net'", "tracking.uri: '@net': expressions are not supported"),
+    ("tracking.uri='%net::a'", "tracking.uri: '%net::a': expressions are not supported"),
+    ("tracking.uri='a/${oc.env:HOME}'", "tracking.uri: 'a/${oc.env:HOME}': expressions are not supported"),
+    ("$import=os", "key '$import': expressions are not supported"),
+    (
+        "data.transforms=[{_target_: os.system, command: ls}]",
+        "data.transforms[0]._target_: 'os.system' is outside the allowed packages",
+    ),
+    ("data.transforms=[{prob: 1}]", "data.transforms[0]._target_ is missing"),
+    (
+        "generator={_target_: torch.nn.Sequential, a: [{b: {_target_: os.system}}]}",
+        "generator.a: '_target_' inside the arguments of another is not supported",
+    ),
+]
+
+
+@pytest.mark.parametrize(("override", "sentence"), ONE_MISTAKE, ids=[override for override, _ in ONE_MISTAKE])
+def test_one_mistake_gives_one_sentence(folder: Path, override: str, sentence: str) -> None:
+    (line,) = complaints(folder, TRAIN, override)
+    lists_what_is_known = "known here" in line or "allowed packages" in line
+    assert line.startswith(f"command line: {sentence}") if lists_what_is_known else line == f"command line: {sentence}"
+
+
+def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(folder: Path) -> None:
+    text = "task: train\nmethod: cyclegan\nseed: x\n\noptimizer:\n  lr: -1\n  rate: 2\ndata: {}\nout: $o\n"
+    known = complaints(folder, TRAIN, "optimizer.rate=1")[0].partition("; ")[2]
+    assert complaints(folder, text, "zzz=") == [
+        "x.yaml:3: seed: 'x' is not a whole number",
+        "x.yaml:6: optimizer.lr: must be greater than 0, is -1",
+        f"x.yaml:7: unknown key 'optimizer.rate'; {known}",
+        "x.yaml:8: data.manifest is missing",
+        "x.yaml:9: out: '$o': expressions are not supported",
+        complaints(folder, TRAIN, "zzz=")[0],
+        "x.yaml: 6 errors; nothing was run",
+    ]
+
+
+def test_a_mistake_is_named_where_it_was_written(folder: Path) -> None:
+    assert complaints(folder, "base: train.yaml\noptimizer: {lr: x}\n") == [
+        "x.yaml:2: optimizer.lr: 'x' is not a number"
+    ]
+    (folder / "wrong.yaml").write_text(TRAIN + "seed: x\n")
+    assert complaints(folder, "base: wrong.yaml\n") == ["wrong.yaml:7: seed: 'x' is not a whole number"]
+
+
+def test_a_mistake_that_all_steps_inherit_is_named_once(folder: Path) -> None:
+    (line,) = complaints(folder, PIPELINE.replace("seed: 3", "seed: x"))
+    assert line == "x.yaml:2: seed: 'x' is not a whole number"
+    (line,) = complaints(folder, PIPELINE, "out=$x")
+    assert line == "command line: out: '$x': expressions are not supported"
+
+
+def test_mistakes_inside_a_step(folder: Path) -> None:
+    text = PIPELINE.replace("patients: 2", "patient: 2").replace("epochs: 2", "epoch: 2")
+    assert complaints(folder, text)[:2] == [
+        "x.yaml:4: unknown key 'steps.data.simulation.patient'; did you mean 'patients'?",
+        "x.yaml:5: unknown key 'steps.net.training.epoch'; did you mean 'epochs'?",
+    ]
+    assert complaints(folder, PIPELINE, "steps.net.lr=1") == [
+        "command line: unknown key 'steps.net.lr'; did you mean 'steps.net.optimizer.lr'?"
+    ]
+    assert complaints(folder, "task: pipeline\nsteps: {a: {task: pipeline}, b: {}, c: {task: train}, d: 3}") == [
+        "x.yaml:2: steps.a.task: 'pipeline' is not one of simulate, scan, train, evaluate, denoise",
+        "x.yaml:2: steps.b.task is missing; it is one of simulate, scan, train, evaluate, denoise",
+        "x.yaml:2: steps.c.method is missing; it is one of cyclegan, supervised, noise_swap",
+        "x.yaml:2: steps.d: 3 is not a mapping of keys to values",
+        "x.yaml: 4 errors; nothing was run",
+    ]
+    assert complaints(folder, "task: pipeline\nsteps: {}") == ["x.yaml:2: steps: needs 1 or more items, has 0"]
+
+
+def test_an_empty_list_where_something_is_needed(folder: Path) -> None:
+    assert complaints(folder, "task: scan\nsources: []") == ["x.yaml:2: sources: needs 1 or more items, has 0"]
+    assert complaints(folder, "task: scan\nsources: [{path: 3}]") == [
+        "x.yaml:2: sources[0].path: 3 is not text; if it is meant as text, put it in quotes"
+    ]
+
+
+def test_another_method_does_not_drop_what_its_base_says(folder: Path) -> None:
+    (line,) = complaints(folder, "base: train.yaml\nmethod: supervised\n")
+    assert line.startswith("train.yaml:6: unknown key 'loss'; known here: out, seed, ")
+
+
+def test_the_task_is_asked_for(folder: Path) -> None:
+    assert complaints(folder, "seed: 3") == [
+        "x.yaml:1: task is missing; it is one of simulate, scan, train, evaluate, denoise, pipeline"
+    ]
+
+
+def test_the_schema_for_editors_knows_every_task() -> None:
+    schema = json_schema()
+    assert json.loads(json.dumps(schema)) == schema
+    assert set(schema["discriminator"]["mapping"]) == set(TASKS)
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from leaves(item, (*path, key))
+
+
+def at(value: Any, path: tuple[str | int, ...]) -> Any:
+    for part in path:
+        value = value[part]
+    return value
+
+
+ALL = {path: load_config(path).resolved for path in SHIPPED}
+KEYS = [(path, keys) for path, resolved in ALL.items() for keys in leaves(resolved)]
+anything = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3) | st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8),
+    st.lists(st.integers() | st.just("x"), max_size=3),
+    st.dictionaries(st.sampled_from(["_target_", "a", "task", "0"]), st.integers() | st.just("x"), max_size=2),
+)
+
+
+def mutated(keys: tuple[str | int, ...], data: Any, how: str, value: Any) -> dict[str, Any]:
+    changed: dict[str, Any] = copy.deepcopy(data)
+    parent = at(changed, keys[:-1])
+    if how == "retype":
+        parent[keys[-1]] = value
+    elif isinstance(parent, list):
+        del parent[int(keys[-1])]
+    else:
+        old = parent.pop(keys[-1])
+        if how == "rename":
+            parent[f"{keys[-1]}_x"] = old
+    return changed
+
+
+@given(st.sampled_from(KEYS), st.sampled_from(["drop", "rename", "retype"]), anything)
+def test_a_changed_config_is_right_or_the_change_is_named(
+    folder: Path, place: tuple[Path, tuple[str | int, ...]], how: str, value: object
+) -> None:
+    path, keys = place
+    text = dump_yaml(mutated(keys, ALL[path], how, value))
+    found = outcome(folder, text)
+    if isinstance(found, list):
+        assert any(part in line for part in keys[-2:] if isinstance(part, str) for line in found)
+    else:
+        assert outcome(folder, dump_yaml(found)) == found
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_misspelt_key_is_found(folder: Path, path: Path) -> None:
+    wrong = copy.deepcopy(ALL[path])
+    named = []
+    for keys in reversed(list(leaves(wrong))):
+        parent = at(wrong, keys[:-1])
+        value = parent[keys[-1]]
+        holds_keys = any(isinstance(item, dict) for item in [value, *(value if isinstance(value, list) else [])])
+        chosen_by_the_user = isinstance(parent, list) or "_target_" in parent or keys[-2:-1] == ("methods",)
+        if not (holds_keys or chosen_by_the_user or keys[-1] in {"task", "method"}):
+            parent[f"{keys[-1]}_x"] = parent.pop(keys[-1])
+            named.append(f"unknown key '{dotted(keys)}_x'; ")
+    text = "\n".join(complaints(folder, dump_yaml(wrong)))
+    assert len(named) > 5
+    assert [key for key in named if key not in text] == []
+
+
+@given(st.sampled_from([(path, keys) for path, keys in KEYS if all(isinstance(key, str) for key in keys)]), anything)
+def test_an_override_does_what_editing_the_file_does(
+    folder: Path, place: tuple[Path, tuple[str, ...]], value: object
+) -> None:
+    path, keys = place
+    nested = value
+    for key in reversed(keys):
+        nested = {key: nested}
+    override = f"{'.'.join(keys)}={dump_yaml({'v': value}).partition(':')[2].strip()}"
+    if isinstance(value, dict):
+        override = f"{'.'.join(keys)}={json.dumps(value)}"
+    (folder / "whole.yaml").write_text(dump_yaml(ALL[path]))
+    edited = outcome(folder, f"base: whole.yaml\n{dump_yaml(nested)}")
+    assert outcome(folder, dump_yaml(ALL[path]), override) == edited

@@ -1,0 +1,224 @@
+"""The command line: exit codes, the last line on stderr, and what it does without importing anything heavy."""
+
+import errno
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import ctcycle
+from ctcycle.config.loading import LoadedConfig, load_config
+from ctcycle.errors import ConfigError, CtcycleError, DivergedError, OutputError, SeriesError, StoppedError
+from ctcycle.run import EXAMPLES, main
+
+ROOT = Path(__file__).parent.parent
+SCAN = "task: scan\nsources: [{path: somewhere}]\n"
+
+Tasks = Callable[[Callable[[LoadedConfig], object]], None]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    (tmp_path / "mine.yaml").write_text(SCAN)
+    return str(tmp_path / "mine.yaml")
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
+    """Puts a function in the place of `ctcycle.tasks.run`."""
+
+    def put(run: Callable[[LoadedConfig], object]) -> None:
+        module = types.ModuleType("ctcycle.tasks")
+        module.run = run  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "ctcycle.tasks", module)
+
+    return put
+
+
+def raises(error: BaseException) -> Callable[[LoadedConfig], object]:
+    def run(_: LoadedConfig) -> None:
+        raise error
+
+    return run
+
+
+def command(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "ctcycle.run", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_the_task_gets_the_config_that_was_asked_for(config: str, tasks: Tasks) -> None:
+    seen: list[LoadedConfig] = []
+    tasks(seen.append)
+    assert main(["seed=1", "--config", config, "out=elsewhere", "seed=2"]) == 0
+    assert (seen[0].name, seen[0].config.seed, seen[0].config.out) == ("mine", 2, Path("elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("c: wrong; right it"), 2),
+        (SeriesError("series 1.2: bad; look"), 3),
+        (OutputError("o: full; empty it"), 4),
+        (DivergedError("loss: NaN; lower lr"), 5),
+        (StoppedError("stopped after epoch 3", 143), 143),
+        (CtcycleError("something"), 1),
+    ],
+)
+def test_what_goes_wrong_ends_in_its_code_and_one_sentence(
+    error: CtcycleError, code: int, config: str, tasks: Tasks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks(raises(error))
+    assert main(["--config", config]) == code
+    assert capsys.readouterr() == ("", f"{error}\n")
+
+
+def test_a_stop_that_the_config_asked_for_is_no_failure(
+    config: str, tasks: Tasks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks(raises(StoppedError("stopped after epoch 3 as asked; the same command continues", 0)))
+    assert main(["--config", config]) == 0
+    assert capsys.readouterr() == ("stopped after epoch 3 as asked; the same command continues\n", "")
+
+
+def test_the_keyboard(config: str, tasks: Tasks, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks(raises(KeyboardInterrupt()))
+    assert main(["--config", config]) == 130
+    assert capsys.readouterr().err.startswith("stopped by the keyboard")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_anywhere(number: int, config: str, tasks: Tasks, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks(raises(OSError(number, os.strerror(number), "runs/x/file")))
+    assert main(["--config", config]) == 4
+    assert capsys.readouterr().err == f"runs/x/file: cannot be written ({os.strerror(number)})\n"
+
+
+def test_a_fault_of_the_program_shows_where_and_ends_in_a_sentence(
+    config: str, tasks: Tasks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks(raises(ZeroDivisionError("by zero")))
+    assert main(["--config", config]) == 1
+    *trace, last = capsys.readouterr().err.splitlines()
+    assert trace[0] == "Traceback (most recent call last):"
+    assert last == "ctcycle failed with ZeroDivisionError; this is a fault of the program, see the lines above"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "command line: --config FILE is missing; for example python -m ctcycle.run --config configs/demo.yaml"),
+        (["--config"], "command line: argument --config: expected one argument; "),
+        (["--confg", "x"], "command line: unrecognized arguments: --confg; python -m ctcycle.run --help shows"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: there is no such config"),
+        (["--config", "CONFIG", "seed"], "command line: 'seed' is not of the form key.sub=value"),
+        (["--config", "CONFIG", "sed=1"], "command line: unknown key 'sed'; did you mean 'seed'?"),
+        (["--config", "CONFIG", "--seed=1"], "command line: unrecognized arguments: --seed=1; "),
+    ],
+)
+def test_a_wrong_command_line(
+    arguments: list[str], sentence: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([config if argument == "CONFIG" else argument for argument in arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(sentence)
+
+
+def test_several_mistakes_end_in_their_number(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", config, "seed=x", "sed=1"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"{config}: 2 errors; nothing was run"
+
+
+def test_check_prints_a_config_that_repeats_the_run(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config", config, "--check", "seed=4"]) == 0
+    (tmp_path / "again.yaml").write_text(capsys.readouterr().out)
+    assert load_config(tmp_path / "again.yaml").config == load_config(Path(config), ["seed=4"]).config
+
+
+def seconds_of_cpu(line: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(line, capture_output=True, check=True, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_check_takes_less_than_a_second() -> None:
+    line = [sys.executable, "-m", "ctcycle.run", "--check", "--config", "configs/demo.yaml"]
+    assert any(seconds_of_cpu(line) < 1.0 for _ in range(3))  # CPU, and three tries: the machine may be busy
+
+
+@pytest.mark.parametrize("overrides", [[], ["seed=x", "sed=1"]])
+def test_check_imports_nothing_heavy(config: str, overrides: list[str]) -> None:
+    code = (
+        "import sys; from ctcycle.run import main; main(sys.argv[1:]); "
+        "print({'torch', 'monai', 'ignite', 'mlflow', 'numpy'} & set(sys.modules))"
+    )
+    line = [sys.executable, "-c", code, "--check", "--config", config, *overrides]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_help_shows_every_task_with_an_example_that_loads(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    shown = re.findall(r"^  (\w+) .*\n +python -m ctcycle\.run --config (.*)$", text, re.MULTILINE)
+    assert [task for task, _ in shown] == list(EXAMPLES)
+    for task, example in shown:
+        file, *overrides = example.split()
+        assert load_config(ROOT / file, overrides).resolved["task"] == task
+
+
+def test_version_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"ctcycle {ctcycle.__version__}\n"
+    assert main(["--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["discriminator"]["propertyName"] == "task"
+
+
+def test_as_a_program() -> None:
+    done = command("--config", "nowhere.yaml")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "nowhere.yaml: there is no such config\n")
+
+
+def test_a_reader_that_leaves_is_no_reason_to_complain() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "ctcycle.run", "--schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_a_full_disk_behind_stdout() -> None:
+    with Path("/dev/full").open("w") as full:
+        line = [sys.executable, "-m", "ctcycle.run", "--schema"]
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 4
+    assert done.stderr.splitlines()[-1] == "output: cannot be written (No space left on device)"
+
+
+def test_warnings_of_third_parties_are_hidden_and_ours_are_not(config: str, tasks: Tasks) -> None:
+    def warn(_: LoadedConfig) -> None:
+        warnings.warn("`torch.jit.interface` is deprecated", DeprecationWarning, stacklevel=1)
+        warnings.warn_explicit("value 'Doe^Jane' is invalid", UserWarning, "valuerep.py", 1, module="pydicom.valuerep")
+        warnings.warn("something of ours", UserWarning, stacklevel=1)
+
+    tasks(warn)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert main(["--config", config]) == 0
+    assert [str(warning.message) for warning in caught] == ["something of ours"]
