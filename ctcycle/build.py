@@ -4,19 +4,23 @@ import importlib
 from types import ModuleType
 from typing import Any
 
+from monai.transforms import Transform
+from torch import nn
+
 from ctcycle.config.components import Component
 from ctcycle.errors import ConfigError
 
 
 def build_component(component: Component, home: ModuleType) -> Any:
-    """Calls what ``component`` names with its arguments.
+    """The network or transform that ``component`` names, made with its arguments.
 
     Args:
         component: checked against the allow-list when the config was read.
         home: where a name without dots is looked up.
 
     Raises:
-        ConfigError: there is no such thing, or it refuses its arguments; the message is that of the part itself.
+        ConfigError: there is no such thing, it is no class of networks or transforms (a function could do anything), or
+            it refuses its arguments; the message is that of the part itself.
     """
     path, _, name = component.target.rpartition(".")
     try:
@@ -25,6 +29,8 @@ def build_component(component: Component, home: ModuleType) -> Any:
         raise ConfigError(
             f"_target_ '{component.target}': not found; {home.__name__} or a full path is looked in"
         ) from error
+    if not (isinstance(maker, type) and issubclass(maker, nn.Module | Transform)):
+        raise ConfigError(f"_target_ '{component.target}': neither a torch module nor a MONAI transform; name a class")
     try:
         return maker(**component.arguments)
     except (TypeError, ValueError) as error:

@@ -32,12 +32,16 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         OutputError: it cannot be written.
     """
     _check_finite(path, state)
-    stamped = {"format": FORMAT, "format_version": VERSION, "ctcycle": __version__, "torch": torch.__version__, **state}
+    versions = {"ctcycle": __version__, "torch": str(torch.__version__)}  # str: torch's own type would not be loaded
+    stamped = {"format": FORMAT, "format_version": VERSION, **versions, **state}
     write_file(path, lambda stream: _save_verified(path, stamped, stream))
 
 
 def _save_verified(path: Path, state: State, stream: IO[bytes]) -> None:
-    torch.save(state, stream)
+    try:
+        torch.save(state, stream)
+    except RuntimeError as error:  # torch hides behind it that the stream refused: disk full, quota
+        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
     stream.seek(0)
     with zipfile.ZipFile(stream) as archive:
         broken = archive.testzip()
@@ -55,6 +59,10 @@ def _check_finite(path: Path, state: Any) -> None:
             _check_finite(path, value)
 
 
+class _DamagedError(BundleError):
+    """A checkpoint that no program could read."""
+
+
 def read_checkpoint(path: Path) -> State:
     """Reads one checkpoint, checking every record; tensors land on the CPU.
 
@@ -62,26 +70,30 @@ def read_checkpoint(path: Path) -> State:
         BundleError: it is damaged, foreign or of a format that this version does not know.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise BundleError(f"{path}: record {broken} is damaged; use another checkpoint")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _load_verified(path)
     except FileNotFoundError as error:
         raise BundleError(f"{path}: there is no such checkpoint; train first, or name another run") from error
-    except (OSError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
-        raise BundleError(f"{path}: damaged, or not a checkpoint; use another one") from error
     except pickle.UnpicklingError as error:
-        raise BundleError(
+        raise _DamagedError(
             f"{path}: holds code or objects, which are never loaded; use a checkpoint of ctcycle"
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise BundleError(f"{path}: not a checkpoint of ctcycle")
+    except Exception as error:  # damage makes the readers of zip and pickle raise nearly anything
+        raise _DamagedError(f"{path}: damaged, or not a checkpoint; use another one") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT or not isinstance(state.get("format_version"), int):
+        raise _DamagedError(f"{path}: not a checkpoint of ctcycle; use another one")
     if state["format_version"] > VERSION:
         raise BundleError(
             f"{path}: format {state['format_version']} is newer than this program's {VERSION}; update ctcycle"
         )
     return state
+
+
+def _load_verified(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()
+    if broken is not None:
+        raise zipfile.BadZipFile(f"record {broken}")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def denoiser_weights(state: State) -> dict[str, Tensor]:
@@ -119,15 +131,19 @@ class CheckpointFolder:
         """The newest checkpoint that is whole; a damaged one is set aside. None where there never was one.
 
         Raises:
-            BundleError: there are checkpoints, but none is whole.
+            BundleError: there are checkpoints, but none is whole, or they are of a later version.
         """
         found = [path for path in (self.last, self.previous) if path.exists()]
         for path in found:
             try:
                 return read_checkpoint(path)
-            except BundleError as error:
-                _log.warning("%s; it is set aside as %s.corrupt", error, path.name)
-                path.replace(path.with_name(f"{path.name}.corrupt"))
-        if found:
+            except _DamagedError as error:
+                _log.warning("%s; it is set aside as %s", error, _aside(path).name)
+                path.replace(_aside(path))
+        if any(_aside(path).exists() for path in (self.last, self.previous)):
             raise BundleError(f"{self.last.parent}: no checkpoint is whole; start anew with overwrite=true")
         return None
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.corrupt")

@@ -49,7 +49,7 @@ class LossLog:
         """Takes the terms of the iteration that just ended."""
         terms: Mapping[str, Tensor] = engine.state.output  # type: ignore[assignment]
         for name, term in terms.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(term)) + term
+            self._sums[name] = self._sums.get(name, torch.zeros_like(term, dtype=torch.float32)) + term
         self._count += 1
         if self._count == self.every:
             means = torch.stack(list(self._sums.values())) / self._count  # one wait for the device

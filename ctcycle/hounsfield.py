@@ -4,6 +4,7 @@ Everything outside the networks speaks HU; the normalised range exists only betw
 functions. The functions take numpy arrays and torch tensors alike and import neither.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
@@ -44,10 +45,10 @@ class HUWindow:
     scale: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"HU window: low {self.low} is not below high {self.high}")
-        if self.scale is not None and not self.scale > 0:
-            raise ValueError(f"HU window: scale {self.scale} is not positive")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"HU window: low {self.low} is not below high {self.high}; both must be finite")
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise ValueError(f"HU window: scale {self.scale} is not positive and finite")
 
     @property
     def hu_per_unit(self) -> float:

@@ -37,7 +37,7 @@ class ImagePool:
         if keep:
             return image
         old, self._images[place] = self._images[place], image.clone()
-        return old
+        return old.to(image.device)  # a pool that was loaded lies on the CPU
 
     def state_dict(self) -> dict[str, list[Tensor]]:
         """The images kept, in order."""

@@ -45,7 +45,7 @@ class GeneratorSpec:
     def __post_init__(self) -> None:
         if self.filters < 1 or self.blocks < 0 or self.downsamplings < 0:
             raise ValueError("filters must be at least 1, blocks and downsamplings at least 0")
-        if len(self.dilations) not in {1, self.blocks} or min(self.dilations) < 1:
+        if len(self.dilations) not in {1, self.blocks} or min(self.dilations, default=1) < 1:
             raise ValueError(f"dilations {list(self.dilations)} must be one positive number, or one for each block")
         if self.kernel % 2 != 1 or self.kernel < 1:
             raise ValueError(f"kernel {self.kernel} must be odd, so that the image keeps its size")
@@ -82,7 +82,7 @@ class DiscriminatorSpec:
     def __post_init__(self) -> None:
         if self.filters < 1 or self.layers < 1:
             raise ValueError("filters and layers must be at least 1")
-        if self.sigma_px <= 0:
+        if not self.sigma_px > 0:
             raise ValueError(f"sigma_px {self.sigma_px} must be positive")
         if self.gain != "auto" and not self.gain > 0:
             raise ValueError(f"gain {self.gain} must be positive, or auto")

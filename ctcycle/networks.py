@@ -132,8 +132,10 @@ class HighPass(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape; H and W must exceed three sigma."""
-        smooth: Tensor = separable_filtering(image, [self.kernel, self.kernel], mode="reflect")
-        return self.gain * (image - smooth)
+        with torch.autocast(image.device.type, enabled=False):  # bf16 would add noise of up to 4 HU of its own
+            image = image.to(self.kernel.dtype)
+            smooth: Tensor = separable_filtering(image, [self.kernel, self.kernel], mode="reflect")
+            return self.gain * (image - smooth)
 
 
 class Discriminator(nn.Module):

@@ -25,8 +25,10 @@ _LOW, _FULL, _PATCH = 1, 2, 3  # streams of random numbers under one seed
 class EpochSampler(Sampler[tuple[int, int]]):
     """(epoch, index) for every sample of one epoch; the epoch travels with the index into the workers.
 
-    Args:
+    Attributes:
         length: samples in an epoch.
+        epoch: of the next pass, set by the caller.
+        skip: samples that the next pass leaves out at its start, on resume; taken back to 0 by that pass.
     """
 
     def __init__(self, length: int) -> None:
@@ -35,8 +37,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.skip = 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        start, self.skip = self.skip, 0
-        return ((self.epoch, index) for index in range(start, self.length))
+        epoch, start, self.skip = self.epoch, self.skip, 0
+        return ((epoch, index) for index in range(start, self.length))
 
     def __len__(self) -> int:
         return self.length

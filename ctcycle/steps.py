@@ -183,7 +183,7 @@ class CycleGANStep:
     def degrade(self, full: Tensor) -> Tensor:
         """Fake low dose (N, 1, H, W) of full dose, with new white noise where full2low has a channel for it."""
         net = self.networks["full2low"]
-        if net.in_channels == 1:
+        if getattr(net, "in_channels", 1) == 1:
             return net(full)  # type: ignore[no-any-return]
         noise = torch.randn(full.shape, generator=self.updates.noise_rng, device=full.device, dtype=full.dtype)
         return net(torch.cat([full, noise], dim=1))  # type: ignore[no-any-return]

@@ -4,14 +4,14 @@ Randomness is a pure function of numbers handed in: the random members of a pipe
 that any sample can be made again, by any worker, in any order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import monai.transforms
 import numpy as np
 import torch
 from monai.data import set_track_meta
-from monai.transforms import Compose, Randomizable, ScaleIntensityRange, ThresholdIntensity
+from monai.transforms import CastToType, Compose, NormalizeIntensity, Randomizable, ThresholdIntensity
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,12 +21,11 @@ from ctcycle.hounsfield import HUWindow
 
 
 def hu_scaling(window: HUWindow) -> list[Any]:
-    """The MONAI transforms that do what `HUWindow.normalise` does."""
-    half, centre = window.hu_per_unit, window.centre
-    scale = ScaleIntensityRange(centre - half, centre + half, -1.0, 1.0, dtype=np.float32)
+    """The MONAI transforms that do what `HUWindow.normalise` does, to the last bit of float32."""
     below = ThresholdIntensity(window.low, above=True, cval=window.low)
     above = [ThresholdIntensity(window.high, above=False, cval=window.high)] if window.clip_upper else []
-    return [below, *above, scale]
+    scale = NormalizeIntensity(window.centre, window.hu_per_unit)  # type: ignore[arg-type]  # numbers are taken, too
+    return [CastToType(np.float32), below, *above, scale]
 
 
 class PatchTransform:
@@ -35,17 +34,17 @@ class PatchTransform:
     Args:
         components: MONAI transforms by name; applied in HU, in order.
         window: applied last.
-        skip_air: probability of drawing anew a patch that is nearly all air (mean under -0.85, at most ten times).
+        skip_air: probability of drawing anew a patch that is nearly all air (mean under -850 HU, at most ten times).
     """
 
-    AIR = -0.85
+    AIR_HU = -850.0
     ATTEMPTS = 10
 
     def __init__(self, components: Sequence[Component], window: HUWindow, skip_air: float = 0.0) -> None:
-        set_track_meta(False)
         parts = [build_component(part, monai.transforms) for part in components]
-        self._pipeline = Compose([*parts, *hu_scaling(window)])
-        self._random = [part for part in parts if isinstance(part, Randomizable)]
+        self._pipeline = Compose(parts)
+        self._scaling = Compose(hu_scaling(window))
+        self._random = [member for part in parts for member in _random_members(part)]
         self.skip_air = skip_air
 
     def __call__(self, image: NDArray[np.int16], seed: Sequence[int]) -> Tensor:
@@ -61,7 +60,7 @@ class PatchTransform:
         """The seed with its attempt: the first whose patch is not nearly all air, so that a pair can share it."""
         for attempt in range(self.ATTEMPTS if self.skip_air else 1):
             candidate = [*seed, attempt]
-            if not self.skip_air or self.draw(image, candidate).mean() > self.AIR:
+            if not self.skip_air or self._patch_hu(image, candidate).float().mean() > self.AIR_HU:
                 break
             if np.random.default_rng([*candidate, 1]).random() >= self.skip_air:
                 break
@@ -69,8 +68,21 @@ class PatchTransform:
 
     def draw(self, image: NDArray[np.int16], seed: Sequence[int]) -> Tensor:
         """The patch that ``seed`` draws, whether it is air or not; arguments as for the call."""
-        states = np.random.SeedSequence(seed).generate_state(max(1, len(self._random)))
-        for part, state in zip(self._random, states, strict=False):
-            part.R.seed(int(state))
-        patch: Tensor = self._pipeline(torch.from_numpy(np.array(image[None])))
+        patch: Tensor = self._scaling(self._patch_hu(image, seed))
         return patch.contiguous()
+
+    def _patch_hu(self, image: NDArray[np.int16], seed: Sequence[int]) -> Tensor:
+        set_track_meta(False)  # here, since a spawned loader worker does not inherit it
+        states = np.random.SeedSequence(seed).generate_state(max(1, len(self._random)))
+        for member, state in zip(self._random, states, strict=False):
+            member.R.seed(int(state))
+        patch: Tensor = self._pipeline(torch.from_numpy(np.array(image[None])))
+        return patch
+
+
+def _random_members(part: Any) -> Iterator[Randomizable]:
+    """``part`` and the transforms inside it that draw numbers of their own (the grid of RandAffine, for one)."""
+    if isinstance(part, Randomizable):
+        yield part
+        for member in vars(part).values():
+            yield from _random_members(member)
