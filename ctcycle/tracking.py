@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ctcycle import __version__
 from ctcycle.atomic import write_json
 from ctcycle.config.schema import Tracking
 
@@ -39,8 +40,9 @@ def tracking_uri(settings: Tracking, folder: Path) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what results depend on, and the git commit of the code where it is known."""
-    packages = ("ctcycle", "torch", "monai", "pytorch-ignite", "numpy", "pydicom")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}, "git_commit": _commit()}
+    packages = ("torch", "monai", "pytorch-ignite", "numpy", "pydicom")
+    found = {"ctcycle": __version__, "python": platform.python_version()}
+    return {**found, **{name: version(name) for name in packages}, "git_commit": _commit()}
 
 
 def _commit() -> str:
