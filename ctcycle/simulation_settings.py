@@ -37,7 +37,7 @@ class SimulationSettings:
     views: int = 358
     photons: float = 3e4
     dose_fraction: float = 0.25
-    electronic_noise: float = 5.0
+    electronic_noise: float = 7.0
     kernel: Kernel = "soft"
 
     def __post_init__(self) -> None:

@@ -112,6 +112,7 @@ class _BesideBars(logging.Handler):
     """Shows log records without breaking a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Shows one record."""
         tqdm.write(self.format(record), file=sys.stderr)
 
 
