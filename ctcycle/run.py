@@ -65,6 +65,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.check:
         print(dump_yaml(loaded.resolved), end="")
         return
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_MININTERVAL", "15")  # seconds between the lines that bars leave in a log file
     from ctcycle.tasks import run
 
     run(loaded)
