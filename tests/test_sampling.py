@@ -1,0 +1,177 @@
+import pickle
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from numpy.typing import NDArray
+from random_states import random_states
+
+from ctcycle.config.components import Component
+from ctcycle.hounsfield import HUWindow
+from ctcycle.sampling import EpochSampler, PairedPatches, Sample, UnpairedPatches, make_loader, shuffled_index
+from ctcycle.transforms import PatchTransform
+
+WINDOW = HUWindow(-20_000, 20_000)
+CROP = Component.model_validate({"_target_": "RandSpatialCrop", "roi_size": [8, 8], "random_size": False})
+FLIP = Component.model_validate({"_target_": "RandFlip", "prob": 0.5, "spatial_axis": 0})
+TRANSFORM = PatchTransform((CROP, FLIP), WINDOW)
+
+
+def slices(count: int, first: int = 0) -> list[NDArray[np.int16]]:
+    """Slices whose values tell the slice (thousands) and the place in it."""
+    place = np.arange(12 * 12, dtype=np.int16).reshape(12, 12)
+    return [place + np.int16(1000 * (first + number)) for number in range(count)]
+
+
+def values(sample: Sample, name: str) -> NDArray[np.int64]:
+    return np.rint(WINDOW.denormalise(sample[name]).numpy()).astype(np.int64)
+
+
+def number(sample: Sample, name: str) -> int:
+    return int(values(sample, name).min() // 1000)
+
+
+def place(sample: Sample, name: str) -> bytes:
+    return (values(sample, name) % 1000).tobytes()
+
+
+def unpaired(seed: int = 0, low: int = 5, full: int = 7) -> UnpairedPatches:
+    return UnpairedPatches(slices(low), slices(full, first=low), TRANSFORM, seed)
+
+
+def paired(seed: int = 0, count: int = 5, **options: Any) -> PairedPatches:
+    return PairedPatches(slices(count), slices(count), TRANSFORM, seed, **options)
+
+
+both_kinds = pytest.mark.parametrize("kind", [unpaired, paired])
+
+
+def equal(one: Sample, other: Sample) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@both_kinds
+def test_a_sample_depends_on_seed_epoch_and_index_alone(kind: Callable[..., Any]) -> None:
+    data, again = kind(seed=3), pickle.loads(pickle.dumps(kind(seed=3)))  # noqa: S301 (what a spawned worker gets)
+    keys = [(epoch, index) for epoch in range(3) for index in range(6)]
+    samples = [data[key] for key in keys]
+    assert all(equal(data[key], sample) for key, sample in reversed(list(zip(keys, samples, strict=True))))
+    assert all(equal(again[key], sample) for key, sample in zip(keys, samples, strict=True))
+    assert all(not equal(kind(seed=4)[key], sample) for key, sample in list(zip(keys, samples, strict=True))[:3])
+    assert len({place(sample, "low_dose") for sample in samples}) > 12
+    assert {sample["full_dose"].shape for sample in samples} == {(1, 8, 8)}
+
+
+@both_kinds
+def test_workers_change_nothing_and_global_generators_are_left_alone(kind: Callable[..., Any]) -> None:
+    before = random_states()
+    batches = []
+    for workers in (0, 2):
+        sampler = EpochSampler(10)
+        loader = make_loader(kind(), sampler, batch_size=4, workers=workers)
+        found = []
+        for epoch in (0, 1):
+            sampler.epoch = epoch
+            found += list(loader)
+        batches.append(found)
+    assert random_states() == before
+    assert [len(batch["low_dose"]) for batch in batches[0]] == [4, 4, 2] * 2
+    assert len(batches[1]) == 6
+    assert all(equal(*pair) for pair in zip(*batches, strict=True))
+    assert equal(batches[0][0], torch.utils.data.default_collate([kind()[0, index] for index in range(4)]))
+    assert not equal(batches[0][0], batches[0][3])  # another epoch
+
+
+def test_every_slice_is_used_equally_often() -> None:
+    data = unpaired(low=5, full=7)
+    used: dict[str, Counter[int]] = {"low_dose": Counter(), "full_dose": Counter()}
+    for index in range(70):
+        sample = data[2, index]
+        for name, counter in used.items():
+            counter[number(sample, name)] += 1
+    assert used["low_dose"] == dict.fromkeys(range(5), 14)
+    assert used["full_dose"] == dict.fromkeys(range(5, 12), 10)
+
+
+def test_partners_are_others_in_every_epoch_and_independent() -> None:
+    data = unpaired(low=5, full=5)
+    pairs = Counter(
+        (number(sample, "low_dose"), number(sample, "full_dose"))
+        for sample in (data[epoch, index] for epoch in range(40) for index in range(5))
+    )
+    assert len(pairs) == 25  # every slice of one domain meets every slice of the other
+    assert max(pairs.values()) < 20  # 8 expected
+
+
+def test_unpaired_patches_are_cut_at_places_of_their_own() -> None:
+    data = UnpairedPatches(slices(1), slices(1), TRANSFORM, 0)
+    same = sum(place(data[0, index], "low_dose") == place(data[0, index], "full_dose") for index in range(200))
+    assert same < 20  # 4 expected: 25 places, two flips
+
+
+def test_pairs_share_slice_crop_and_flip() -> None:
+    data = paired()
+    for index in range(20):
+        sample = data[1, index]
+        assert torch.equal(sample["low_dose"], sample["full_dose"])
+    assert Counter(number(data[1, index], "low_dose") for index in range(20)) == dict.fromkeys(range(5), 4)
+
+
+def test_the_reports_fault_cuts_pairs_at_different_places_of_the_same_slice() -> None:
+    samples = [paired(same_crop=False)[0, index] for index in range(50)]
+    assert all(number(sample, "low_dose") == number(sample, "full_dose") for sample in samples)
+    assert sum(place(sample, "low_dose") == place(sample, "full_dose") for sample in samples) < 8
+
+
+def test_pairs_share_the_decision_about_air() -> None:
+    air = [np.full((12, 12), -1000, np.int16) for _ in range(2)]
+    half = np.where(np.arange(12) < 8, -1000, 500).astype(np.int16) * np.ones((12, 1), np.int16)
+    data = PairedPatches([half, half], [half + 1, half + 1], PatchTransform((CROP,), WINDOW, 1.0), 0)
+    for index in range(20):
+        sample = data[0, index]
+        assert torch.allclose(sample["full_dose"] - sample["low_dose"], torch.tensor(1 / 20_000))
+        assert values(sample, "full_dose").max() > 0
+    assert number(PairedPatches(air, air, data.transform, 0)[0, 0], "low_dose") == -1  # air alone is taken all the same
+
+
+def test_a_permutation_follows_another() -> None:
+    for length in (1, 2, 9):
+        turns = [[shuffled_index([1, 2], turn * length + i, length) for i in range(length)] for turn in range(20)]
+        assert all(sorted(turn) == list(range(length)) for turn in turns)
+        assert len({tuple(turn) for turn in turns}) > min(length - 1, 15)
+
+
+def test_a_pass_that_is_taken_up_again_leaves_out_what_was_done() -> None:
+    sampler = EpochSampler(5)
+    sampler.epoch, sampler.skip = 7, 3
+    first = iter(sampler)
+    sampler.epoch = 8  # a pass that has begun keeps its epoch
+    assert list(first) == [(7, 3), (7, 4)]
+    assert list(sampler) == [(8, index) for index in range(5)]
+    assert len(sampler) == 5
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_engine_that_resumes_in_the_middle_sees_what_it_would_have_seen(workers: int) -> None:
+    def run(done: int) -> list[Sample]:
+        sampler, seen = EpochSampler(6), []
+        loader = make_loader(unpaired(), sampler, batch_size=2, workers=workers)
+        engine = Engine(lambda _, batch: seen.append(batch))
+
+        @engine.on(Events.EPOCH_STARTED)
+        def place(engine: Engine) -> None:
+            sampler.epoch, sampler.skip = engine.state.epoch - 1, 2 * (engine.state.iteration % 3)
+
+        if done:
+            engine.load_state_dict({"iteration": done, "epoch_length": 3, "max_epochs": 3})
+        engine.run(loader, max_epochs=3, epoch_length=3)
+        return seen
+
+    whole = run(0)
+    assert len(whole) == 9
+    for done in (3, 4):
+        assert all(equal(*pair) for pair in zip(run(done), whole[done:], strict=True))
