@@ -104,11 +104,9 @@ def _draw(
     patients = [record.patient for record in records if record.method == next(iter(methods))]
     psnr_by_slice(folder.figures / "psnr_by_slice.png", patients, psnr, protocol)
     for name, run in config.methods.items():
-        curves = RunFolder(run).curves("train/")
-        if curves:
-            loss_curves(
-                folder.figures / f"losses_{name}.png", {k: v for k, v in curves.items() if not k.endswith("_hu")}
-            )
+        losses = RunFolder(run).losses()
+        if losses:
+            loss_curves(folder.figures / f"losses_{name}.png", losses)
     if config.panels:
         chosen = set(np.linspace(0, len(pairs) - 1, min(config.panels, len(pairs))).astype(int).tolist())
         shown = [name for name in (*_PANEL_BASELINES[:1], *config.methods) if name in methods]

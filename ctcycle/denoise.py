@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from ctcycle.atomic import write_json
 from ctcycle.config.schema import Denoise
 from ctcycle.denoiser import Denoiser, load_denoiser
 from ctcycle.dicom import Derivation
-from ctcycle.errors import OutputError, SeriesError
+from ctcycle.errors import SeriesError
 from ctcycle.manifest import series_uid
 from ctcycle.series import SeriesInfo
 from ctcycle.volumes import find_series, read_series, write_corrected
@@ -34,14 +35,14 @@ def denoise_all(config: Denoise) -> str:
     Raises:
         SeriesError: nothing was found, or some series could not be denoised: the message lists them.
         BundleError: the run holds no denoiser.
-        OutputError: output lies inside the input, or cannot be written.
+        OutputError: output cannot be written.
     """
     denoiser = load_denoiser(config.model, config.checkpoint, config.device)
-    _check_apart(config.input, config.out)
     found, skipped = find_series(config.input)
     if not found:
         reasons = Counter(item.reason for item in skipped).most_common(1)
-        raise SeriesError(f"{config.input}: no CT found" + (f" ({reasons[0][0]})" if reasons else ""))
+        why = f" ({reasons[0][0]})" if reasons else ""
+        raise SeriesError(f"{config.input}: no CT found{why}; name a folder or file of DICOM, NIfTI or npy")
     derivation = Derivation(__version__, config.model.name, _digest(config), overwrite=config.overwrite)
     failed: dict[str, str] = {}
     for info, out in zip(found, output_paths(found, config.input, config.out), strict=True):
@@ -60,13 +61,24 @@ def denoise_all(config: Denoise) -> str:
 
 
 def output_paths(found: Sequence[SeriesInfo], root: Path, out: Path) -> list[Path]:
-    """Where each series goes: its place under ``root``, under ``out``; told apart where a folder holds several."""
-    shared = Counter(info.path for info in found)
-    base = root if root.is_dir() and any(info.path != root for info in found) else root.parent
+    """Where each series goes: to its place under ``root``, under ``out``.
+
+    A folder of slices that holds more than one series, or has series below it, gives each a folder of its own; slices
+    that lie in ``root`` itself go to a folder of its name.
+    """
+    places = [_absolute(info.path) for info in found]
+    top = _absolute(root)
+    base = top if top.is_dir() and top not in places else min([top, *places], key=lambda place: len(place.parts)).parent
+    crowded = {place for place, count in Counter(places).items() if count > 1}
+    crowded |= {above for place in places for above in place.parents}
     return [
-        out / info.path.relative_to(base) / (f"series-{_short(series_uid(info))}" if shared[info.path] > 1 else "")
-        for info in found
+        out / place.relative_to(base) / (f"series-{_short(series_uid(info))}" if place in crowded else "")
+        for info, place in zip(found, places, strict=True)
     ]
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _denoise_one(info: SeriesInfo, out: Path, denoiser: Denoiser, derivation: Derivation, *, assume_hu: bool) -> None:
@@ -80,12 +92,6 @@ def _denoise_one(info: SeriesInfo, out: Path, denoiser: Denoiser, derivation: De
     if series.padding is not None:
         correction[series.padding] = 0
     write_corrected(info, correction, out, derivation)
-
-
-def _check_apart(source: Path, out: Path) -> None:
-    source, out = source.resolve(), out.resolve()
-    if out == source or source in out.parents:
-        raise OutputError(f"{out}: lies inside the input {source}; choose another `out`")
 
 
 def _digest(config: Denoise) -> str:

@@ -20,7 +20,7 @@ from ctcycle.hounsfield import HUWindow
 from ctcycle.network_specs import GeneratorSpec
 from ctcycle.networks import ResNetGenerator
 
-_SMALLEST = 32  # px; smaller images are padded so that reflection padding inside the network has something to reflect
+_MULTIPLE = 32  # px; images are padded to multiples of it: networks with up to five down-samplings take any size
 
 
 def resolve_device(name: str) -> torch.device:
@@ -79,7 +79,7 @@ class Denoiser:
     def _correct(self, image: torch.Tensor) -> torch.Tensor:
         rows, columns = image.shape[-2:]
         values = self.window.normalise(image)
-        padding = (0, max(0, _SMALLEST - columns), 0, max(0, _SMALLEST - rows))
+        padding = (0, -columns % _MULTIPLE, 0, -rows % _MULTIPLE)
         padded = F.pad(values, padding, mode="replicate") if any(padding) else values
         half = torch.autocast(self.device.type, dtype=torch.float16) if self.device.type == "cuda" else nullcontext()
         with half:
@@ -102,7 +102,12 @@ def load_denoiser(run: Path, checkpoint: str, device: str) -> Denoiser:
     """
     if not (run / "config.yaml").is_file():
         raise BundleError(f"{run}: not a run folder (no config.yaml in it); train first, or name another folder")
-    config = load_config(run / "config.yaml").config
+    try:
+        config = load_config(run / "config.yaml").config
+    except ConfigError as error:
+        raise BundleError(
+            f"{run}: its config.yaml is not that of a run of this version; name another folder"
+        ) from error
     if config.task != "train":
         raise BundleError(f"{run}: holds a run of task '{config.task}'; a denoiser comes from task 'train'")
     state = read_checkpoint(run / "checkpoints" / f"{checkpoint}.pt")

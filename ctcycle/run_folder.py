@@ -16,12 +16,16 @@ from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.errors import ConfigError, OutputError
 
 State = Literal["new", "begun", "finished"]
-_FREE = ("resume", "overwrite", "device", "threads", "workers", "tracking", "data.workers", "training.stop_after_epoch")
-"""Keys that may differ when a run goes on: they do not change its result."""
+_FREE = {
+    *("out", "resume", "overwrite", "device", "threads", "workers", "data.workers", "data.store", "store"),
+    *("training.stop_after_epoch", "tracking.enabled", "tracking.experiment", "tracking.uri"),
+}
+"""Keys that may differ when a run goes on: they do not change its result, and the folder may have been moved."""
 _OWN = (
-    *("config.yaml", "manifest.csv", "checkpoints", "metrics.jsonl", "tracking.json", "figures", "finished"),
-    *("results.json", "results.md", "slices.csv", "patients.csv", "log.txt"),
+    *("finished", "manifest.csv", "checkpoints", "metrics.jsonl", "tracking.json", "figures", "log.txt"),
+    *("results.json", "results.md", "slices.csv", "patients.csv", "summary.json", "config.yaml"),
 )
+"""What a run writes; ``config.yaml``, by which its folder is known, goes last."""
 
 
 class RunFolder:
@@ -38,37 +42,69 @@ class RunFolder:
         self.figures = path / "figures"
         self.log = path / "log.txt"
         self._finished = path / "finished"
+        self._found: set[str] = set()
 
     def open(self, resolved: Mapping[str, Any], *, overwrite: bool) -> State:
         """Makes the folder ready for the run that ``resolved`` describes, and says what is there already.
 
+        Args:
+            resolved: the config as plain data.
+            overwrite: remove what an earlier run wrote here, and nothing else.
+
         Raises:
             ConfigError: another config was run here.
-            OutputError: the folder holds something else, or cannot be written.
+            OutputError: the folder is a file, holds something else, lies inside the input, or cannot be written.
         """
-        if overwrite:
-            self._clear()
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"{self.path}: is a file; choose another `out`")
+        if "input" in resolved:
+            self._check_outside(Path(resolved["input"]))
+        if overwrite and self.config.exists():
+            self._clear()
         if self.config.exists():
             self._check_same(resolved)
             return "finished" if self._finished.exists() else "begun"
+        self._found = self._entries()
         write_text(self.config, dump_yaml(dict(resolved)))
         return "new"
 
+    def release(self) -> None:
+        """Forgets a new run of which nothing came, so that the folder is free for another config."""
+        if self._entries() - self._found <= {self.config.name, self.log.name}:
+            self.config.unlink(missing_ok=True)
+
+    def _entries(self) -> set[str]:
+        return {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+
+    def _check_outside(self, source: Path) -> None:
+        inner, outer = self.path.resolve(), source.resolve()
+        if inner == outer or outer in inner.parents:
+            raise OutputError(f"{self.path}: is, or lies inside, the input {source}; choose another `out`")
+
     def _clear(self) -> None:
-        """Removes what an earlier run wrote here, and nothing else."""
         for name in _OWN:
             path = self.path / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            try:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"{path}: cannot be removed ({error.strerror}); remove it by hand, or choose another `out`"
+                ) from error
+
+    def _config_before(self) -> dict[str, Any]:
+        try:
+            return flat(load_config(self.config).resolved)
+        except ConfigError as error:
+            raise OutputError(
+                f"{self.config}: not the config of a run of this version; choose another `out`, or overwrite=true"
+            ) from error
 
     def _check_same(self, resolved: Mapping[str, Any]) -> None:
-        before, now = flat(load_config(self.config).resolved), flat(resolved)
-        changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-        changed = [key for key in changed if not _is_free(key)]
+        before, now = self._config_before(), flat(resolved)
+        changed = [key for key in sorted((before.keys() | now.keys()) - _FREE) if before.get(key) != now.get(key)]
         if changed:
             key = changed[0]
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
@@ -99,17 +135,17 @@ class RunFolder:
         """All complete lines of ``metrics.jsonl``; a torn last line is left out."""
         return list(_records(self.metrics)) if self.metrics.exists() else []
 
-    def curves(self, prefix: str) -> dict[str, list[tuple[int, float]]]:
-        """The recorded values whose name starts with ``prefix``: name to (iteration, value)."""
+    def losses(self) -> dict[str, list[tuple[int, float]]]:
+        """The recorded training losses, in the network's unit: name to (iteration, value)."""
         found: dict[str, list[tuple[int, float]]] = {}
         for record in self.read_metrics():
             for name, value in record.items():
-                if name.startswith(prefix):
+                if name.startswith("train/") and not name.endswith("_hu"):
                     found.setdefault(name, []).append((int(record["iteration"]), value))
         return found
 
     def forget_metrics_after(self, iteration: int) -> None:
-        """Drops the records of iterations that a resumed run will do again."""
+        """Drops the records of iterations that a run will do again: all after its last checkpoint."""
         kept = [record for record in self.read_metrics() if record["iteration"] <= iteration]
         write_text(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
@@ -131,8 +167,3 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
         for name, part in value.items()
         for key, leaf in flat(part, f"{prefix}.{name}" if prefix else name).items()
     }
-
-
-def _is_free(key: str) -> bool:
-    parts = key.split(".")
-    return any(".".join(parts[i:]).startswith(free) for free in _FREE for i in (0, 2 if parts[0] == "steps" else 0))

@@ -4,6 +4,7 @@ A sample is ``{"low_dose": (1, h, w), "full_dose": (1, h, w)}`` float32 in the n
 makes training resumable in the middle of an epoch, and the same for any number of workers.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -118,4 +119,13 @@ def make_loader(dataset: Dataset[Sample], sampler: EpochSampler, batch_size: int
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # else every epoch would draw a base seed from the global one
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_leave_group if workers else None,
     )
+
+
+def _leave_group(_worker: int) -> None:
+    """Takes a worker out of the process group, which Ctrl-C and others signal as a whole.
+
+    A worker that died of it would take the run along, before its checkpoint is written; the trainer ends its workers.
+    """
+    os.setpgrp()

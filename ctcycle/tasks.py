@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,12 +38,18 @@ def run(loaded: LoadedConfig) -> None:
 def _run_step(config: Step, resolved: Mapping[str, Any], name: str) -> None:
     folder = RunFolder(config.out)
     fresh = config.overwrite or getattr(config, "resume", "auto") == "never"
-    if folder.open(resolved, overwrite=fresh) == "finished":
+    state = folder.open(resolved, overwrite=fresh)
+    if state == "finished":
         _say(f"{config.out}: already finished; overwrite=true does it again")
         _say(folder.summary())
         return
-    with _log_to(folder.log):
-        text = _TASKS[config.task](config, folder, resolved, name)
+    try:
+        with _log_to(folder.log):
+            text = _TASKS[config.task](config, folder, resolved, name)
+    except CtcycleError:
+        if state == "new":
+            folder.release()
+        raise
     folder.finish(text)
     _say(text)
 
@@ -51,6 +58,8 @@ def _simulate(config: Simulate, folder: RunFolder, _resolved: Mapping[str, Any],
     from ctcycle.simulation import simulate_dataset
 
     out, patients = folder.path / "series", config.simulation.patients
+    if config.overwrite and (out / "simulation.json").exists():
+        shutil.rmtree(out)
     workers = min(config.workers or os.cpu_count() or 1, patients)
     with tqdm(total=patients, desc="simulating", unit="patient", dynamic_ncols=True) as bar:
 
@@ -131,7 +140,7 @@ def _log_to(path: Path) -> Iterator[None]:
     try:
         yield
     except CtcycleError as error:
-        logger.handlers[-1].handle(logging.LogRecord("ctcycle", logging.ERROR, "", 0, str(error), None, None))
+        handlers[1].handle(logging.LogRecord("ctcycle", logging.ERROR, "", 0, str(error), None, None))
         raise
     finally:
         for handler in handlers:

@@ -68,6 +68,7 @@ class Tracker:
         self.uri = tracking_uri(settings, folder)
         self.run_id = ""
         self._client: MlflowClient | None = None
+        self._logged: dict[str, int] = {}
         self._file = folder / "tracking.json"
 
     def start(self, params: Mapping[str, Any]) -> None:
@@ -81,13 +82,15 @@ class Tracker:
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri)
+        here = {"uri": self.uri, "folder": str(self.folder.resolve())}
         known = json.loads(self._file.read_text()) if self._file.exists() else {}
-        if known.get("uri") == self.uri:
+        if here.items() <= known.items():
             self.run_id = known["run_id"]
             client.update_run(self.run_id, status="RUNNING")
+            self._logged = _last_steps(client, self.run_id)
         else:
             self.run_id = self._create(client, params)
-            write_json(self._file, {"uri": self.uri, "run_id": self.run_id})
+            write_json(self._file, {**here, "run_id": self.run_id})
         self._client = client
 
     def _create(self, client: "MlflowClient", params: Mapping[str, Any]) -> str:
@@ -103,15 +106,17 @@ class Tracker:
         return str(run.info.run_id)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Logs numbers at ``step`` in one call."""
+        """Logs numbers at ``step`` in one call; steps that were logged before the run was stopped are left out."""
+        new = {key: value for key, value in values.items() if step > self._logged.get(key, -1)}
 
         def log(client: "MlflowClient") -> None:
             from mlflow.entities import Metric
 
             now = int(time.time() * 1000)
-            client.log_batch(self.run_id, metrics=[Metric(key, value, now, step) for key, value in values.items()])
+            client.log_batch(self.run_id, metrics=[Metric(key, value, now, step) for key, value in new.items()])
 
-        self._with_client(log)
+        if new:
+            self._with_client(log)
 
     def artifact(self, path: Path, place: str | None = None) -> None:
         """Logs a file, under the folder ``place`` of the run's artefacts."""
@@ -133,3 +138,9 @@ class Tracker:
             self._client = None
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             _log.warning("MLflow at %s failed (%s); training goes on, metrics are in %s", self.uri, first, self.folder)
+
+
+def _last_steps(client: "MlflowClient", run_id: str) -> dict[str, int]:
+    """Metric to the last step that is logged of it: a killed run had got further than its checkpoint."""
+    keys = client.get_run(run_id).data.metrics
+    return {key: max(metric.step for metric in client.get_metric_history(run_id, key)) for key in keys}

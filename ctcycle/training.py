@@ -4,8 +4,9 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -14,13 +15,13 @@ from ignite.engine import Engine, Events
 from torch import nn
 from tqdm import tqdm
 
-from ctcycle.atomic import write_text
 from ctcycle.checkpoints import CheckpointFolder, denoiser_weights
 from ctcycle.config.schema import AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
 from ctcycle.denoiser import Denoiser, resolve_device
-from ctcycle.errors import StoppedError
+from ctcycle.errors import BundleError, ConfigError, StoppedError
 from ctcycle.figures import loss_curves
 from ctcycle.handlers import LossLog, attach_average, attach_finite_check, averaged, progress_bar, stop_signals
+from ctcycle.manifest import read_manifest, write_manifest
 from ctcycle.methods import build_method, learning_rates, measure_gain, memory_format
 from ctcycle.pairing import check_pairs
 from ctcycle.run_folder import RunFolder, flat
@@ -101,6 +102,11 @@ class TrainingRun:
     resolved: Mapping[str, Any]
     best: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def _manifest(self) -> Path:
+        """The manifest as it was when the run began."""
+        return self.folder.path / "manifest.csv"
+
     def run(self) -> dict[str, float]:
         """Trains from the last checkpoint, or from the start, to the end of the config.
 
@@ -119,7 +125,6 @@ class TrainingRun:
         patches, self.validator = load_training_data(config)
         self._build(patches, device)
         self._resume()
-        write_text(self.folder.path / "manifest.csv", config.data.manifest.read_text(encoding="utf-8-sig"))
         self.tracker = Tracker(config.tracking, self.folder.path, self.name)
         with self._tracked(), stop_signals() as self._signals, progress_bar(self.trainer, self.name):
             epochs = config.training.epochs
@@ -168,7 +173,7 @@ class TrainingRun:
             attach_average(trainer, self.average, net)
         self.losses.attach(trainer)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._stop_inside_epoch)
-        trainer.add_event_handler(Events.EPOCH_COMPLETED(every=config.validation.every), self._validate)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._validate)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
 
     def _place_sampler(self, engine: Engine) -> None:
@@ -189,9 +194,11 @@ class TrainingRun:
         return Denoiser(net, self.config.data.hu_window, self.device)
 
     def _validate(self, engine: Engine) -> None:
-        if self.validator is None:
+        state = engine.state
+        due = state.epoch % self.config.validation.every == 0 or state.epoch == self.config.training.epochs
+        if self.validator is None or not due:
             return
-        denoiser, state = self.denoiser(), engine.state
+        denoiser = self.denoiser()
         scores = self.validator(denoiser)
         self.folder.append_metrics({"iteration": state.iteration, "epoch": state.epoch, **scores})
         self.tracker.metrics(scores, state.iteration)
@@ -212,20 +219,18 @@ class TrainingRun:
 
     def _stop_inside_epoch(self, engine: Engine) -> None:
         if self._signals and engine.state.iteration % len(self.loader):
+            self.checkpoints.save_last(self._state())
             self._stop(128 + self._signals[0], "by a signal")
 
     def _end_epoch(self, engine: Engine) -> None:
         self.checkpoints.save_last(self._state())
         if self._signals:
             self._stop(128 + self._signals[0], "by a signal")
-        if (
-            engine.state.epoch == self.config.training.stop_after_epoch
-            and engine.state.epoch < self.config.training.epochs
-        ):
+        training, epoch = self.config.training, engine.state.epoch
+        if epoch == training.stop_after_epoch and epoch < training.epochs:
             self._stop(0, "by training.stop_after_epoch")
 
     def _stop(self, code: int, reason: str) -> None:
-        self.checkpoints.save_last(self._state())
         iteration = self.trainer.state.iteration
         raise StoppedError(
             f"{self.folder.path}: stopped {reason} after iteration {iteration}; the same command goes on", code
@@ -234,17 +239,44 @@ class TrainingRun:
     def _resume(self) -> None:
         state = self.checkpoints.load_last()
         if state is None:
+            self.folder.forget_metrics_after(0)
+            self._keep_manifest()
             return
-        self.method.load_state_dict(state)
-        if self.average is not None:
-            self.average.load_state_dict(state["ema"])
-        self.losses.load_state_dict(state["losses"])
-        self.best = state["best"]
+        self._check_manifest()
+        try:
+            self._load(state)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise BundleError(
+                f"{self.checkpoints.last}: does not fit its config in this version of ctcycle; "
+                "go on with the version that wrote it, or start anew with overwrite=true"
+            ) from error
         length = len(self.loader)
         done = {"iteration": state["iteration"], "epoch_length": length, "max_epochs": self.config.training.epochs}
         self.trainer.load_state_dict(done)
         self.folder.forget_metrics_after(state["iteration"])
         _log.info("%s: goes on after iteration %d", self.folder.path, state["iteration"])
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self.method.load_state_dict(state)
+        if self.average is not None:
+            self.average.load_state_dict(state["ema"])
+        self.losses.load_state_dict(state["losses"])
+        self.best = state["best"]
+
+    def _keep_manifest(self) -> None:
+        write_manifest(self._manifest, read_manifest(self.config.data.manifest))
+
+    def _check_manifest(self) -> None:
+        """Raises ConfigError where the manifest is not the one that the run began with."""
+        before, now = (
+            [replace(row, path="") for row in read_manifest(path)]
+            for path in (self._manifest, self.config.data.manifest)
+        )
+        if before != now:
+            raise ConfigError(
+                f"{self.config.data.manifest}: has changed since the run in {self.folder.path} began; "
+                "choose another `out`, or overwrite=true"
+            )
 
     @contextmanager
     def _tracked(self) -> Iterator[None]:
@@ -266,7 +298,9 @@ class TrainingRun:
         if self.validator is None:
             self.checkpoints.save_best(self._weights(), {})
             _log.warning("no validation patient has both doses: the last weights are taken for the best")
-        picture = self.folder.figures / "losses.png"
-        loss_curves(picture, self.folder.curves("train/"))
-        for path, place in ((picture, "figures"), (self.checkpoints.best, "model"), (self.folder.metrics, None)):
-            self.tracker.artifact(path, place)
+        losses, picture = self.folder.losses(), self.folder.figures / "losses.png"
+        if losses:  # there are none where the run was shorter than tracking.every
+            loss_curves(picture, losses)
+            self.tracker.artifact(picture, "figures")
+        self.tracker.artifact(self.checkpoints.best, "model")
+        self.tracker.artifact(self.folder.metrics)

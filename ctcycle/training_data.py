@@ -81,7 +81,10 @@ class SliceData:
         Raises:
             ManifestError: there is none.
         """
-        return pair_slices(self.manifest.select(split=split).rows, self.positions)  # type: ignore[arg-type]
+        try:
+            return pair_slices(self.manifest.select(split=split).rows, self.positions)  # type: ignore[arg-type]
+        except ManifestError as error:
+            raise ManifestError(f"{self.manifest.path}, split '{split}': {error}") from error
 
     def has_pairs(self, split: str) -> bool:
         """Whether any patient of ``split`` has slices in both doses."""

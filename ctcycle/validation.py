@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from ctcycle.denoiser import Denoiser
+from ctcycle.errors import DivergedError
 from ctcycle.figures import Sample, slice_panels
 from ctcycle.metrics import ProtocolName
-from ctcycle.metrics.protocols import PROTOCOLS, Protocol, score
+from ctcycle.metrics.protocols import PROTOCOLS, Protocol, Scores, score
 from ctcycle.training_data import HUSlice, StoredSlices
 
 
@@ -33,13 +34,22 @@ class Validator:
         return cls(tuple(low[i] for i in chosen), tuple(full[i] for i in chosen), PROTOCOLS[protocol])
 
     def __call__(self, denoiser: Denoiser) -> dict[str, float]:
-        """Means over the slices, named as they are logged: ``val/psnr`` (dB), ``val/ssim``, ``val/rmse_hu``."""
-        found = [
-            score(self.protocol, denoiser(low.astype(np.float32)), full.astype(np.float32))
-            for low, full in zip(self.low, self.full, strict=True)
-        ]
+        """Means over the slices, named as they are logged: ``val/psnr`` (dB), ``val/ssim``, ``val/rmse_hu``.
+
+        Raises:
+            DivergedError: the denoiser's output is not finite.
+        """
+        found = [self._score(denoiser, low, full) for low, full in zip(self.low, self.full, strict=True)]
         names = ("psnr", "ssim", "rmse_hu")
         return {f"val/{name}": float(np.mean([getattr(one, name) for one in found])) for name in names}
+
+    def _score(self, denoiser: Denoiser, low: HUSlice, full: HUSlice) -> Scores:
+        output = denoiser(low.astype(np.float32))
+        if not np.isfinite(output).all():
+            raise DivergedError(
+                "validation: the denoiser's output is not finite; the last checkpoint is kept, lower optimizer.lr"
+            )
+        return score(self.protocol, output, full.astype(np.float32))
 
     def draw(self, denoiser: Denoiser, path: Path) -> None:
         """Draws low dose, denoised and full dose of the first and the middle slice to a PNG."""

@@ -2,9 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tiny_data import TinyData
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -22,3 +26,31 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder of real CT; CTCYCLE_REAL_DATA names one")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> "TinyData":
+    """Eight simulated patients, two slices of 64 px each at both doses, and their manifest; not to be changed."""
+    from tiny_data import make_tiny_data
+
+    return make_tiny_data(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny: "TinyData", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished supervised run on the tiny data, with its figures; not to be changed."""
+    from tiny_data import train
+
+    return train(tiny, tmp_path_factory.mktemp("runs") / "supervised", "supervised")
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training draws empty files: figures take longer than the training of tiny networks."""
+
+    def draw(path: Path, _content: object) -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    for name in ("ctcycle.validation.slice_panels", "ctcycle.training.loss_curves"):
+        monkeypatch.setattr(name, draw)

@@ -1,0 +1,177 @@
+"""Run folders: begun, gone on with, finished, overwritten, left alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctcycle.config.loading import load_config
+from ctcycle.errors import ConfigError, OutputError
+from ctcycle.run_folder import RunFolder, flat
+
+SCAN = "task: scan\nout: {out}\nsources: [{{path: somewhere}}]\nsplit: {{seed: {seed}}}\n"
+
+
+def resolved(folder: Path, seed: int = 0, *overrides: str) -> dict[str, Any]:
+    """A config of ``folder``, as plain data."""
+    file = folder.with_suffix(".yaml")
+    file.write_text(SCAN.format(out=folder, seed=seed))
+    return load_config(file, overrides).resolved
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def test_a_run_is_new_then_begun_then_finished(run: RunFolder) -> None:
+    config = resolved(run.path)
+    assert run.open(config, overwrite=False) == "new"
+    assert load_config(run.config).resolved == config
+    assert run.open(config, overwrite=False) == "begun"
+    run.finish("all done\nin two lines")
+    assert RunFolder(run.path).open(config, overwrite=False) == "finished"
+    assert run.summary() == "all done\nin two lines"
+
+
+def test_another_config_is_refused_by_the_key_that_differs(run: RunFolder) -> None:
+    run.open(resolved(run.path), overwrite=False)
+    with pytest.raises(ConfigError, match=r"run: holds a run with another config \(split\.seed was 0, is 5\); choose"):
+        run.open(resolved(run.path, 5), overwrite=False)
+    with pytest.raises(ConfigError, match=r"\(split\.seed was 0, is 5 and 1 more\)"):
+        run.open(resolved(run.path, 5, "split.test=[a]"), overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "free"),
+    [
+        ("training.stop_after_epoch=1", True),
+        ("data.workers=2", True),
+        ("data.store=cache", True),
+        ("device=cpu", True),
+        ("threads=3", True),
+        ("tracking.enabled=false", True),
+        ("tracking.every=7", False),
+        ("training.epochs=7", False),
+        ("data.skip_air=0.1", False),
+        ("seed=1", False),
+    ],
+)
+def test_what_does_not_change_the_result_may_differ(run: RunFolder, key: str, free: bool) -> None:
+    file = run.path.with_name("supervised.yaml")
+    file.write_text(f"task: train\nmethod: supervised\nout: {run.path}\ndata: {{manifest: m.csv}}\n")
+    run.open(load_config(file).resolved, overwrite=False)
+    changed = load_config(file, [key]).resolved
+    if free:
+        assert run.open(changed, overwrite=False) == "begun"
+    else:
+        with pytest.raises(ConfigError, match=key.partition("=")[0]):
+            run.open(changed, overwrite=False)
+
+
+def test_a_folder_that_was_moved_goes_on(run: RunFolder) -> None:
+    run.open(resolved(run.path), overwrite=False)
+    moved = run.path.rename(run.path.with_name("moved"))
+    assert RunFolder(moved).open(resolved(moved), overwrite=False) == "begun"
+
+
+def test_overwriting_removes_what_a_run_wrote_and_nothing_else(run: RunFolder) -> None:
+    config = resolved(run.path)
+    run.open(config, overwrite=False)
+    written = ["checkpoints/last.pt", "figures/a.png", "metrics.jsonl", "manifest.csv", "results.json", "log.txt"]
+    foreign = ["notes.md", "series/sim000/0001.dcm", "report/config.yaml"]
+    for name in [*written, *foreign]:
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).write_text(name)
+    run.finish("done")
+    assert run.open(config, overwrite=True) == "new"
+    left = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
+    assert left == {"config.yaml", *foreign}
+
+
+def test_overwriting_a_folder_that_no_run_wrote_touches_nothing(run: RunFolder) -> None:
+    run.path.mkdir()
+    (run.path / "manifest.csv").write_text("edited by hand")
+    assert run.open(resolved(run.path), overwrite=True) == "new"
+    assert (run.path / "manifest.csv").read_text() == "edited by hand"
+
+
+def test_a_link_is_removed_and_what_it_leads_to_stays(run: RunFolder, tmp_path: Path) -> None:
+    config = resolved(run.path)
+    run.open(config, overwrite=False)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    (run.path / "figures").symlink_to(tmp_path / "precious")
+    run.open(config, overwrite=True)
+    assert not run.figures.exists()
+    assert (tmp_path / "precious" / "file").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_is_no_run_folder(run: RunFolder, overwrite: bool) -> None:
+    run.path.write_text("a file")
+    with pytest.raises(OutputError, match="run: is a file; choose another `out`"):
+        run.open({}, overwrite=overwrite)
+
+
+def test_a_foreign_config_is_left_alone(run: RunFolder) -> None:
+    run.path.mkdir()
+    run.config.write_text("network: resnet\n")
+    with pytest.raises(OutputError, match=r"config\.yaml: not the config of a run of this version"):
+        run.open(resolved(run.path), overwrite=False)
+    assert run.config.read_text() == "network: resnet\n"
+
+
+@pytest.mark.parametrize("out", ["in", "in/deep/er"])
+def test_output_inside_the_input_is_refused_before_anything_is_written(tmp_path: Path, out: str) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(OutputError, match=r"is, or lies inside, the input .*in; choose another `out`"):
+        RunFolder(tmp_path / out).open({"input": str(tmp_path / "in")}, overwrite=False)
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+def test_a_run_of_which_nothing_came_leaves_its_folder_free(run: RunFolder) -> None:
+    run.path.mkdir()
+    (run.path / "there before").touch()
+    run.open(resolved(run.path), overwrite=False)
+    run.log.write_text("an error")
+    run.release()
+    assert run.open(resolved(run.path, 5), overwrite=False) == "new"
+    run.metrics.write_text("something")
+    run.release()
+    assert run.open(resolved(run.path, 5), overwrite=False) == "begun"
+
+
+def test_metrics_are_kept_line_by_line(run: RunFolder) -> None:
+    run.path.mkdir()
+    records = [{"iteration": 1, "train/loss": 0.1}, {"iteration": 3, "train/loss": 1 / 3, "train/loss_hu": 333.3}]
+    for record in records:
+        run.append_metrics(record)
+    assert run.read_metrics() == records
+    assert run.losses() == {"train/loss": [(1, 0.1), (3, 1 / 3)]}
+
+
+def test_a_torn_last_line_is_left_out_and_forgotten(run: RunFolder) -> None:
+    run.path.mkdir()
+    for iteration in (1, 2, 3):
+        run.append_metrics({"iteration": iteration})
+    run.metrics.write_text(run.metrics.read_text() + '{"iteration": 4, "tra')
+    assert [record["iteration"] for record in run.read_metrics()] == [1, 2, 3]
+    run.forget_metrics_after(2)
+    run.append_metrics({"iteration": 3})
+    assert run.metrics.read_text() == '{"iteration": 1}\n{"iteration": 2}\n{"iteration": 3}\n'
+
+
+def test_no_metrics_are_no_error(run: RunFolder) -> None:
+    assert run.read_metrics() == []
+    assert run.losses() == {}
+
+
+def test_a_disk_that_takes_no_metrics(run: RunFolder) -> None:
+    run.metrics.mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"metrics\.jsonl: cannot be written \(Is a directory\)"):
+        run.append_metrics({"iteration": 1})
+
+
+def test_flat_keys() -> None:
+    assert flat({"a": {"b": 1, "c": {"d": [1, {"e": 2}]}}, "f": None}) == {"a.b": 1, "a.c.d": [1, {"e": 2}], "f": None}

@@ -1,0 +1,213 @@
+"""MLflow: what a run leaves there, how it is continued, and that it never stops a training."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from test_training import at_iteration
+from tiny_data import TinyData, assert_same_run, train
+
+from ctcycle.config.schema import Tracking
+from ctcycle.errors import DivergedError, StoppedError
+from ctcycle.run_folder import RunFolder
+from ctcycle.tracking import Tracker, tracking_uri, versions
+
+pytestmark = pytest.mark.usefixtures("no_figures")
+ON = "tracking.enabled=true"
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store: to make one takes seconds, to copy one does not."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def runs(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for runs with a store in it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "runs").mkdir()
+    shutil.copy(template, tmp_path / "runs" / "mlflow.db")
+    return tmp_path / "runs"
+
+
+def client(runs: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+
+
+def tracked(runs: Path, experiment: str = "ctcycle") -> list[Run]:
+    """All runs in the store, the oldest first."""
+    found = client(runs).get_experiment_by_name(experiment)
+    return [] if found is None else client(runs).search_runs([found.experiment_id], order_by=["start_time"])
+
+
+def files(runs: Path, run: Run, folder: str = "") -> set[str]:
+    return {item.path for item in client(runs).list_artifacts(run.info.run_id, folder)}
+
+
+def steps(runs: Path, run: Run, metric: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client(runs).get_metric_history(run.info.run_id, metric)]
+
+
+def test_what_a_run_leaves(tiny: TinyData, runs: Path) -> None:
+    folder = train(tiny, runs / "mine", "cyclegan", ON)
+    (run,) = tracked(runs)
+    assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
+    params = run.data.params
+    assert (params["generator.filters"], params["loss.cycle"], params["seed"]) == ("4", "10.0", "0")
+    assert params["data.transforms"].startswith("[{'_target_': 'RandSpatialCrop'")
+    assert versions().items() <= run.data.tags.items()
+    for record in RunFolder(folder).read_metrics():
+        for name in record.keys() - {"iteration", "epoch"}:
+            assert (record["iteration"], record[name]) in steps(runs, run, name)
+    assert {"train/gen_cycle_full", "train/gen_cycle_full_hu", "train/disc_low", "val/psnr", "val/ssim"} <= set(
+        run.data.metrics
+    )
+    assert "train/disc_low_hu" not in run.data.metrics
+    assert files(runs, run) == {"config.yaml", "manifest.csv", "metrics.jsonl", "samples", "figures", "model"}
+    assert files(runs, run, "samples") == {"samples/validation_0002.png", "samples/validation_0004.png"}
+    assert files(runs, run, "figures") == {"figures/losses.png"}
+    assert files(runs, run, "model") == {"model/best.pt"}
+    assert (runs / "mlartifacts").is_dir()
+
+
+def test_a_stopped_run_is_continued_without_double_steps(tiny: TinyData, tiny_run: Path, runs: Path) -> None:
+    with pytest.raises(StoppedError):
+        train(tiny, runs / "run", "supervised", ON, "training.stop_after_epoch=2")
+    (stopped,) = tracked(runs)
+    assert stopped.info.status == "KILLED"
+    with at_iteration(9, lambda batch: batch["low_dose"].fill_(float("nan"))), pytest.raises(DivergedError):
+        train(tiny, runs / "run", "supervised", ON)
+    assert [run.info.status for run in tracked(runs)] == ["FAILED"]
+    assert_same_run(train(tiny, runs / "run", "supervised", ON), tiny_run)
+    (run,) = tracked(runs)
+    assert (run.info.run_id, run.info.status) == (stopped.info.run_id, "FINISHED")
+    assert [step for step, _ in steps(runs, run, "train/gen_supervised")] == [2, 4, 6, 8, 10, 12]
+    assert [step for step, _ in steps(runs, run, "val/psnr")] == [6, 12]
+
+
+def test_a_killed_run_had_got_further_than_its_checkpoint(runs: Path) -> None:
+    def tracker() -> Tracker:
+        made = Tracker(Tracking(), runs / "run", "run")
+        made.start({})
+        return made
+
+    (runs / "run").mkdir()
+    first = tracker()
+    for step in (1, 2, 3):
+        first.metrics({"loss": step / 10}, step)
+    second = tracker()
+    for step in (2, 3, 4):
+        second.metrics({"loss": step / 10, "other": 0.5}, step)
+    (run,) = tracked(runs)
+    assert steps(runs, run, "loss") == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
+    assert steps(runs, run, "other") == [(2, 0.5), (3, 0.5), (4, 0.5)]
+    assert run.info.status == "RUNNING"
+
+
+def test_a_crashed_run_is_failed_and_no_other_folder_continues_it(tiny: TinyData, runs: Path) -> None:
+    with at_iteration(5, lambda batch: batch["low_dose"].fill_(float("inf"))), pytest.raises(DivergedError):
+        train(tiny, runs / "run", "supervised", ON)
+    shutil.copytree(runs / "run", runs / "copy")
+    train(tiny, runs / "copy", "supervised", ON)
+    train(tiny, runs / "third", "supervised", ON, "training.epochs=1")
+    assert [(run.info.run_name, run.info.status) for run in tracked(runs)] == [
+        ("run", "FAILED"),
+        ("copy", "FINISHED"),
+        ("third", "FINISHED"),
+    ]
+
+
+def test_overwriting_begins_another_run(tiny: TinyData, runs: Path) -> None:
+    for _ in range(2):
+        train(tiny, runs / "run", "supervised", ON, "overwrite=true", "training.epochs=1")
+    assert len({run.info.run_id for run in tracked(runs)}) == 2
+
+
+def test_where_runs_are_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri(Tracking(), tmp_path / "run") == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    assert tracking_uri(Tracking(), tmp_path / "run") == "http://elsewhere"
+    assert tracking_uri(Tracking(uri="http://here"), tmp_path / "run") == "http://here"
+
+
+def test_the_environment_and_the_experiment_are_respected(
+    tiny: TinyData, template: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = runs.parent / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(template, elsewhere / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere / 'mlflow.db'}")
+    train(tiny, runs / "run", "supervised", ON, "tracking.experiment=mine", "training.epochs=1")
+    assert tracked(runs) == []
+    assert [run.info.run_name for run in tracked(elsewhere, "mine")] == ["run"]
+
+
+def test_a_dead_server_costs_seconds_and_a_warning(
+    tiny: TinyData, tiny_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    started = time.monotonic()
+    with caplog.at_level(logging.WARNING):
+        run = train(tiny, tmp_path / "run", "supervised", ON, f"tracking.uri={uri}")
+    assert time.monotonic() - started < 20
+    (warning,) = [record.getMessage() for record in caplog.records if record.name.startswith("ctcycle")]
+    assert warning.startswith(f"MLflow at {uri} failed (")
+    assert warning.endswith(f"); training goes on, metrics are in {run}")
+    assert_same_run(run, tiny_run)
+
+
+def test_a_store_that_fails_later_is_told_once(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (runs / "run").mkdir()
+    tracker = Tracker(Tracking(), runs / "run", "run")
+    tracker.start({"a": 1})
+    (runs / "mlflow.db").write_bytes(b"broken")
+    for step in range(3):
+        tracker.metrics({"loss": 0.1}, step)
+    tracker.artifact(runs / "nothing")
+    tracker.finish("FINISHED")
+    assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == ["ctcycle.tracking"]
+
+
+@pytest.mark.parametrize(("enabled", "warnings"), [("false", 0), ("true", 1)])
+def test_without_mlflow(
+    enabled: str, warnings: int, tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # an import of it fails
+    run = train(tiny, tmp_path / "run", "supervised", f"tracking.enabled={enabled}", "training.epochs=1")
+    assert (run / "log.txt").read_text().count("WARNING MLflow at ") == warnings
+    assert not (run / "tracking.json").exists()
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_long_values_and_many_of_them(runs: Path) -> None:
+    (runs / "run").mkdir()
+    Tracker(Tracking(), runs / "run", "run").start({f"key{n}": "x" * 7000 for n in range(250)})
+    (run,) = tracked(runs)
+    assert len(run.data.params) == 250
+    assert set(map(len, run.data.params.values())) == {500}
+
+
+def test_what_identifies_the_code(runs: Path) -> None:
+    found = versions()
+    assert {"ctcycle", "torch", "monai", "pytorch-ignite", "python", "git_commit"} <= found.keys()
+    assert len(found["git_commit"].removesuffix("-dirty")) in {7, 40}  # "unknown", or a whole hash
+    (runs / "run").mkdir()
+    Tracker(Tracking(), runs / "run", "run").start({})
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    known = json.loads((runs / "run" / "tracking.json").read_text())
+    assert known["run_id"] == tracked(runs)[0].info.run_id
