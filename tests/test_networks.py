@@ -267,7 +267,7 @@ def test_normal_weights_are_the_papers() -> None:
     assert (scales.mean().item(), scales.std().item()) == pytest.approx((1.0, 0.02), abs=0.003)
 
 
-@pytest.mark.parametrize("slope", [0.0, 0.2])
+@pytest.mark.parametrize("slope", [0.0, 1.0])
 def test_kaiming_weights_keep_the_variance(slope: float) -> None:
     conv = nn.Conv2d(32, 64, 3)
     with torch.random.fork_rng():
@@ -275,6 +275,12 @@ def test_kaiming_weights_keep_the_variance(slope: float) -> None:
         initialise(conv, "kaiming", slope)
     assert conv.weight.std().item() == pytest.approx((2 / (1 + slope**2) / (32 * 9)) ** 0.5, rel=0.03)
     assert not conv.bias.any()
+
+
+def test_the_discriminators_weights_fit_its_leaky_activation() -> None:
+    net = make(DiscriminatorSpec(filters=32, spectral_norm=False, init="kaiming"))
+    widest = max((module for module in net.modules() if isinstance(module, nn.Conv2d)), key=parameters)
+    assert widest.weight.std().item() == pytest.approx((2 / 1.04 / (128 * 16)) ** 0.5, rel=0.005)
 
 
 def test_kaiming_blocks_start_near_the_identity() -> None:

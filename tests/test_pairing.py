@@ -1,8 +1,11 @@
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.pixels import apply_rescale
 
 from ctcycle.config.components import Component
 from ctcycle.config.schema import PairedData
@@ -120,3 +123,17 @@ def test_true_pairs_stand_apart_from_slices_20_mm_away_at_half_the_resolution_to
     true = [anatomy_correlation(*pair) for pair in zip(low, full, strict=True)]
     other = [anatomy_correlation(low[i], full[j]) for i in range(3) for j in range(3) if i != j]
     assert min(true) > 0.9 > max(other)
+
+
+@pytest.mark.real_data
+def test_real_pairs_are_told_from_their_mirror_images_and_from_other_patients(real_data: Path) -> None:
+    def slices(folder: str) -> list[HUSlice]:
+        files = sorted((real_data / "mayo2016_pairs" / folder).glob("*.IMA"))
+        return [np.asarray(apply_rescale(image.pixel_array, image)) for image in map(dcmread, files)]
+
+    low, full = slices("L143/3mm_D45f/quarter_dose"), slices("L143/3mm_D45f/full_dose")
+    assert len(low) == len(full) > 3
+    pairs = list(zip(low, full, strict=True))
+    assert min(anatomy_correlation(*pair) for pair in pairs) > 0.9
+    assert max(anatomy_correlation(a, b[:, ::-1]) for a, b in pairs) < THRESHOLD
+    assert max(anatomy_correlation(a, b) for a, (_, b) in zip(low, pairs[1:], strict=False)) < THRESHOLD

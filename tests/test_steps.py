@@ -265,6 +265,13 @@ def test_each_half_grades_and_moves_its_own_networks_only() -> None:
     gen, disc = {"low2full", "full2low"}, {"disc_full", "disc_low"}
     assert step.updates.notes == [("gen", gen, gen), ("disc", disc, disc)]
     assert all(parameter.requires_grad for parameter in nets.parameters())
+    alone = nn.ModuleDict({name: nets[name] for name in ("low2full", "disc_full", "swap")})
+    step = NoiseSwapStep(alone, updates(alone), AdversarialLoss(noise_swap=1.0), ImagePool(0))
+    step(None, batch())
+    assert step.updates.notes == [
+        ("gen", {"low2full"}, {"low2full"}),
+        ("disc", {"disc_full"}, {"disc_full"}),
+    ]
 
 
 def test_frozen_lets_gradients_through_and_thaws_after_a_failure() -> None:
