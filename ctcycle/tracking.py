@@ -79,6 +79,7 @@ class Tracker:
     def _start(self, params: Mapping[str, Any]) -> None:
         for key, value in _ENVIRONMENT.items():
             os.environ.setdefault(key, value)
+        logging.getLogger("mlflow").setLevel(logging.ERROR)  # it tells of every database table that it makes
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri)
@@ -98,7 +99,8 @@ class Tracker:
 
         found = client.get_experiment_by_name(self.settings.experiment)
         where = (self.folder.resolve().parent / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
-        experiment = found.experiment_id if found else client.create_experiment(self.settings.experiment, where)
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # which of its views MLflow's pages open
+        experiment = found.experiment_id if found else client.create_experiment(self.settings.experiment, where, kind)
         run = client.create_run(experiment, run_name=self.name, tags={"mlflow.source.name": "ctcycle", **versions()})
         pairs = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items()]
         for start in range(0, len(pairs), 100):
