@@ -100,7 +100,8 @@ def _draw(
 ) -> None:
     protocol = config.protocols[0]
     records = [record for record in found.records if record.protocol == protocol]
-    psnr = {name: [record.psnr for record in records if record.method == name] for name in methods}
+    shown = [name for name in methods if name != "constant"]  # it would squeeze all others together
+    psnr = {name: [record.psnr for record in records if record.method == name] for name in shown}
     patients = [record.patient for record in records if record.method == next(iter(methods))]
     psnr_by_slice(folder.figures / "psnr_by_slice.png", patients, psnr, protocol)
     for name, run in config.methods.items():
