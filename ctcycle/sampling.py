@@ -123,6 +123,13 @@ def make_loader(dataset: Dataset[Sample], sampler: EpochSampler, batch_size: int
     )
 
 
+def stop_workers(loader: DataLoader[Sample]) -> None:
+    """Ends the workers of a loader now; to the garbage collector, torch needs five seconds for each of them."""
+    shut_down = getattr(getattr(loader, "_iterator", None), "_shutdown_workers", None)
+    if shut_down is not None:
+        shut_down()
+
+
 def _leave_group(_worker: int) -> None:
     """Takes a worker out of the process group, which Ctrl-C and others signal as a whole.
 

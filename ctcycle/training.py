@@ -25,7 +25,7 @@ from ctcycle.manifest import read_manifest, write_manifest
 from ctcycle.methods import build_method, learning_rates, measure_gain, memory_format
 from ctcycle.pairing import check_pairs
 from ctcycle.run_folder import RunFolder, flat
-from ctcycle.sampling import EpochSampler, PairedPatches, Sample, UnpairedPatches, make_loader
+from ctcycle.sampling import EpochSampler, PairedPatches, Sample, UnpairedPatches, make_loader, stop_workers
 from ctcycle.schedules import attach_schedule
 from ctcycle.splits import SlicePair
 from ctcycle.tracking import Tracker
@@ -127,11 +127,17 @@ class TrainingRun:
         self._resume()
         self.tracker = Tracker(config.tracking, self.folder.path, self.name)
         with self._tracked(), stop_signals() as self._signals, progress_bar(self.trainer, self.name):
-            epochs = config.training.epochs
-            if self.trainer.state.iteration < epochs * len(self.loader):
-                self.trainer.run(self.loader, max_epochs=epochs, epoch_length=len(self.loader))
+            self._train()
             self._finish()
         return self.best
+
+    def _train(self) -> None:
+        epochs, length = self.config.training.epochs, len(self.loader)
+        try:
+            if self.trainer.state.iteration < epochs * length:
+                self.trainer.run(self.loader, max_epochs=epochs, epoch_length=length)
+        finally:
+            stop_workers(self.loader)
 
     def _build(self, patches: Patches, device: torch.device) -> None:
         config, training = self.config, self.config.training

@@ -54,3 +54,13 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("ctcycle.validation.slice_panels", "ctcycle.training.loss_curves"):
         monkeypatch.setattr(name, draw)
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite store: to make one takes seconds, to copy it does not."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path

@@ -24,20 +24,12 @@ pytestmark = pytest.mark.usefixtures("no_figures")
 ON = "tracking.enabled=true"
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: to make one takes seconds, to copy one does not."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def runs(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs(mlflow_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for runs with a store in it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "runs").mkdir()
-    shutil.copy(template, tmp_path / "runs" / "mlflow.db")
+    shutil.copy(mlflow_store, tmp_path / "runs" / "mlflow.db")
     return tmp_path / "runs"
 
 
@@ -143,11 +135,11 @@ def test_where_runs_are_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_environment_and_the_experiment_are_respected(
-    tiny: TinyData, template: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: TinyData, mlflow_store: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = runs.parent / "elsewhere"
     elsewhere.mkdir()
-    shutil.copy(template, elsewhere / "mlflow.db")
+    shutil.copy(mlflow_store, elsewhere / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere / 'mlflow.db'}")
     train(tiny, runs / "run", "supervised", ON, "tracking.experiment=mine", "training.epochs=1")
     assert tracked(runs) == []

@@ -20,7 +20,9 @@ from ctcycle.simulation import simulate_dataset
 from ctcycle.simulation_settings import SimulationSettings
 from ctcycle.training import TrainingRun
 
-SETTINGS = SimulationSettings(patients=8, slices=2, size=64, pixel_mm=5.6, views=64)
+SETTINGS = SimulationSettings(
+    patients=8, slices=2, size=64, pixel_mm=5.6, views=64, photons=3e4, dose_fraction=0.25, electronic_noise=5.0
+)
 VAL, TEST = "sim006", "sim007"
 
 TRAIN: Mapping[str, Any] = {

@@ -1,0 +1,136 @@
+"""The evaluate task: its contract, and its figures against an independent reading of the same files."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from tiny_data import TEST, TinyData
+
+from ctcycle import tasks
+from ctcycle.config.loading import load_config
+from ctcycle.config.strict_yaml import dump_yaml
+from ctcycle.errors import BundleError, ManifestError
+
+PROTOCOLS = ["hu2000", "report2024", "abdomen"]
+METHODS = ["input", "constant", "gaussian", "nlm", "supervised"]
+
+
+def evaluate(data: TinyData, run: Path, out: Path, *overrides: str) -> Path:
+    config = {"task": "evaluate", "out": str(out), "manifest": str(data.manifest), "device": "cpu"}
+    path = out.with_suffix(".yaml")
+    path.write_text(dump_yaml({**config, "methods": {"supervised": str(run)}}))
+    tasks.run(load_config(path, overrides))
+    return out
+
+
+@pytest.fixture(scope="module")
+def evaluated(tiny: TinyData, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return evaluate(tiny, tiny_run, tmp_path_factory.mktemp("evaluated") / "out")
+
+
+@pytest.fixture(scope="module")
+def results(evaluated: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((evaluated / "results.json").read_text())
+    return found
+
+
+def read_by_pydicom(folder: Path) -> list[NDArray[np.float64]]:
+    """The slices of a series in HU, in the order of their position, without any of ctcycle."""
+    images = sorted((pydicom.dcmread(file) for file in folder.glob("*.dcm")), key=lambda i: i.ImagePositionPatient[2])
+    return [image.pixel_array * float(image.RescaleSlope) + float(image.RescaleIntercept) for image in images]
+
+
+def by_hand(low: NDArray[np.float64], full: NDArray[np.float64], protocol: str) -> tuple[float, float]:
+    """PSNR and SSIM as method.md has them, by scikit-image."""
+    if protocol == "report2024":
+        top = full.clip(-1000).max() + 1000
+        low, full = ((image.clip(-1000) + 1000) / top for image in (low, full))
+        return peak_signal_noise_ratio(full, low, data_range=1), structural_similarity(full, low, data_range=2)
+    low, full = low.clip(-1000, 1000), full.clip(-1000, 1000)
+    ssim = structural_similarity(
+        full, low, data_range=2000, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    return peak_signal_noise_ratio(full, low, data_range=2000), ssim
+
+
+@pytest.mark.parametrize("protocol", ["hu2000", "report2024"])
+def test_the_input_row_is_what_scikit_image_finds(protocol: str, tiny: TinyData, results: dict[str, Any]) -> None:
+    low, full = (read_by_pydicom(tiny.series / TEST / dose) for dose in ("low_dose", "full_dose"))
+    assert len(low) == len(full) == 2
+    psnr, ssim = np.mean([by_hand(*pair, protocol) for pair in zip(low, full, strict=True)], axis=0)
+    (row,) = [row for row in results["rows"] if (row["method"], row["protocol"]) == ("input", protocol)]
+    assert row["psnr"] == pytest.approx(psnr, abs=1e-6)
+    assert row["ssim"] == pytest.approx(ssim, abs=1e-6)
+    if protocol == "hu2000":
+        errors = [a.clip(-1000, 1000) - b.clip(-1000, 1000) for a, b in zip(low, full, strict=True)]
+        assert row["rmse_hu"] == pytest.approx(np.mean([np.sqrt(np.mean(e**2)) for e in errors]), abs=1e-6)
+        assert row["mae_hu"] == pytest.approx(np.mean([np.abs(e).mean() for e in errors]), abs=1e-6)
+
+
+def test_the_contract_of_results_json(results: dict[str, Any], tiny_run: Path) -> None:
+    rows = results["rows"]
+    assert [(row["method"], row["protocol"]) for row in rows] == [(m, p) for m in METHODS for p in PROTOCOLS]
+    for row in rows:
+        assert {"psnr", "ssim", "rmse_hu", "mae_hu", "slices", "patients"} <= row.keys()
+        assert (row["slices"], row["patients"]) == (2, 1)
+    provenance = results["provenance"]
+    assert (provenance["split"], provenance["checkpoint"]) == ("test", "best")
+    assert provenance["runs"] == {"supervised": tiny_run.as_posix()}
+    assert {"ctcycle", "torch", "git_commit"} <= provenance["versions"].keys()
+
+
+def test_what_is_written(evaluated: Path) -> None:
+    with (evaluated / "slices.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    assert len(lines) == len(METHODS) * len(PROTOCOLS) * 2
+    assert {line["patient"] for line in lines} == {TEST}
+    figures = {figure.name: figure.read_bytes() for figure in (evaluated / "figures").iterdir()}
+    assert figures.keys() == {"psnr_by_slice.png", "losses_supervised.png", "panels.png"}
+    for content in figures.values():
+        assert content.startswith(b"\x89PNG")
+        assert len(content) > 5000
+    text = (evaluated / "results.md").read_text()
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [f"## {name}" for name in PROTOCOLS]
+    assert "| supervised |" in text
+
+
+def test_a_second_run_says_the_table_again(
+    evaluated: Path, tiny: TinyData, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(tiny, tiny_run, evaluated)
+    said = capsys.readouterr().out
+    assert said.startswith(f"{evaluated}: already finished; overwrite=true does it again\nprotocol hu2000\n")
+    assert f"-> {evaluated / 'results.json'}" in said
+    assert "supervised" in said
+
+
+def test_methods_are_compared_on_the_same_slices_whatever_the_split(
+    tiny: TinyData, tiny_run: Path, tmp_path: Path
+) -> None:
+    options = ["baselines=[input]", "protocols=[hu2000]", "panels=0"]
+    out = evaluate(tiny, tiny_run, tmp_path / "out", "split=train", "body_mask=true", *options)
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert [(row["method"], row["slices"], row["patients"]) for row in rows] == [
+        ("input", 12, 6),
+        ("supervised", 12, 6),
+    ]
+    assert not (out / "figures" / "panels.png").exists()
+    assert "scored inside the body alone" in (out / "results.md").read_text()
+
+
+def test_what_cannot_be_compared(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"no series of kernel 'D45f' with a dose in split test; fill in"):
+        evaluate(tiny, tiny_run, tmp_path / "out", "kernel=D45f")
+    with pytest.raises(BundleError, match="nothing: not a run folder"):
+        evaluate(tiny, tmp_path / "nothing", tmp_path / "out")
+    lines = tiny.manifest.read_text().replace(",series/", f",{tiny.series}/").splitlines(keepends=True)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("".join(line for line in lines if ",test," not in line or ",full_dose," not in line))
+    with pytest.raises(ManifestError, match=r"manifest\.csv, split 'test': no patient has both doses"):
+        evaluate(TinyData(tiny.series, manifest), tiny_run, tmp_path / "out")

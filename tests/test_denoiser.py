@@ -1,0 +1,194 @@
+"""The denoiser: identity changes nothing through any format, values outside the window stay, any size is taken."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import torch
+from numpy.typing import NDArray
+from phantom_series import body_hu, stored_body, write_series
+
+from ctcycle.config.components import Component
+from ctcycle.denoiser import Denoiser, build_generator, load_denoiser, resolve_device
+from ctcycle.errors import BundleError, ConfigError
+from ctcycle.hounsfield import HUWindow, hu_to_mu
+from ctcycle.network_specs import GeneratorSpec
+from ctcycle.volumes import Derivation, find_series, read_series, write_corrected
+
+CT = HUWindow()
+CPU = torch.device("cpu")
+WINDOWS = [HUWindow(), HUWindow(-160, 240), HUWindow(-1000, 1000, clip_upper=False, scale=4000)]
+
+
+def identity(window: HUWindow = CT) -> Denoiser:
+    """A network that starts as the identity, as training starts."""
+    return Denoiser(build_generator(GeneratorSpec(filters=4, blocks=1, downsamplings=1)), window, CPU)
+
+
+def random(window: HUWindow = CT, **changes: Any) -> Denoiser:
+    """A network that changes everything it sees."""
+    spec = GeneratorSpec(**{"filters": 4, "blocks": 1, "init": "kaiming", "zero_last": False, **changes})
+    torch.manual_seed(3)
+    return Denoiser(build_generator(spec), window, CPU)
+
+
+def through(source: Path, out: Path, denoiser: Denoiser) -> list[Path]:
+    """Reads the series in ``source``, denoises it, writes it to ``out``; gives the files in slice order."""
+    (info,), _ = find_series(source)
+    series = read_series(info)
+    return write_corrected(info, denoiser.correction(series.hu), out, Derivation("1", "model", "digest"))
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize(
+    ("dtype", "slope", "intercept"), [("uint16", 1.0, -1024.0), ("int16", 1.0, 0.0), ("int16", 0.5, -1000.0)]
+)
+def test_identity_keeps_stored_values_of_dicom(
+    dtype: str, slope: float, intercept: float, window: HUWindow, tmp_path: Path
+) -> None:
+    stored = stored_body(3, dtype, slope, intercept)
+    stored[0, :2] = -2000 - intercept if dtype == "int16" and slope == 1 else stored[0, :2]
+    changes = {"RescaleSlope": slope, "RescaleIntercept": intercept}
+    write_series(tmp_path / "in", stored, changes=changes)
+    written = through(tmp_path / "in", tmp_path / "out", identity(window))
+    found = np.stack([pydicom.dcmread(file).pixel_array for file in written])
+    assert found.dtype == stored.dtype
+    np.testing.assert_array_equal(found, stored)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+def test_identity_keeps_npy_in_hu_and_nifti(dtype: str, tmp_path: Path) -> None:
+    hu = (body_hu(3) + (0.1 if dtype != "int16" else 0)).astype(dtype)
+    np.save(tmp_path / "volume.npy", hu)
+    (written,) = through(tmp_path / "volume.npy", tmp_path / "out.npy", identity())
+    assert_same_bits(np.load(written), hu)
+    nib.Nifti1Image(hu.T, np.diag([0.7, 0.7, 3.0, 1.0])).to_filename(tmp_path / "volume.nii.gz")
+    (written,) = through(tmp_path / "volume.nii.gz", tmp_path / "out.nii.gz", identity())
+    assert_same_bits(np.asarray(nib.load(written).dataobj), hu.T)
+
+
+def test_identity_keeps_npy_in_attenuation(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    mu = hu_to_mu(body_hu(3).astype(np.float64)).astype(np.float32)
+    for number, image in enumerate(mu):
+        np.save(tmp_path / "in" / f"{number}.npy", image)
+    written = through(tmp_path / "in", tmp_path / "out", identity())
+    assert_same_bits(np.stack([np.load(file) for file in written]), mu)
+
+
+def assert_same_bits(found: NDArray[Any], expected: NDArray[Any]) -> None:
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_values_outside_the_window_stay(window: HUWindow) -> None:
+    rng = np.random.default_rng(0)
+    hu = rng.uniform(-2000, 3000, (2, 40, 50)).astype(np.float32)
+    found = random(window)(hu)
+    inside = (hu >= window.low) & ((hu <= window.high) | (not window.clip_upper))
+    np.testing.assert_array_equal(found[~inside], hu[~inside])
+    assert np.mean(found[inside] != hu[inside]) > 0.99
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (31, 65), (33, 1), (64, 64), (3, 45, 70)])
+@pytest.mark.parametrize("downsamplings", [0, 2])
+def test_any_size(shape: tuple[int, ...], downsamplings: int) -> None:
+    hu = np.random.default_rng(1).normal(0, 200, shape)
+    denoiser = random(downsamplings=downsamplings)
+    found = denoiser.correction(hu)
+    assert (found.shape, found.dtype) == (shape, np.float32)
+    assert np.isfinite(found).all()
+    assert found.any()
+    assert not identity().correction(hu).any()
+
+
+def test_slices_do_not_influence_each_other() -> None:
+    hu = np.random.default_rng(1).normal(0, 200, (3, 40, 40)).astype(np.float32)
+    denoiser = random()
+    np.testing.assert_array_equal(denoiser(hu)[1], denoiser(hu[1]))
+
+
+def test_the_correction_is_the_network_in_hu() -> None:
+    window, hu = HUWindow(-200, 300), np.random.default_rng(1).uniform(-200, 300, (32, 64)).astype(np.float32)
+    denoiser = random(window, downsamplings=0)
+    values = torch.from_numpy((hu - 50) / 250)[None, None]
+    with torch.no_grad():
+        expected = denoiser.generator(values)[0, 0].numpy() * 250 + 50
+    np.testing.assert_allclose(denoiser(hu), expected, atol=2e-3)
+
+
+def test_padding_reaches_no_further_than_the_network_sees() -> None:
+    hu = np.random.default_rng(1).normal(0, 200, (64, 64)).astype(np.float32)
+    denoiser = random(downsamplings=0, kernel=3)
+    np.testing.assert_allclose(denoiser(hu[:50, :45])[:40, :35], denoiser(hu)[:40, :35], atol=1e-3)
+
+
+def test_a_network_of_monai_takes_any_size_too() -> None:
+    unet = Component.model_validate(
+        {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "strides": [2]}
+    )
+    found = Denoiser(build_generator(unet), HUWindow(), CPU).correction(np.zeros((31, 33)))
+    assert found.shape == (31, 33)
+
+
+def test_evaluation_mode_even_after_training() -> None:
+    net = build_generator(GeneratorSpec(filters=4, blocks=1, dropout=0.5, zero_last=False)).train()
+    denoiser = Denoiser(net, HUWindow(), CPU)
+    hu = np.random.default_rng(1).normal(0, 200, (32, 32))
+    np.testing.assert_array_equal(denoiser.correction(hu), denoiser.correction(hu))
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu") == CPU
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ConfigError, match=r"^device 'cuda:97': not on this machine; use auto or cpu$"):
+        resolve_device("cuda:97")
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_a_run_folder_gives_its_running_mean(tiny_run: Path, checkpoint: str) -> None:
+    denoiser = load_denoiser(tiny_run, checkpoint, "cpu")
+    state = torch.load(tiny_run / "checkpoints" / f"{checkpoint}.pt", weights_only=True)
+    for name, value in denoiser.generator.state_dict().items():
+        assert torch.equal(value, state["denoiser"][name] if checkpoint == "best" else state["ema"][f"module.{name}"])
+    assert denoiser.window == HUWindow()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (
+            shutil.rmtree,
+            r"run: not a run folder \(no config\.yaml in it\); train first, or name another",
+        ),
+        (lambda run: (run / "config.yaml").write_text("net: x\nlr: 2"), r"run: its config\.yaml is not that of a run"),
+        (lambda run: (run / "checkpoints" / "best.pt").unlink(), r"best\.pt: there is no such checkpoint; train first"),
+        (
+            lambda run: (run / "checkpoints" / "best.pt").write_bytes(b"x" * 99),
+            r"best\.pt: damaged, or not a checkpoint",
+        ),
+        (
+            lambda run: (run / "config.yaml").write_text(
+                (run / "config.yaml").read_text().replace("filters: 4", "filters: 5")
+            ),
+            r"run: weights of best\.pt do not fit the generator of its config",
+        ),
+        (
+            lambda run: (run / "config.yaml").write_text("task: scan\nsources: [{path: x}]"),
+            r"run: holds a run of task 'scan'; a denoiser comes from task 'train'",
+        ),
+    ],
+)
+def test_what_is_no_run_is_told_in_a_sentence(tiny_run: Path, tmp_path: Path, spoil: Any, sentence: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    spoil(run)
+    with pytest.raises(BundleError, match=sentence) as error:
+        load_denoiser(run, "best", "cpu")
+    assert error.value.exit_code == 4
+    assert "\n" not in str(error.value)

@@ -1,0 +1,130 @@
+"""From a manifest to slices: which series are decoded, how they are paired, what is refused."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_data import TEST, VAL, TinyData
+
+from ctcycle.config.components import Component
+from ctcycle.errors import ManifestError
+from ctcycle.manifest import Manifest, read_manifest
+from ctcycle.splits import SliceRef
+from ctcycle.training_data import SliceData, check_patch_size, load_slices, open_store
+
+TRAINED = {f"sim{number:03d}" for number in range(6)}
+
+
+@pytest.fixture
+def data(tiny: TinyData) -> SliceData:
+    return load(tiny, "train", "val")
+
+
+def load(tiny: TinyData, *splits: str, kernel: str | None = None) -> SliceData:
+    return load_slices(tiny.manifest, open_store(tiny.manifest, None, 0.0192), kernel=kernel, splits=splits)
+
+
+def patients(data: SliceData, places: list[SliceRef]) -> set[str]:
+    return {data.row(place.series).patient for place in places}
+
+
+def test_only_the_splits_that_are_asked_for_are_decoded(data: SliceData, tiny: TinyData) -> None:
+    assert set(data.manifest.patients) == TRAINED | {VAL}
+    assert len(data.series) == 14
+    assert load(tiny, "test").manifest.patients == (TEST,)
+
+
+def test_every_row_is_seen_once(tiny: TinyData) -> None:
+    seen = []
+
+    def watch(rows):  # type: ignore[no-untyped-def]
+        for row in rows:
+            seen.append(row.series)
+            yield row
+
+    store = open_store(tiny.manifest, None, 0.0192)
+    loaded = load_slices(tiny.manifest, store, kernel="soft", splits=("val",), seen=watch)
+    assert seen == [row.series for row in loaded.manifest]
+    assert len(seen) == 2
+
+
+def test_unpaired_domains_share_no_patient(data: SliceData) -> None:
+    low, full = data.unpaired("disjoint_patients", seed=0)
+    in_low, in_full = patients(data, low.places), patients(data, full.places)
+    assert in_low | in_full == TRAINED
+    assert not in_low & in_full
+    assert {data.row(place.series).dose for place in low.places} == {"low_dose"}
+    assert {data.row(place.series).dose for place in full.places} == {"full_dose"}
+    low, full = data.unpaired("shuffled", seed=0)
+    assert patients(data, low.places) == patients(data, full.places) == TRAINED
+
+
+def test_pairs_show_the_same_place(data: SliceData) -> None:
+    low, full = data.paired("train")
+    assert len(low) == len(full) == 12
+    for number, (one, other) in enumerate(zip(low.places, full.places, strict=True)):
+        assert data.row(one.series).patient == data.row(other.series).patient
+        assert low.series[one.series].positions_mm[one.slice_index] == pytest.approx(
+            full.series[other.series].positions_mm[other.slice_index], abs=0.01
+        )
+        difference = low[number].astype(float) - full[number]
+        assert 0 < difference.std() < 80
+    assert patients(data, data.paired("val")[0].places) == {VAL}
+
+
+def test_slices_are_mapped_and_cheap_to_hand_over(data: SliceData) -> None:
+    low, _ = data.paired("val")
+    assert (low[0].dtype, low[0].shape) == (np.int16, (64, 64))
+    sent = pickle.dumps(low)
+    assert len(sent) < 2000
+    np.testing.assert_array_equal(pickle.loads(sent)[1], low[1])  # noqa: S301 (our own bytes)
+
+
+def test_whether_there_are_pairs(data: SliceData) -> None:
+    assert data.has_pairs("train")
+    assert not data.has_pairs("test")
+    rows = tuple(row for row in data.manifest if row.split != "val" or row.dose == "low_dose")
+    half = SliceData(Manifest(data.manifest.path, rows), data.series)
+    assert not half.has_pairs("val")
+    with pytest.raises(ManifestError, match=r"manifest\.csv, split 'val': no patient has both doses"):
+        half.pairs("val")
+
+
+def test_nothing_that_fits(tiny: TinyData) -> None:
+    with pytest.raises(
+        ManifestError, match=r"manifest\.csv: no series of kernel 'B30f' with a dose in split train or val"
+    ):
+        load(tiny, "train", "val", kernel="B30f")
+
+
+def test_the_store_lies_beside_the_manifest_or_where_it_is_wanted(tiny: TinyData, tmp_path: Path) -> None:
+    row = read_manifest(tiny.manifest).rows[0]
+    first = open_store(tiny.manifest, tmp_path / "store", 0.0192).open_row(row, tiny.manifest.parent)
+    assert first.path.is_relative_to(tmp_path / "store")
+    second = open_store(tiny.manifest, None, 0.0192).open_row(row, tiny.manifest.parent)
+    assert second.path.is_relative_to(tiny.manifest.parent)
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"), [([64, 64], True), ([65, 64], False), ([32, 65], False), (65, False), (64, True)]
+)
+def test_patches_larger_than_the_slices(data: SliceData, size: list[int] | int, fits: bool) -> None:
+    crop = Component.model_validate({"_target_": "RandSpatialCrop", "roi_size": size, "random_size": False})
+    flip = Component.model_validate({"_target_": "RandFlip", "prob": 0.5})
+    low, _ = data.paired("val")
+    if fits:
+        check_patch_size(low, [flip, crop])
+        return
+    with pytest.raises(
+        ManifestError, match=r"series \w+: its slices are 64x64 px, smaller than the .* of RandSpatialCrop"
+    ):
+        check_patch_size(low, [flip, crop])
+
+
+def test_rows_without_dose_are_left_out(data: SliceData, tiny: TinyData, tmp_path: Path) -> None:
+    text = tiny.manifest.read_text().replace(",series/", f",{tiny.series}/").replace(f"{VAL},low_dose", f"{VAL},")
+    (tmp_path / "manifest.csv").write_text(text)
+    found = load(replace(tiny, manifest=tmp_path / "manifest.csv"), "val")
+    assert [row.dose for row in found.manifest] == ["full_dose"]
