@@ -84,7 +84,7 @@ def averaged(net: nn.Module, decay: float) -> AveragedModel:
 @contextmanager
 def progress_bar(engine: Engine, name: str) -> Iterator[None]:
     """Inside, a bar over all iterations of ``engine`` with the time left; a resumed run starts where it was."""
-    with tqdm(desc=name, unit="it", mininterval=0.5, dynamic_ncols=True) as bar:
+    with tqdm(desc=name, unit="it", dynamic_ncols=True) as bar:
 
         def start(engine: Engine) -> None:
             bar.reset(total=(engine.state.max_epochs or 1) * (engine.state.epoch_length or 1))

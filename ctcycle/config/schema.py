@@ -71,7 +71,7 @@ class PairedData(Data):
     pairing: Literal["position", "shuffled"] = Field("position", description="shuffled: the report's fault, for study")
     same_crop: bool = Field(True, description="false: crop and flip each image on its own; the report's fault")
     guard: bool = Field(True, description="stop where low and full dose do not show the same anatomy")
-    guard_threshold: Fraction = 0.5
+    guard_threshold: Fraction = 0.65
 
 
 class Optimizer(Section):
