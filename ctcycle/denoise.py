@@ -89,8 +89,6 @@ def _denoise_one(info: SeriesInfo, out: Path, denoiser: Denoiser, derivation: De
     correction = np.zeros_like(series.hu)
     for number in tqdm(range(len(series.hu)), desc=info.path.name, unit="slice", dynamic_ncols=True):
         correction[number] = denoiser.correction(series.hu[number])
-    if series.padding is not None:
-        correction[series.padding] = 0
     write_corrected(info, correction, out, derivation)
 
 

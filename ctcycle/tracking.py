@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 _PARAM_LENGTH = 500
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "GIT_PYTHON_REFRESH": "quiet",
@@ -79,7 +80,6 @@ class Tracker:
     def _start(self, params: Mapping[str, Any]) -> None:
         for key, value in _ENVIRONMENT.items():
             os.environ.setdefault(key, value)
-        logging.getLogger("mlflow").setLevel(logging.ERROR)  # it tells of every database table that it makes
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri)

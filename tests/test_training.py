@@ -58,8 +58,8 @@ def test_a_stopped_run_goes_on_to_the_last_bit(method: str, tiny: TinyData, tmp_
     assert stop.value.exit_code == 0
     assert last(run)["best"]["epoch"] == 2
     with (
-        at_iteration(8, lambda _: signal.raise_signal(signal.SIGTERM)),
-        pytest.raises(StoppedError, match="stopped by a signal after iteration 8; the same command goes on") as stop,
+        at_iteration(7, lambda _: signal.raise_signal(signal.SIGTERM)),
+        pytest.raises(StoppedError, match="stopped by a signal after iteration 7; the same command goes on") as stop,
     ):
         train(tiny, run, method, "data.workers=2")
     assert stop.value.exit_code == 143
