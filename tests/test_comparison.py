@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,16 @@ def test_methods_are_compared_on_the_same_slices_whatever_the_split(
     ]
     assert not (out / "figures" / "panels.png").exists()
     assert "scored inside the body alone" in (out / "results.md").read_text()
+
+
+def test_the_best_checkpoint_or_the_last(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    (run / "checkpoints" / "last.pt").unlink()
+    options = ["baselines=[]", "protocols=[hu2000]", "panels=0"]
+    evaluate(tiny, run, tmp_path / "out", *options)
+    with pytest.raises(BundleError, match=r"last\.pt: there is no such checkpoint"):
+        evaluate(tiny, run, tmp_path / "last", *options, "checkpoint=last")
 
 
 def test_what_cannot_be_compared(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:

@@ -68,8 +68,13 @@ def test_a_stopped_run_goes_on_to_the_last_bit(method: str, tiny: TinyData, tmp_
     assert last(run)["iteration"] == 12
 
 
-def test_workers_end_with_the_run(tiny: TinyData, tmp_path: Path) -> None:
-    train(tiny, tmp_path / "run", "supervised", "data.workers=1", "training.epochs=1")
+def test_workers_stand_apart_from_the_group_and_end_with_the_run(tiny: TinyData, tmp_path: Path) -> None:
+    groups: list[int] = []
+    look = at_iteration(3, lambda _: groups.extend(os.getpgid(p.pid or 0) for p in multiprocessing.active_children()))
+    with look:
+        train(tiny, tmp_path / "run", "supervised", "data.workers=1", "training.epochs=1")
+    assert len(groups) == 1
+    assert os.getpgrp() not in groups
     assert multiprocessing.active_children() == []
 
 
