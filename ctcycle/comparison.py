@@ -16,7 +16,7 @@ from ctcycle.evaluate import Pair, evaluate, format_table, markdown_table
 from ctcycle.figures import Sample, loss_curves, psnr_by_slice, slice_panels
 from ctcycle.metrics.results import Evaluation
 from ctcycle.run_folder import RunFolder
-from ctcycle.tracking import versions
+from ctcycle.tracking import recorded_uri, versions
 from ctcycle.training_data import SliceData, load_slices, open_store
 
 _PANEL_BASELINES = ("nlm", "gaussian")
@@ -75,11 +75,13 @@ def describe(config: Evaluate, folder: RunFolder, found: Evaluation) -> str:
     """The result for a terminal: the table of the first protocol, notes, and where everything is."""
     protocol = config.protocols[0]
     files = [folder.path / "results.json", folder.path / "results.md", folder.figures]
+    stores = sorted({uri for run in config.methods.values() if (uri := recorded_uri(run))})
     lines = [
         f"protocol {protocol}",
         format_table(found.rows, protocol),
         *found.notes,
         *(f"-> {file}" for file in files),
+        *(f"-> mlflow ui --backend-store-uri {uri}" for uri in stores),
     ]
     return "\n".join(lines)
 

@@ -39,7 +39,7 @@ def _run_step(config: Step, resolved: Mapping[str, Any], name: str) -> None:
     folder = RunFolder(config.out)
     fresh = config.overwrite or getattr(config, "resume", "auto") == "never"
     state = folder.open(resolved, overwrite=fresh)
-    if state == "finished":
+    if state == "finished" and config.task != "denoise":  # there may be new series; what is done already stays
         _say(f"{config.out}: already finished; overwrite=true does it again")
         _say(folder.summary())
         return

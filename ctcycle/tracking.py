@@ -39,6 +39,12 @@ def tracking_uri(settings: Tracking, folder: Path) -> str:
     return settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or local
 
 
+def recorded_uri(folder: Path) -> str | None:
+    """Where the run in ``folder`` was tracked; None where it was not."""
+    file = folder / "tracking.json"
+    return str(json.loads(file.read_text())["uri"]) if file.exists() else None
+
+
 def versions() -> dict[str, str]:
     """Versions of what results depend on, and the git commit of the code where it is known."""
     packages = ("torch", "monai", "pytorch-ignite", "numpy", "pydicom")

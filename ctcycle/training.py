@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from ignite.handlers import Timer
 from torch import nn
 from tqdm import tqdm
 
@@ -179,6 +180,9 @@ class TrainingRun:
             attach_average(trainer, self.average, net)
         self.losses.attach(trainer)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._stop_inside_epoch)
+        self.timer = Timer(average=True)
+        self.timer.attach(trainer, start=Events.EPOCH_STARTED, step=Events.ITERATION_COMPLETED)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._log_speed)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._validate)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
 
@@ -193,6 +197,10 @@ class TrainingRun:
         values |= {f"train/{name}_hu": value * unit for name, value in means.items() if name.startswith(_L1_TERMS)}
         self.folder.append_metrics({"iteration": iteration, **values})
         self.tracker.metrics(values, iteration)
+
+    def _log_speed(self, engine: Engine) -> None:
+        """Seconds an iteration took in this epoch, to MLflow alone: they are no part of the result."""
+        self.tracker.metrics({"time/seconds_per_iteration": self.timer.value()}, engine.state.iteration)
 
     def denoiser(self) -> Denoiser:
         """The generator as it would be deployed now."""

@@ -48,7 +48,9 @@ class Data(Section):
     """Which slices are trained on, and how they reach the networks."""
 
     manifest: Path
-    store: Path | None = Field(None, description="folder of decoded slices; default: `store` beside the manifest")
+    store: Path | None = Field(
+        None, description="folder of decoded slices; default: .ctcycle_store beside the manifest"
+    )
     kernel: str | None = Field(None, description="only series of this reconstruction kernel: kernels confound dose")
     hu_window: HUWindow = HUWindow()
     mu_water: Positive = MU_WATER
