@@ -77,7 +77,7 @@ def test_the_one_pair_that_does_not_match_is_named_with_what_was_found() -> None
     full = [FULL[0], noisy(OTHER, 20, seed=3)[1], FULL[2]]
     message = (
         r"^low dose \(series 1\.2\.low slice 1\) and full dose \(series 1\.2\.full slice 8\): no common anatomy "
-        r"\(correlation -?0\.\d\d, needed 0\.5\); .*data\.guard=false"
+        rf"\(correlation -?0\.\d\d, needed {THRESHOLD}\); .*data\.guard=false"
     )
     with pytest.raises(ManifestError, match=message):
         check(LOW, full)
