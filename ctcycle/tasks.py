@@ -32,17 +32,16 @@ def run(loaded: LoadedConfig) -> None:
     write_text(config.out / "pipeline.yaml", dump_yaml(loaded.resolved))
     for number, (name, step) in enumerate(config.steps.items(), 1):
         _say(f"[{number}/{len(config.steps)}] {name}: {step.task} -> {step.out}")
-        _run_step(step, loaded.resolved["steps"][name], f"{loaded.name}.{name}", brief=number < len(config.steps))
+        _run_step(step, loaded.resolved["steps"][name], f"{loaded.name}.{name}")
 
 
-def _run_step(config: Step, resolved: Mapping[str, Any], name: str, *, brief: bool = False) -> None:
-    """Runs one task; ``brief`` says only the last line of what a finished one had to say."""
+def _run_step(config: Step, resolved: Mapping[str, Any], name: str) -> None:
     folder = RunFolder(config.out)
     fresh = config.overwrite or getattr(config, "resume", "auto") == "never"
     state = folder.open(resolved, overwrite=fresh)
     if state == "finished" and config.task != "denoise":  # there may be new series; what is done already stays
         _say(f"{config.out}: already finished; overwrite=true does it again")
-        _say(folder.summary().splitlines()[-1] if brief else folder.summary())
+        _say(folder.summary() if config.task == "evaluate" else folder.summary().splitlines()[-1])
         return
     try:
         with _log_to(folder.log):
