@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from ctcycle.config.schema import Evaluate
 from ctcycle.denoiser import load_denoiser
 from ctcycle.evaluate import Pair, evaluate, format_table, markdown_table
 from ctcycle.figures import Sample, loss_curves, psnr_by_slice, slice_panels
+from ctcycle.manifest import read_manifest
 from ctcycle.metrics.results import Evaluation
+from ctcycle.pairing import check_pair
 from ctcycle.run_folder import RunFolder
 from ctcycle.tracking import recorded_uri, versions
 from ctcycle.training_data import SliceData, load_slices, open_store
@@ -35,11 +37,17 @@ class EvaluationPairs:
     split: str
 
     def __iter__(self) -> Iterator[Pair]:
-        for low, full in self.slices.pairs(self.split):
-            images = (
-                self.slices.series[place.series].hu[place.slice_index].astype(np.float32) for place in (low, full)
-            )
-            yield Pair(self.slices.row(low.series).patient, low.series, low.slice_index, *images)
+        low, full = self.slices.paired(self.split)
+        for number, pair in enumerate(self.slices.pairs(self.split)):
+            series, index = pair.low_dose
+            images = (low[number].astype(np.float32), full[number].astype(np.float32))
+            yield Pair(self.slices.row(series).patient, series, index, *images)
+
+    def check(self, threshold: float) -> None:
+        """Raises ManifestError, naming the slices, where two do not show the same anatomy."""
+        remedy = "set guard=false to measure all the same"
+        for pair, place in zip(self, self.slices.pairs(self.split), strict=True):
+            check_pair(pair.low_hu, pair.full_hu, place, threshold, remedy)
 
     def __len__(self) -> int:
         return len(self.slices.pairs(self.split))
@@ -60,10 +68,13 @@ def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
     pairs = EvaluationPairs(
         load_slices(config.manifest, store, kernel=config.kernel, splits=(config.split,)), config.split
     )
+    if config.guard:
+        pairs.check(config.guard_threshold)
     bar = tqdm(pairs, total=len(pairs), desc="evaluating", unit="slice", dynamic_ncols=True)
     found = evaluate(
         bar, methods, config.protocols, body_only=config.body_mask, workers=os.cpu_count() or 1, seed=config.seed
     )
+    found = replace(found, notes=(*_seen_before(config, pairs), *found.notes))
     found.write(folder.path, _provenance(config))
     tables = [f"## {protocol}\n\n{markdown_table(found.rows, protocol)}\n" for protocol in config.protocols]
     write_text(folder.path / "results.md", "\n".join([*tables, *(f"- {note}" for note in found.notes), ""]))
@@ -84,6 +95,19 @@ def describe(config: Evaluate, folder: RunFolder, found: Evaluation) -> str:
         *(f"-> mlflow ui --backend-store-uri {uri}" for uri in stores),
     ]
     return "\n".join(lines)
+
+
+def _seen_before(config: Evaluate, pairs: EvaluationPairs) -> list[str]:
+    """A plain statement for each run that was trained on, or chosen by, patients that it is measured on."""
+    patients = {row.patient for row in pairs.slices.manifest}
+    found = []
+    for name, run in config.methods.items():
+        known = run / "manifest.csv"
+        rows = read_manifest(known).rows if known.exists() else ()
+        both = sorted(patients & {row.patient for row in rows if row.split in {"train", "val"}})
+        if both:
+            found.append(f"{name}: NOT held out: it was trained on, or chosen by, {', '.join(both)}")
+    return found
 
 
 def _provenance(config: Evaluate) -> dict[str, Any]:

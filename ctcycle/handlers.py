@@ -23,8 +23,8 @@ def attach_finite_check(engine: Engine) -> None:
         if not bool(torch.stack([term.isfinite() for term in terms.values()]).all()):
             bad = ", ".join(name for name, term in terms.items() if not bool(term.isfinite()))
             raise DivergedError(
-                f"iteration {engine.state.iteration}: {bad} is not finite; the last checkpoint is kept, "
-                "lower optimizer.lr or set optimizer.clip_norm"
+                f"iteration {engine.state.iteration}: {bad} is not finite; lower optimizer.lr or set "
+                "optimizer.clip_norm, and start anew with overwrite=true; until then the last checkpoint stays"
             )
 
 
@@ -52,8 +52,13 @@ class LossLog:
             self._sums[name] = self._sums.get(name, torch.zeros_like(term, dtype=torch.float32)) + term
         self._count += 1
         if self._count == self.every:
+            self.flush(engine.state.iteration)
+
+    def flush(self, iteration: int) -> None:
+        """Writes the mean of what has come since the last one, if anything has."""
+        if self._count:
             means = torch.stack(list(self._sums.values())) / self._count  # one wait for the device
-            self.write(engine.state.iteration, dict(zip(self._sums, means.tolist(), strict=True)))
+            self.write(iteration, dict(zip(self._sums, means.tolist(), strict=True)))
             self._sums, self._count = {}, 0
 
     def state_dict(self) -> dict[str, object]:

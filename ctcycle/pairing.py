@@ -42,6 +42,29 @@ def _band(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return band
 
 
+def check_pair(
+    low: NDArray[np.number], full: NDArray[np.number], pair: SlicePair, threshold: float, remedy: str
+) -> None:
+    """Stops where two slices (H, W) in HU do not show the same anatomy.
+
+    Args:
+        low: the low-dose slice.
+        full: the full-dose slice.
+        pair: what they are, for the message.
+        threshold: lowest correlation that passes.
+        remedy: ends the message: what else than mending the pair can be done.
+
+    Raises:
+        ManifestError: they do not match.
+    """
+    found = anatomy_correlation(low, full)
+    if found < threshold:
+        raise ManifestError(
+            f"{_name(pair)}: no common anatomy (correlation {found:.2f}, needed {threshold:g}); "
+            f"check patient and position of both series, or {remedy}"
+        )
+
+
 def check_pairs(
     data: PairedPatches,
     pairs: Sequence[SlicePair],
@@ -60,12 +83,8 @@ def check_pairs(
         ManifestError: a pair does not match, or the two images of a pair are cropped or flipped differently.
     """
     for number in seen(range(len(pairs))):
-        found = anatomy_correlation(data.low[number], data.full[number])
-        if found < threshold:
-            raise ManifestError(
-                f"{_name(pairs[number])}: no common anatomy (correlation {found:.2f}, needed {threshold:g}); "
-                "check patient and position of both series, or set data.guard=false to train all the same"
-            )
+        remedy = "set data.guard=false to train all the same"
+        check_pair(data.low[number], data.full[number], pairs[number], threshold, remedy)
     for number in range(min(len(pairs), 8)):
         image = data.full[number]
         sample = data.patches(image, image, [data.seed, number])

@@ -61,7 +61,7 @@ class RunFolder:
             self._check_outside(Path(resolved["input"]))
         if overwrite and self.config.exists():
             self._clear()
-        if self.config.exists():
+        if self.config.exists() and not self._is_hopeless(resolved):
             self._check_same(resolved)
             return "finished" if self._finished.exists() else "begun"
         self._found = self._entries()
@@ -72,6 +72,15 @@ class RunFolder:
         """Forgets a new run of which nothing came, so that the folder is free for another config."""
         if self._entries() - self._found <= {self.config.name, self.log.name}:
             self.config.unlink(missing_ok=True)
+
+    def _is_hopeless(self, resolved: Mapping[str, Any]) -> bool:
+        """Whether a training run with another config stands here that never got to a checkpoint; it is cleared."""
+        checkpoints = self.path / "checkpoints"
+        hopeless = resolved["task"] == "train" and not any(checkpoints.glob("*.pt*")) and not self._finished.exists()
+        if hopeless and self._changes(resolved):
+            self._clear()
+            return True
+        return False
 
     def _entries(self) -> set[str]:
         return {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
@@ -102,14 +111,18 @@ class RunFolder:
                 f"{self.config}: not the config of a run of this version; choose another `out`, or overwrite=true"
             ) from error
 
-    def _check_same(self, resolved: Mapping[str, Any]) -> None:
+    def _changes(self, resolved: Mapping[str, Any]) -> list[str]:
+        """What differs from the config that was run here and matters, each change in words."""
         before, now = self._config_before(), flat(resolved)
-        changed = [key for key in sorted((before.keys() | now.keys()) - _FREE) if before.get(key) != now.get(key)]
-        if changed:
-            key = changed[0]
-            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        keys = sorted((before.keys() | now.keys()) - _FREE)
+        return [f"{key} was {before.get(key)}, is {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
+
+    def _check_same(self, resolved: Mapping[str, Any]) -> None:
+        changes = self._changes(resolved)
+        if changes:
+            more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
             raise ConfigError(
-                f"{self.path}: holds a run with another config ({key} was {before.get(key)}, is {now.get(key)}{more}); "
+                f"{self.path}: holds a run with another config ({changes[0]}{more}); "
                 "choose another `out`, or overwrite=true"
             )
 

@@ -15,7 +15,7 @@ from ctcycle.atomic import write_text
 from ctcycle.config.loading import LoadedConfig
 from ctcycle.config.schema import AnyTrain, Denoise, Evaluate, Pipeline, Scan, Simulate, Step
 from ctcycle.config.strict_yaml import dump_yaml
-from ctcycle.errors import CtcycleError, OutputError
+from ctcycle.errors import CtcycleError, OutputError, StoppedError
 from ctcycle.run_folder import RunFolder
 
 
@@ -46,7 +46,7 @@ def _run_step(config: Step, resolved: Mapping[str, Any], name: str) -> None:
     try:
         with _log_to(folder.log):
             text = _TASKS[config.task](config, folder, resolved, name)
-    except CtcycleError:
+    except BaseException:  # the keyboard's, too
         if state == "new":
             folder.release()
         raise
@@ -140,7 +140,8 @@ def _log_to(path: Path) -> Iterator[None]:
     try:
         yield
     except CtcycleError as error:
-        handlers[1].handle(logging.LogRecord("ctcycle", logging.ERROR, "", 0, str(error), None, None))
+        level = logging.INFO if isinstance(error, StoppedError) else logging.ERROR
+        handlers[1].handle(logging.LogRecord("ctcycle", level, "", 0, str(error), None, None))
         raise
     finally:
         for handler in handlers:

@@ -17,14 +17,14 @@ from torch import nn
 from tqdm import tqdm
 
 from ctcycle.checkpoints import CheckpointFolder, denoiser_weights
-from ctcycle.config.schema import AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
+from ctcycle.config.schema import GUARD_THRESHOLD, AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
 from ctcycle.denoiser import Denoiser, resolve_device
 from ctcycle.errors import BundleError, ConfigError, StoppedError
 from ctcycle.figures import loss_curves
 from ctcycle.handlers import LossLog, attach_average, attach_finite_check, averaged, progress_bar, stop_signals
 from ctcycle.manifest import read_manifest, write_manifest
 from ctcycle.methods import build_method, learning_rates, measure_gain, memory_format
-from ctcycle.pairing import check_pairs
+from ctcycle.pairing import check_pair, check_pairs
 from ctcycle.run_folder import RunFolder, flat
 from ctcycle.sampling import EpochSampler, PairedPatches, Sample, UnpairedPatches, make_loader, stop_workers
 from ctcycle.schedules import attach_schedule
@@ -48,9 +48,10 @@ def load_training_data(config: AnyTrain) -> tuple[Patches, Validator | None]:
         SeriesError: a series cannot be decoded.
     """
     data, settings = config.data, config.validation
+    transform = PatchTransform(data.transforms, data.hu_window, data.skip_air)
     store = open_store(data.manifest, data.store, data.mu_water)
     slices = load_slices(data.manifest, store, kernel=data.kernel, splits=("train", "val"), seen=_bar("reading slices"))
-    transform = PatchTransform(data.transforms, data.hu_window, data.skip_air)
+    _warn_of_kernels(slices)
     patches = (
         _paired(config, slices, transform)
         if isinstance(config, TrainSupervised)
@@ -58,10 +59,20 @@ def load_training_data(config: AnyTrain) -> tuple[Patches, Validator | None]:
     )
     for domain in (patches.low, patches.full):
         check_patch_size(domain, data.transforms)  # type: ignore[arg-type]
-    validator = (
-        Validator.of(*slices.paired("val"), settings.slices, settings.protocol) if slices.has_pairs("val") else None
-    )
-    return patches, validator
+    if not slices.has_pairs("val"):
+        _log.warning("no validation patient has both doses: the last weights will be taken for the best")
+        return patches, None
+    low, full = slices.paired("val")
+    for number, pair in enumerate(slices.pairs("val")):
+        check_pair(low[number], full[number], pair, GUARD_THRESHOLD, "take the patient out of the split val")
+    return patches, Validator.of(low, full, settings.slices, settings.protocol)
+
+
+def _warn_of_kernels(slices: SliceData) -> None:
+    kernels = sorted({row.kernel for row in slices.manifest if row.split == "train"})
+    if len(kernels) > 1:
+        names = ", ".join(kernel or "unknown" for kernel in kernels)
+        _log.warning("kernels are mixed (%s): their noise differs as doses do; data.kernel chooses one", names)
 
 
 def _unpaired(config: TrainCycleGAN | TrainNoiseSwap, slices: SliceData, transform: PatchTransform) -> UnpairedPatches:
@@ -129,6 +140,7 @@ class TrainingRun:
         self.tracker = Tracker(config.tracking, self.folder.path, self.name)
         with self._tracked(), stop_signals() as self._signals, progress_bar(self.trainer, self.name):
             self._train()
+            self.losses.flush(self.trainer.state.iteration)
             self._finish()
         return self.best
 
@@ -311,7 +323,6 @@ class TrainingRun:
     def _finish(self) -> None:
         if self.validator is None:
             self.checkpoints.save_best(self._weights(), {})
-            _log.warning("no validation patient has both doses: the last weights are taken for the best")
         losses, picture = self.folder.losses(), self.folder.figures / "losses.png"
         if losses:  # there are none where the run was shorter than tracking.every
             loss_curves(picture, losses)

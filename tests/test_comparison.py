@@ -16,7 +16,7 @@ from tiny_data import TEST, TinyData
 from ctcycle import tasks
 from ctcycle.config.loading import load_config
 from ctcycle.config.strict_yaml import dump_yaml
-from ctcycle.errors import BundleError, ManifestError
+from ctcycle.errors import BundleError, ConfigError, ManifestError
 
 PROTOCOLS = ["hu2000", "report2024", "abdomen"]
 METHODS = ["input", "constant", "gaussian", "nlm", "supervised"]
@@ -145,3 +145,27 @@ def test_what_cannot_be_compared(tiny: TinyData, tiny_run: Path, tmp_path: Path)
     manifest.write_text("".join(line for line in lines if ",test," not in line or ",full_dose," not in line))
     with pytest.raises(ManifestError, match=r"manifest\.csv, split 'test': no patient has both doses"):
         evaluate(TinyData(tiny.series, manifest), tiny_run, tmp_path / "out")
+
+
+def test_patients_that_a_run_was_trained_on_are_told_wherever_the_figures_are(
+    tiny: TinyData, tiny_run: Path, tmp_path: Path, results: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not [note for note in results["notes"] if "held out" in note]
+    out = evaluate(tiny, tiny_run, tmp_path / "train", "split=train", "baselines=[input]", "protocols=[hu2000]")
+    (note,) = [note for note in json.loads((out / "results.json").read_text())["notes"] if "held out" in note]
+    assert note.startswith("supervised: NOT held out: it was trained on, or chosen by, sim000, ")
+    assert TEST not in note
+    assert note in capsys.readouterr().out
+    assert note in (out / "results.md").read_text()
+
+
+def test_slices_that_are_no_pair_are_not_measured(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
+    changes = ("guard_threshold=0.9999", "baselines=[input]", "protocols=[hu2000]", "panels=0")
+    with pytest.raises(ManifestError, match=r"no common anatomy .*needed 0\.9999\); .*set guard=false"):
+        evaluate(tiny, tiny_run, tmp_path / "guarded", *changes)
+    assert (evaluate(tiny, tiny_run, tmp_path / "free", *changes, "guard=false") / "results.json").exists()
+
+
+def test_a_run_cannot_take_the_name_of_a_filter(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'nlm' is the name of a classical filter; choose another name"):
+        evaluate(tiny, tiny_run, tmp_path / "out", f"methods.nlm={tiny_run}")

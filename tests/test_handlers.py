@@ -66,6 +66,17 @@ def test_a_mean_that_was_begun_survives_a_restart() -> None:
     assert state == {"sums": {"gen": 11.0, "disc": 61.0}, "count": 2}
 
 
+def test_what_is_left_at_the_end_is_written_once() -> None:
+    written: list[tuple[int, dict[str, float]]] = []
+    log = LossLog(3, lambda iteration, means: written.append((iteration, means)))
+    engine = Engine(lambda engine, _: {"a": torch.tensor(float(engine.state.iteration))})
+    log.attach(engine)
+    engine.run([0] * 5)
+    log.flush(5)
+    log.flush(5)
+    assert written == [(3, {"a": 2.0}), (5, {"a": 4.5})]
+
+
 def test_sums_of_half_precision_terms_do_not_stall() -> None:
     written = []
     engine = engine_of([{"gen": 1.0}] * 600, torch.bfloat16)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ctcycle.atomic import write_text
 from ctcycle.config.loading import load_config
 from ctcycle.errors import ConfigError, OutputError
 from ctcycle.run_folder import RunFolder, flat
@@ -62,6 +63,10 @@ def test_what_does_not_change_the_result_may_differ(run: RunFolder, key: str, fr
     file.write_text(f"task: train\nmethod: supervised\nout: {run.path}\ndata: {{manifest: m.csv}}\n")
     run.open(load_config(file).resolved, overwrite=False)
     changed = load_config(file, [key]).resolved
+    if not free:
+        assert run.open(changed, overwrite=False) == "new"  # there is nothing yet that could go on
+        run.open(load_config(file).resolved, overwrite=False)
+    write_text(run.path / "checkpoints" / "last.pt", "")
     if free:
         assert run.open(changed, overwrite=False) == "begun"
     else:

@@ -186,7 +186,7 @@ def test_diverged_losses_stop_the_run_and_the_last_good_checkpoint_stays(
     tiny: TinyData, tiny_run: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    sentence = "^iteration 5: gen_supervised is not finite; the last checkpoint is kept"
+    sentence = "^iteration 5: gen_supervised is not finite; lower optimizer.lr .* until then the last checkpoint stays"
     broken = at_iteration(5, lambda batch: batch["low_dose"][0].fill_(np.inf))
     with broken, pytest.raises(DivergedError, match=sentence):
         train(tiny, run, "supervised")

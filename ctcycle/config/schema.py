@@ -5,9 +5,9 @@ that the command is run in.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from ctcycle.config.components import Component
 from ctcycle.hounsfield import MU_WATER, HUWindow
@@ -21,6 +21,10 @@ Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
+
+
+Baseline = Literal["input", "constant", "gaussian", "nlm"]
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 
 
 class Section(BaseModel):
@@ -67,13 +71,17 @@ class UnpairedData(Data):
     protocol: Literal["shuffled", "disjoint_slices", "disjoint_patients"] = "disjoint_patients"
 
 
+GUARD_THRESHOLD = 0.65
+"""Correlation of anatomy below which two slices are no pair: see `ctcycle.pairing`."""
+
+
 class PairedData(Data):
     """Low dose and full dose of the same slice."""
 
     pairing: Literal["position", "shuffled"] = Field("position", description="shuffled: the report's fault, for study")
     same_crop: bool = Field(True, description="false: crop and flip each image on its own; the report's fault")
     guard: bool = Field(True, description="stop where low and full dose do not show the same anatomy")
-    guard_threshold: Fraction = 0.65
+    guard_threshold: Fraction = GUARD_THRESHOLD
 
 
 class Optimizer(Section):
@@ -217,15 +225,25 @@ class Evaluate(Task):
     manifest: Path
     store: Path | None = None
     methods: dict[str, Path] = Field(default_factory=dict, description="name: run folder")
-    baselines: tuple[Literal["input", "constant", "gaussian", "nlm"], ...] = ("input", "constant", "gaussian", "nlm")
+    baselines: tuple[Baseline, ...] = BASELINES
     protocols: Annotated[tuple[ProtocolName, ...], Field(min_length=1)] = ("hu2000", "report2024", "abdomen")
     split: Literal["train", "val", "test"] = "test"
     kernel: str | None = None
     checkpoint: Literal["best", "last"] = "best"
     device: Device = "auto"
+    guard: bool = Field(True, description="stop where low and full dose do not show the same anatomy")
+    guard_threshold: Fraction = GUARD_THRESHOLD
     body_mask: bool = Field(False, description="count only pixels inside the patient")
     panels: Annotated[int, Field(ge=0, le=12)] = Field(3, description="slices shown in the panel figure")
     mu_water: Positive = MU_WATER
+
+    @field_validator("methods")
+    @classmethod
+    def _names_are_free(cls, methods: dict[str, Path]) -> dict[str, Path]:
+        taken = sorted(methods.keys() & set(BASELINES))
+        if taken:
+            raise ValueError(f"'{taken[0]}' is the name of a classical filter; choose another name")
+        return methods
 
 
 class Denoise(Task):
