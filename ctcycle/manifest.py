@@ -103,23 +103,25 @@ class Manifest:
 
 
 def series_uid(info: SeriesInfo) -> str:
-    """What tells a series from others of the same path: its UID; for npy slices their name with ``#`` as the number."""
-    if info.uid or info.files == (info.path,):
-        return info.uid
-    return re.sub(r"\d+(?=\D*$)", "#", info.files[0].stem)
+    """What tells a series from others of the same path; empty for a single file.
+
+    For DICOM a hash of its UID, 16 hexadecimal digits: many scanners put their serial number and the date into a UID.
+    For npy slices their name with ``#`` as the number.
+    """
+    if info.uid:
+        return _hexadecimal(info.uid, 16)
+    return "" if info.files == (info.path,) else re.sub(r"\d+(?=\D*$)", "#", info.files[0].stem)
 
 
 def series_name(kind: Format, path: str, uid: str) -> str:
-    """The name of a series: 12 hexadecimal digits, the first a letter so that no spreadsheet takes it for a number.
+    """The name of a series: 12 hexadecimal digits.
 
     Args:
         kind: how the series is stored.
         path: its path as in the manifest.
         uid: as `series_uid` gives it.
     """
-    digits = hashlib.blake2b(f"{kind}\0{path}\0{uid}".encode()).hexdigest()
-    start = next((place for place, digit in enumerate(digits) if digit.isalpha()), 0)
-    return (digits[start:] + digits)[:12]
+    return _hexadecimal(f"{kind}\0{path}\0{uid}", 12)
 
 
 def stored_path(path: Path, root: Path) -> str:
@@ -172,6 +174,13 @@ def read_manifest(path: Path) -> Manifest:
         shown = [f"{path}:{problem}" for problem in problems[:MAX_PROBLEMS]]
         raise ManifestError("\n".join([*shown, f"{path}: {more} more problems"] if more > 0 else shown))
     return Manifest(path, tuple(row for _, row in numbered))
+
+
+def _hexadecimal(text: str, length: int) -> str:
+    """A hash that begins with a letter, so that no spreadsheet takes it for a number."""
+    digits = hashlib.blake2b(text.encode()).hexdigest()
+    start = next((place for place, digit in enumerate(digits) if digit.isalpha()), 0)
+    return (digits[start:] + digits)[:length]
 
 
 def _read_text(path: Path) -> str:

@@ -5,33 +5,48 @@ the source's path, innermost first, and last the name of that path itself:
 
 - Mayo 2016 challenge: ``L096_FD_3mm_D45f_0021.IMA``, folders such as ``L067/quarter_3mm``;
 - LDCT-and-Projection-data (TCIA): ``L004/.../1.000000-Low Dose Images-.../1-001.dcm``;
-- any ``<patient>/<dose>/``, ``<dose>/<patient>/`` or ``<dose>/``, with doses named like ``low_dose``, ``quarter``,
-  ``ld``, ``full_dose``, ``full``, ``nd``; folders named ``train``, ``val`` or ``test`` give the split.
+- any ``<patient>/<dose>/``, ``<dose>/<patient>/`` or ``<dose>/``, with names that have a dose in words
+  (``low_dose``, ``full dose CT``) or are one (``quarter``, ``ld``, ``full``, ``nd``, not ``full_body``); volumes like
+  ``case1_full.nii``; folders named ``train``, ``val`` or ``test`` give the split.
 
 A PatientID becomes a hash and is never written.
 """
 
+import csv
 import hashlib
+import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ctcycle import volumes
+from ctcycle.atomic import write_text
 from ctcycle.errors import ManifestError, SeriesError
 from ctcycle.manifest import Manifest, ManifestRow, series_name, series_uid, stored_path
 from ctcycle.npy import NpyUnit
 from ctcycle.scan_settings import Dose, Source, Split, SplitSettings
 from ctcycle.series import SeriesInfo, Skipped
-from ctcycle.splits import assign_splits, paired_patients
+from ctcycle.splits import assign_splits, domains, paired_patients
 
-_WORD = r"(?<![a-z0-9])(?:{})(?![a-z0-9])"
-_LOW = re.compile(_WORD.format(r"(?:low|quarter|half|reduced)[-_ ]?dose|^low$|quarter|qd|ld|ldct"), re.IGNORECASE)
-_QUARTER = re.compile(_WORD.format(r"quarter(?:[-_ ]?dose)?|qd"), re.IGNORECASE)
-_FULL = re.compile(_WORD.format(r"(?:full|normal|routine|standard)[-_ ]?dose|full|fd|nd|ndct"), re.IGNORECASE)
+
+def _dose_names(levels: str, names: str) -> re.Pattern[str]:
+    """Matches what says a dose: a level with the word dose, or a name alone, or where Mayo or a volume has it."""
+    no_negation = "".join(rf"(?<!(?<![a-z]){word}[-_ ])" for word in ("no", "non", "not", "without"))
+    dose = rf"{no_negation}(?:{levels})[-_ ]?dose(?![a-z0-9])"
+    mayo = rf"(?:{names})_\d+(?:\.\d+)?mm(?![a-z])|(?<=^[CLN]\d{{3}}_)(?:{names})(?=_)"
+    alone = rf"^(?:{names})(?=\.|$)|(?<=[-_ ])(?:{names})(?=\.(?:nii|npy))"
+    return re.compile(rf"(?<![a-z0-9])(?:{dose}|{mayo}|{alone})", re.IGNORECASE)
+
+
+_LOW = _dose_names("low|quarter|half|reduced", "low|quarter|qd|ld|ldct")
+_QUARTER = _dose_names("quarter", "quarter|qd")
+_FULL = _dose_names("full|normal|routine|standard", "full|fd|nd|ndct")
 _MAYO = re.compile(r"^[CLN]\d{3}(?![A-Za-z0-9])")
 _TCIA = re.compile(r"(?:full|low) dose images", re.IGNORECASE)
+_DOSES: tuple[Dose, Dose] = ("low_dose", "full_dose")
+_NO_PAIRS: dict[Split, str] = {"val": "the last weights are taken for the best", "test": "nothing can be evaluated"}
 _SPLITS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _THICKNESS = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)[-_ ]?mm(?![a-z])", re.IGNORECASE)
 _KERNEL = re.compile(r"(?<![A-Za-z0-9])[BDHIJ][rvfs]?\d{2}[a-z]?(?![A-Za-z0-9])")
@@ -40,10 +55,17 @@ _NOBODY = re.compile(r"|.*anonym.*|.*de-?identif.*|unknown|none|n/?a|patient|rem
 
 @dataclass(frozen=True)
 class ScanReport:
-    """What a scan found: the manifest, not written yet, and what was left out and why."""
+    """What a scan found.
+
+    Attributes:
+        manifest: the series; not written yet.
+        skipped: what was left out, and why.
+        notes: what a user should know of how the patients were found and split.
+    """
 
     manifest: Manifest
     skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...] = ()
 
 
 def scan_sources(
@@ -73,6 +95,7 @@ def scan_sources(
     rows: dict[str, ManifestRow] = {}
     skipped: list[Skipped] = []
     problems: list[str] = []
+    guessed: dict[str, set[Dose]] = defaultdict(set)
     for source in sources:
         infos, left_out = volumes.find_series(source.path, npy_unit, progress) if source.path.exists() else ([], [])
         skipped += left_out
@@ -82,11 +105,26 @@ def scan_sources(
             row = _describe(info, source, manifest_path.parent, salt)
             if row.series in rows:
                 skipped.append(Skipped(info.path, "an earlier source has this series already"))
-            rows.setdefault(row.series, row)
+                continue
+            rows[row.series] = row
+            if not (source.patient or row.patient.startswith("p-") or _MAYO.match(row.patient)):
+                guessed[row.patient].add(source.dose)
     if problems:
         raise SeriesError("\n".join(problems))
     found = sorted(assign_splits(list(rows.values()), split), key=lambda row: (row.patient, row.path, row.uid))
-    return ScanReport(Manifest(manifest_path, tuple(found)), tuple(skipped))
+    notes = (*_same_people(guessed), *_not_drawn(found, split))
+    return ScanReport(Manifest(manifest_path, tuple(found)), tuple(skipped), notes)
+
+
+def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
+    """Writes what was left out as a CSV with the columns path and reason, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows([("path", "reason"), *((s.path, s.reason) for s in skipped)])
+    write_text(path, stream.getvalue())
 
 
 def summary(report: ScanReport, most: int = 40) -> str:
@@ -99,7 +137,10 @@ def summary(report: ScanReport, most: int = 40) -> str:
     manifest = report.manifest
     lines = _table(manifest.rows)
     lines = [*lines[: most + 1], f"... and {len(lines) - 1 - most} more lines"] if len(lines) > most + 1 else lines
-    return "\n".join([*lines, "", *_totals(manifest), *_advice(manifest), *_left_out(report.skipped)]) + "\n"
+    return (
+        "\n".join([*lines, "", *_totals(manifest), *report.notes, *_advice(manifest), *_left_out(report.skipped)])
+        + "\n"
+    )
 
 
 def _table(rows: Sequence[ManifestRow]) -> list[str]:
@@ -136,20 +177,59 @@ def _advice(manifest: Manifest) -> Iterator[str]:
             f"dose unknown: {len(unknown)} of {len(manifest)} series; fill the column 'dose' of {manifest.path.name}, "
             "or give the source a 'dose'"
         )
-    doses: tuple[Dose, Dose] = ("low_dose", "full_dose")
-    low, full = ({row.kernel for row in manifest.select(dose, "train")} for dose in doses)
-    if low and full and low != full:
+    yield from _training_advice(manifest)
+    for split, lost in _NO_PAIRS.items():
+        if not paired_patients(manifest.select(split=split)):
+            yield (
+                f"{split} has no patient with matching series of both doses: {lost}; name one in split.{split}, "
+                f"or in the column 'split' of {manifest.path.name}"
+            )
+
+
+def _training_advice(manifest: Manifest) -> Iterator[str]:
+    rows = {dose: manifest.select(dose, "train").rows for dose in _DOSES}
+    missing = [dose for dose in _DOSES if not rows[dose]]
+    if missing:
         yield (
-            f"kernels differ between the doses for training (low: {_names_of(low)}; full: {_names_of(full)}): an "
-            "unpaired network would learn the kernel as well; choose one kernel"
+            f"train has no {' and no '.join(missing)} series: nothing can be trained; name such patients in "
+            f"split.train, or set the column 'split' of {manifest.path.name} to train"
         )
+        return
+    try:
+        domains(rows["low_dose"], rows["full_dose"], "disjoint_patients", 0, lambda _row: ())
+    except ManifestError as error:
+        yield f"train cannot be divided by patient: {error}"
+    low, full = (", ".join(sorted({row.kernel or "unknown" for row in rows[dose]})) for dose in _DOSES)
+    if low != full:
+        yield (
+            f"kernels differ between the doses for training (low: {low}; full: {full}): an unpaired network would "
+            "learn the kernel as well; choose one in data.kernel"
+        )
+
+
+def _same_people(guessed: Mapping[str, Collection[Dose]]) -> Iterator[str]:
+    both = sorted(patient for patient, doses in guessed.items() if set(_DOSES).issubset(doses))
+    if both:
+        names = ", ".join([*both[:10], "..."] if len(both) > 10 else both)
+        who = f"patient {names} has" if len(both) == 1 else f"patients {names} have"
+        yield f"{who} both doses: are these the same people? Only names say so; if not, change the column 'patient'"
+
+
+def _not_drawn(rows: Sequence[ManifestRow], settings: SplitSettings) -> Iterator[str]:
+    paired = len(paired_patients(rows))
+    for split, fraction in (("val", settings.val_fraction), ("test", settings.test_fraction)):
+        if fraction and not settings.train and not any(row.split == split for row in rows):
+            there = f"there {'is' if paired == 1 else 'are'} {paired}"
+            only = f"only patients with matching series of both doses ({there}) whom training can spare"
+            yield f"split.{split}_fraction {fraction:g} takes nobody: it takes {only}"
 
 
 def _left_out(skipped: Sequence[Skipped]) -> Iterator[str]:
     reasons = Counter(item.reason for item in skipped).most_common()
-    if reasons:
-        yield f"left out: {len(skipped)}"
-    yield from (f"  {count} x {reason}" for reason, count in reasons[:10])
+    places = {item.reason: item.path for item in skipped}
+    yield from ["left out:"] if reasons else []
+    for reason, count in reasons[:10]:
+        yield f"  {count} x {reason}" if count > 1 else f"  {places[reason]}: {reason}"
     if len(reasons) > 10:
         yield f"  ... and {_count(len(reasons) - 10, 'other reason')}"
 
@@ -158,17 +238,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _names_of(kernels: Collection[str]) -> str:
-    return ", ".join(sorted(kernel or "unknown" for kernel in kernels))
-
-
 def _nothing_found(root: Path, skipped: Sequence[Skipped]) -> str:
     if not root.exists():
         return f"{root}: does not exist; give the folder that holds the scans"
-    files = sum(path.is_file() for path in root.rglob("*"))
+    files = sum(path.is_file() for path in root.rglob("*")) if root.is_dir() else 1
     reasons = Counter(item.reason for item in skipped).most_common(1)
-    why = f"; {reasons[0][1]} skipped: {reasons[0][0]}" if reasons else "; DICOM, NIfTI and npy are read"
-    return f"no CT under {root} ({files} files seen){why}"
+    times = f"{reasons[0][1]} x " if reasons and reasons[0][1] > 1 else ""
+    why = f"{times}{reasons[0][0]}" if reasons else "DICOM, NIfTI and npy are read"
+    return f"no CT under {root} ({_count(files, 'file')} seen); {why}"
 
 
 def _describe(info: SeriesInfo, source: Source, root: Path, salt: str) -> ManifestRow:
@@ -243,8 +320,8 @@ def _own_name(info: SeriesInfo, parts: Sequence[str]) -> str:
     """For lack of folders: the file's name without its dose, or for slices the source's name."""
     if info.files != (info.path,):
         return parts[-1]
-    stem = info.path.name.partition(".")[0]
-    return _FULL.sub("", _LOW.sub("", stem)).strip("-_ ") or stem
+    name = _FULL.sub("", _LOW.sub("", info.path.name)).partition(".")[0]
+    return name.strip("-_ ") or info.path.name.partition(".")[0]
 
 
 def _patient_by_pattern(info: SeriesInfo, source: Source) -> str:

@@ -60,8 +60,9 @@ class SplitSettings:
         train: patients for training.
         val: patients for validation.
         test: patients for testing, for example ``[L506]``.
-        val_fraction: share of the undecided patients for validation; at least one patient if it is not 0.
-        test_fraction: share of the undecided patients for testing; likewise.
+        val_fraction: share for validation of the undecided patients with matching series of both doses, the only ones
+            that can be measured; at least one patient if it is not 0, but none where training would lose a dose.
+        test_fraction: the same for testing; where there are too few patients, it goes before validation.
         seed: chooses the patients that the fractions take.
     """
 

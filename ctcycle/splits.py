@@ -8,7 +8,7 @@ they are.
 import difflib
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -59,11 +59,11 @@ def assign_splits(rows: Sequence[ManifestRow], settings: SplitSettings) -> list[
     """The rows, in their order, with the split of each patient filled in.
 
     The settings' names come first, then splits that rows have already (by their source or folder), then the fractions;
-    these take patients with matching series of both doses first, since only they can be evaluated.
+    these take only patients with matching series of both doses, since no others can be evaluated. Where so few would be
+    left that training lost a dose, validation gets fewer or none, then testing.
 
     Raises:
-        ManifestError: the settings name a patient that does not exist, rows of a patient disagree, or there are too few
-            patients for the fractions.
+        ManifestError: the settings name a patient that does not exist, or rows of a patient disagree.
     """
     patients = sorted({row.patient for row in rows})
     splits = _given_splits(rows) | _named_splits(patients, settings)
@@ -71,7 +71,9 @@ def assign_splits(rows: Sequence[ManifestRow], settings: SplitSettings) -> list[
     if settings.train:
         splits |= dict.fromkeys(undecided, "")
     else:
-        splits |= _drawn_splits(undecided, paired_patients(rows), settings)
+        training = [row for row in rows if splits.get(row.patient, "train") == "train"]
+        splits |= dict.fromkeys(undecided, "train")
+        splits |= _held_out(undecided, training, settings)
     return [replace(row, split=splits[row.patient]) for row in rows]
 
 
@@ -101,7 +103,10 @@ def domains(
     low, full = (sorted(side, key=lambda row: row.series) for side in (low, full))
     for side, name in ((low, "low_dose"), (full, "full_dose")):
         if not side:
-            raise ManifestError(f"training needs both domains: no {name} series is chosen; look at dose and split")
+            raise ManifestError(
+                f"training needs both domains: no {name} series is chosen; set the columns dose and split of "
+                "data.manifest so that some are in split train, and data.kernel to a kernel that both doses have"
+            )
     if protocol == "disjoint_slices":
         found = _slices_apart(low, full, seed, positions)
     elif protocol == "disjoint_patients":
@@ -188,18 +193,17 @@ def _named_splits(patients: Sequence[str], settings: SplitSettings) -> dict[str,
     return named | dict.fromkeys(settings.val, "val") | dict.fromkeys(settings.test, "test")
 
 
-def _drawn_splits(patients: Sequence[str], paired: set[str], settings: SplitSettings) -> dict[str, Split]:
-    """Test patients first, then validation, the rest to training."""
+def _held_out(undecided: Collection[str], training: Sequence[ManifestRow], settings: SplitSettings) -> dict[str, Split]:
+    """Test patients first, then validation; ``training`` has the rows that would all train without them."""
+    paired = paired_patients(training).intersection(undecided)
+    order = sorted(paired, key=lambda patient: _draw(settings.seed, patient))
     shares = (settings.test_fraction, settings.val_fraction)
-    tests, vals = (max(1, round(share * len(patients))) if share else 0 for share in shares)
-    if patients and (tests or vals) and tests + vals >= len(patients):
-        raise ManifestError(
-            f"split: {len(patients)} undecided patients are too few for {tests} to test, {vals} to validate and "
-            "some to train; set a fraction to 0 or name the patients"
-        )
-    order = sorted(patients, key=lambda patient: (patient not in paired, _draw(settings.seed, patient)))
-    drawn: dict[str, Split] = dict.fromkeys(order, "train")
-    return drawn | dict.fromkeys(order[:tests], "test") | dict.fromkeys(order[tests : tests + vals], "val")
+    tests, vals = (max(1, round(share * len(order))) if share else 0 for share in shares)
+    held: dict[str, Split] = dict.fromkeys(order[:tests], "test")
+    held |= dict.fromkeys(order[tests : tests + vals], "val")
+    while held and not {row.dose for row in training if row.patient not in held}.issuperset(_DOSES):
+        held.popitem()
+    return held
 
 
 def _draw(seed: int, patient: str) -> int:
@@ -304,4 +308,7 @@ def _empty_domain(low: Sequence[ManifestRow], full: Sequence[ManifestRow], proto
     others = "disjoint_slices or shuffled" if protocol == "disjoint_patients" else "shuffled"
     count = "1 patient has" if both == 1 else f"{both} patients have"
     side = "full_dose" if found.low_dose else "low_dose"
-    return f"protocol {protocol} leaves no {side} slice: {count} both doses; use protocol {others}, or more patients"
+    return (
+        f"data.protocol {protocol} leaves no {side} slice: {count} both doses; set data.protocol to {others}, "
+        "or train on more patients"
+    )

@@ -72,15 +72,19 @@ def _simulate(config: Simulate, folder: RunFolder, _resolved: Mapping[str, Any],
 
 def _scan(config: Scan, folder: RunFolder, _resolved: Mapping[str, Any], _name: str) -> str:
     from ctcycle.manifest import write_manifest
-    from ctcycle.scan import scan_sources, summary
+    from ctcycle.scan import scan_sources, summary, write_skipped
 
     path = config.manifest or folder.path / "manifest.csv"
     if path.exists() and not config.overwrite:
         raise OutputError(f"{path}: exists, and may have been edited; choose another `out`, or overwrite=true")
     with tqdm(desc="scanning", unit="file", dynamic_ncols=True) as bar:
-        report = scan_sources(config.sources, path, config.split, progress=lambda _path: bar.update())
+        salt = os.environ.get("CTCYCLE_SALT", "")
+        report = scan_sources(config.sources, path, config.split, salt=salt, progress=lambda _path: bar.update())
     write_manifest(path, report.manifest)
-    return f"{summary(report)}\n-> {path}"
+    left_out = folder.path / "skipped.csv"
+    write_skipped(left_out, report.skipped)
+    listed = f"what was left out, with its path: {left_out}\n" if report.skipped else ""
+    return f"{summary(report)}{listed}\n-> {path}"
 
 
 def _train(config: AnyTrain, folder: RunFolder, resolved: Mapping[str, Any], name: str) -> str:

@@ -121,11 +121,15 @@ def load_slices(
     chosen = read_manifest(path).select(kernel=kernel)
     rows = tuple(row for row in chosen if row.split in splits and row.dose)
     if not rows:
-        only = f" of kernel '{kernel}'" if kernel else ""
-        raise ManifestError(
-            f"{path}: no series{only} with a dose in split {' or '.join(splits)}; fill in the columns dose and split"
-        )
+        raise ManifestError(_no_series(path, kernel, splits))
     return SliceData(Manifest(path, rows), {row.series: store.open_row(row, path.parent) for row in seen(rows)})
+
+
+def _no_series(path: Path, kernel: str | None, splits: Sequence[str]) -> str:
+    kernels = sorted({row.kernel or "unknown" for row in read_manifest(path) if row.split in splits and row.dose})
+    only = f" of kernel '{kernel}'" if kernel else ""
+    todo = f"there are kernels {', '.join(kernels)}" if kernels else "fill in the columns dose and split"
+    return f"{path}: no series{only} with a dose in split {' or '.join(splits)}; {todo}"
 
 
 def check_patch_size(slices: StoredSlices, transforms: Sequence[Component]) -> None:

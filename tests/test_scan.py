@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from phantom_series import write_series
 from pydantic import TypeAdapter, ValidationError
 
 from ctcycle import scan
 from ctcycle.errors import ManifestError, SeriesError
-from ctcycle.manifest import read_manifest, write_manifest
-from ctcycle.scan import scan_sources, summary
+from ctcycle.manifest import read_manifest, series_uid, write_manifest
+from ctcycle.run import main
+from ctcycle.scan import scan_sources, summary, write_skipped
 from ctcycle.scan_settings import Source, SplitSettings
 from ctcycle.series import SeriesInfo, Skipped
 from ctcycle.splits import pair_slices
@@ -59,6 +61,16 @@ def found(tmp_path, monkeypatch):
         ("full/case7/1 mm/0001.dcm", "case7", "full_dose", 1.0),
         ("case7/low/0001.dcm", "case7", "low_dose", None),
         ("case7/low-contrast/0001.dcm", "case7", "", None),
+        ("case7/full_body_CT/0001.dcm", "case7", "", None),
+        ("case7/ND-12/0001.dcm", "case7", "", None),
+        ("LD_0031/ct/0001.dcm", "LD_0031", "", None),
+        ("case7/Quarter_3_2023/0001.dcm", "case7", "", None),
+        ("Quarter_3_2023/case7/low_dose/0001.dcm", "case7", "low_dose", None),
+        ("case7/no_full_dose/0001.dcm", "case7", "", None),
+        ("case7/piano_full_dose/0001.dcm", "case7", "full_dose", 1.0),
+        ("case7/quarter-dose/0001.dcm", "case7", "low_dose", 0.25),
+        ("case7/abdomen_full/0001.dcm", "case7", "", None),
+        ("case7/quarter_3mm/0001.dcm", "case7", "low_dose", 0.25),
         ("case7/fuller/folder/0001.dcm", "case7", "", None),
         ("case7/quarter_dose_of_full_dose/0001.dcm", "case7", "", None),
         ("full_dose/case7/quarter/0001.dcm", "case7", "low_dose", 0.25),
@@ -90,7 +102,7 @@ def test_kernel_and_thickness_come_from_the_header_or_else_from_the_name(found):
 def test_geometry_and_place_are_those_of_the_series(found):
     (row,) = found("a/b/1.dcm", shape=(7, 20, 30), spacing_mm=(2.0, 0.6, 0.8))
     assert (row.slices, row.rows, row.columns, row.spacing_mm) == (7, 20, 30, 0.8)
-    assert (row.format, row.path, row.uid) == ("dicom", "a/b", "1.2.0")
+    assert (row.format, row.path, row.uid) == ("dicom", "a/b", series_uid(replace(PLAIN, uid="1.2.0")))
 
 
 def test_a_patient_id_becomes_a_salted_hash(found, tmp_path, monkeypatch):
@@ -196,6 +208,10 @@ def test_the_scan_of_real_files_makes_a_manifest_that_can_be_read(tmp_path):
         "\n"
         "train: 1 patient (1 with both doses), 2 series, 3 low-dose and 3 full-dose slices\n"
         "test: 1 patient (1 with both doses), 2 series, 2 low-dose and 2 full-dose slices\n"
+        "train cannot be divided by patient: data.protocol disjoint_patients leaves no full_dose slice: 1 patient has "
+        "both doses; set data.protocol to disjoint_slices or shuffled, or train on more patients\n"
+        "val has no patient with matching series of both doses: the last weights are taken for the best; name one "
+        "in split.val, or in the column 'split' of manifest.csv\n"
     )
 
 
@@ -208,7 +224,7 @@ def test_sources_without_ct_are_all_named(tmp_path):
         scan_sources(sources, tmp_path / "m.csv", SplitSettings())
     lines = str(caught.value).splitlines()
     assert lines[0].startswith(f"no CT under {tmp_path / 'empty'} (0 files seen); DICOM, NIfTI and npy are read")
-    assert lines[1].startswith(f"no CT under {tmp_path / 'texts'} (1 files seen); 1 skipped: ")
+    assert lines[1].startswith(f"no CT under {tmp_path / 'texts'} (1 file seen); files that are no CT images or hidden")
     assert lines[2] == f"{tmp_path / 'none'}: does not exist; give the folder that holds the scans"
 
 
@@ -225,9 +241,67 @@ def test_the_summary_says_what_to_look_at(tmp_path, monkeypatch):
     assert "no split: 1 patient (0 with both doses), 1 series, 0 low-dose and 0 full-dose slices, 4 of unknown" in text
     assert "dose unknown: 1 of 3 series; fill the column 'dose' of m.csv" in text
     assert "kernels differ between the doses for training (low: B30f; full: D45f)" in text
-    assert "left out: 15\n  3 x MR, needs CT\n" in text
+    assert f"left out:\n  3 x MR, needs CT\n  {tmp_path}: reason 0\n" in text
     assert text.endswith("... and 3 other reasons\n")
     assert summary(report, most=1).splitlines()[2] == "... and 2 more lines"
+
+
+def test_the_summary_says_what_a_split_makes_impossible(found, tmp_path):
+    def said(names, **split):
+        found(*names)
+        return summary(scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings(**split)))
+
+    pairs = [f"{patient}/{dose}/1.dcm" for patient in "abcd" for dose in ("low_dose", "full_dose")]
+    assert said(pairs, val_fraction=0.1, test_fraction=0.1).endswith("full-dose slices\n")
+    text = said(["a/full_dose/1.dcm", "b/low_dose/1.dcm"], test=("b",))
+    assert "train has no low_dose series: nothing can be trained; name such patients in split.train, or set" in text
+    assert "test has no patient with matching series of both doses: nothing can be evaluated; name one in" in text
+    text = said(pairs[:4], val_fraction=0.1, test_fraction=0.1)
+    assert "split.val_fraction 0.1 takes nobody: " in text
+    assert "(there are 2) whom training can spare" in text
+    assert "test_fraction" not in text
+
+
+def test_patients_that_only_a_folder_name_makes_the_same_are_asked_about(tmp_path, monkeypatch):
+    def infos(root, *_):
+        names = ("001", "002", "L067", "low" if root.name == "a" else "full")
+        places = [root / name for name in names]
+        return [replace(PLAIN, path=place, files=(place / "1",), uid=str(place)) for place in places], []
+
+    def said(**changes):
+        doses = {"a": "low_dose", "b": "full_dose"}
+        sources = [Source(tmp_path / name, dose, **changes) for name, dose in doses.items()]
+        return summary(scan_sources(sources, tmp_path / "m.csv", SplitSettings()))
+
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(scan.volumes, "find_series", infos)
+    assert "patients 001, 002 have both doses: are these the same people?" in said()
+    assert "same people" not in said(patient=r"\w+")
+
+
+def test_all_that_was_left_out_is_listed_in_a_file(tmp_path):
+    write_skipped(
+        tmp_path / "new" / "skipped.csv", [Skipped(Path("a, b/1.dcm"), "MR, needs CT"), Skipped(Path("c"), "x")]
+    )
+    assert (tmp_path / "new" / "skipped.csv").read_text() == 'path,reason\n"a, b/1.dcm","MR, needs CT"\nc,x\n'
+
+
+def test_the_task_lists_what_was_left_out_and_keeps_the_salt_to_itself(tmp_path, monkeypatch, capsys):
+    write_series(tmp_path / "in" / "a", changes={"PatientID": PATIENT_ID})
+    (tmp_path / "in" / "b.dcm").write_bytes(bytes(128) + b"DICM")
+    config = tmp_path / "scan.yaml"
+    patients = []
+    for salt in ("", "pepper"):
+        out = tmp_path / f"out{len(patients)}"
+        config.write_text(f"{{task: scan, out: {out}, sources: [{{path: {tmp_path / 'in'}}}]}}")
+        monkeypatch.setenv("CTCYCLE_SALT", salt)
+        assert main(["--config", str(config)]) == 0
+        assert f"what was left out, with its path: {out / 'skipped.csv'}\n" in capsys.readouterr().out
+        assert str(tmp_path / "in" / "b.dcm") in (out / "skipped.csv").read_text()
+        assert not any(b"pepper" in file.read_bytes() for file in out.rglob("*") if file.is_file())
+        patients += read_manifest(out / "manifest.csv").patients
+    assert len(set(patients)) == 2
 
 
 @pytest.mark.parametrize(

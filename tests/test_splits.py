@@ -116,11 +116,14 @@ def test_the_seed_chooses_and_every_patient_can_be_chosen():
     assert min(tests.values()) > 60  # 100 expected; 4.5 standard deviations
 
 
-def test_fractions_take_patients_with_both_doses_first():
-    rows = [row(name, "full_dose") for name in "ABCDEFGH"] + both("P") + both("Q")
+def test_fractions_take_only_patients_with_matching_series_of_both_doses():
+    rows = [row(name, "full_dose") for name in "ABCDEFGH"] + both("P") + both("Q") + [row("L", "low_dose")]
     for seed in range(20):
         found = splits_of(rows, val_fraction=0.1, test_fraction=0.1, seed=seed)
         assert {name for name, split in found.items() if split != "train"} == {"P", "Q"}
+    alone = [row(name, dose) for name, dose in zip("ABCDEF", ["low_dose", "full_dose"] * 3, strict=True)]
+    alone += [row("G", "low_dose", kernel="B30f"), row("G", "full_dose", kernel="D45f")]
+    assert splits_of(alone, val_fraction=0.3, test_fraction=0.3) == dict.fromkeys("ABCDEFG", "train")
 
 
 def test_fractions_leave_out_the_decided():
@@ -129,9 +132,20 @@ def test_fractions_leave_out_the_decided():
     assert Counter(splits_of(rows, test=("A",), val_fraction=0.5).values()) == {"test": 1, "val": 1, "train": 2}
 
 
-def test_too_few_patients_for_the_fractions_are_refused():
-    with pytest.raises(ManifestError, match=r"2 undecided patients are too few for 1 to test, 1 to validate"):
-        splits_of(both("A") + both("B"), val_fraction=0.1, test_fraction=0.1)
+def test_of_too_few_patients_training_gets_one_first_then_testing():
+    fractions = {"val_fraction": 0.1, "test_fraction": 0.1}
+    for names, expected in (("A", ["train"]), ("AB", ["test", "train"]), ("ABC", ["test", "train", "val"])):
+        assert sorted(splits_of([one for name in names for one in both(name)], **fractions).values()) == expected
+
+
+def test_training_never_loses_a_dose_to_the_fractions():
+    rows = [row(name, "full_dose") for name in "ABCD"] + both("P") + both("Q")
+    found = splits_of(rows, val_fraction=0.1, test_fraction=0.1)
+    assert Counter(found[name] for name in "PQ") == {"test": 1, "train": 1}
+    found = splits_of([*both("P"), row("L", "low_dose", split="train"), row("F", "full_dose")], test_fraction=0.1)
+    assert found == {"P": "test", "L": "train", "F": "train"}
+    found = splits_of([*both("P"), row("L", "low_dose", split="val"), row("F", "full_dose")], test_fraction=0.1)
+    assert found == {"P": "train", "L": "val", "F": "train"}
 
 
 # --- pairs
@@ -241,12 +255,15 @@ def test_the_seed_chooses_who_is_low():
 
 
 def test_one_patient_cannot_stand_on_both_sides():
-    with pytest.raises(ManifestError, match=r"1 patient has both doses; use protocol disjoint_slices or shuffled"):
+    with pytest.raises(
+        ManifestError,
+        match=r"^data\.protocol disjoint_patients leaves no .*: 1 patient has both doses; set data\.protocol to",
+    ):
         split(both("A"), "disjoint_patients")
 
 
 def test_a_domain_without_series_is_refused():
-    with pytest.raises(ManifestError, match=r"no low_dose series is chosen"):
+    with pytest.raises(ManifestError, match=r"no low_dose series is chosen; set the columns dose and split of"):
         split([row("A", "full_dose")], "shuffled")
 
 

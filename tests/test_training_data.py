@@ -94,7 +94,8 @@ def test_whether_there_are_pairs(data: SliceData) -> None:
 
 def test_nothing_that_fits(tiny: TinyData) -> None:
     with pytest.raises(
-        ManifestError, match=r"manifest\.csv: no series of kernel 'B30f' with a dose in split train or val"
+        ManifestError,
+        match=r"manifest\.csv: no series of kernel 'B30f' with a dose in split train or val; there are kernels soft$",
     ):
         load(tiny, "train", "val", kernel="B30f")
 

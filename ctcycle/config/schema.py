@@ -210,7 +210,12 @@ class Simulate(Task):
 
 
 class Scan(Task):
-    """Folders of CT to a manifest."""
+    """Folders of CT to a manifest.
+
+    Where no folder names the patient, a hash of the PatientID does. Set the environment variable CTCYCLE_SALT to any
+    secret text, the same for each scan, or whoever knows an ID can find it in the manifest. It is no key of the config
+    because the config is written into the run folder.
+    """
 
     task: Literal["scan"]
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
