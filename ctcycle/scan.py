@@ -178,11 +178,12 @@ def _advice(manifest: Manifest) -> Iterator[str]:
             "or give the source a 'dose'"
         )
     yield from _training_advice(manifest)
+    there = f"there {'is' if len(paired_patients(manifest)) == 1 else 'are'} {len(paired_patients(manifest))}"
     for split, lost in _NO_PAIRS.items():
         if not paired_patients(manifest.select(split=split)):
             yield (
-                f"{split} has no patient with matching series of both doses: {lost}; name one in split.{split}, "
-                f"or in the column 'split' of {manifest.path.name}"
+                f"{split} has no patient with matching series of both doses: {lost}; name one in split.{split} "
+                f"or in the column 'split' of {manifest.path.name}; {there} in all"
             )
 
 
@@ -192,7 +193,7 @@ def _training_advice(manifest: Manifest) -> Iterator[str]:
     if missing:
         yield (
             f"train has no {' and no '.join(missing)} series: nothing can be trained; name such patients in "
-            f"split.train, or set the column 'split' of {manifest.path.name} to train"
+            f"split.train, set the column 'split' of {manifest.path.name} to train, or add a source that has them"
         )
         return
     try:

@@ -211,7 +211,7 @@ def test_the_scan_of_real_files_makes_a_manifest_that_can_be_read(tmp_path):
         "train cannot be divided by patient: data.protocol disjoint_patients leaves no full_dose slice: 1 patient has "
         "both doses; set data.protocol to disjoint_slices or shuffled, or train on more patients\n"
         "val has no patient with matching series of both doses: the last weights are taken for the best; name one "
-        "in split.val, or in the column 'split' of manifest.csv\n"
+        "in split.val or in the column 'split' of manifest.csv; there are 2 in all\n"
     )
 
 
@@ -254,7 +254,7 @@ def test_the_summary_says_what_a_split_makes_impossible(found, tmp_path):
     pairs = [f"{patient}/{dose}/1.dcm" for patient in "abcd" for dose in ("low_dose", "full_dose")]
     assert said(pairs, val_fraction=0.1, test_fraction=0.1).endswith("full-dose slices\n")
     text = said(["a/full_dose/1.dcm", "b/low_dose/1.dcm"], test=("b",))
-    assert "train has no low_dose series: nothing can be trained; name such patients in split.train, or set" in text
+    assert "train has no low_dose series: nothing can be trained; name such patients in split.train, set" in text
     assert "test has no patient with matching series of both doses: nothing can be evaluated; name one in" in text
     text = said(pairs[:4], val_fraction=0.1, test_fraction=0.1)
     assert "split.val_fraction 0.1 takes nobody: " in text
