@@ -52,7 +52,7 @@ def config(tiny: TinyData, tmp_path: Path) -> Path:
             "its slices are 64x64 px, smaller than the 80x80 px of RandSpatialCrop; set a smaller roi_size",
         ),
         (["data.same_crop=false"], 3, "are cropped or flipped differently; set data.same_crop=true"),
-        (["optimizer.lr=1e38"], 5, "is not finite; the last checkpoint is kept"),
+        (["optimizer.lr=1e38"], 5, "is not finite; lower"),
     ],
 )
 def test_training_that_cannot_be(
