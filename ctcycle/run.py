@@ -81,7 +81,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the YAML file that says what to do")
+    parser.add_argument("--config", type=Path, action=_Once, metavar="FILE", help="the YAML file that says what to do")
     parser.add_argument("--check", action="store_true", help="only check the config, and print it with all defaults")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs, for editors")
     parser.add_argument("--version", action="version", version=f"ctcycle {__version__}")
@@ -101,12 +101,35 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"command line: {message}; {COMMAND} --help shows what there is")
 
 
+class _Once(argparse.Action):
+    """Refuses an option that is given again, where argparse would forget the first."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        """Stores the value."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option} is given more than once; a run has one config, which may name another as its base")
+        setattr(namespace, self.dest, values)
+
+
 def _say(sentence: str, exit_code: int) -> int:
+    _end_bars()
     print(sentence, file=sys.stderr if exit_code else sys.stdout, flush=True)
     return exit_code
 
 
+def _end_bars() -> None:
+    """Ends the line of every bar that an error left open, or it would be drawn over, or after, the last sentence."""
+    if (tqdm := sys.modules.get("tqdm")) is None:
+        return
+    for bar in sorted(tqdm.tqdm._instances, key=lambda bar: abs(bar.pos)):  # noqa: SLF001 (there is no public way)
+        bar.leave = True  # a bar that erases itself would not end its line
+        bar.close()
+
+
 def _explain_crash(error: Exception) -> int:
+    _end_bars()
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
         return _say(f"{error.filename or 'output'}: cannot be written ({error.strerror})", OutputError.exit_code)
     traceback.print_exception(error)

@@ -88,6 +88,8 @@ class Tracker:
             os.environ.setdefault(key, value)
         from mlflow import MlflowClient
 
+        for name in ("mlflow", "alembic"):  # if mlflow was imported before, it has not seen the environment
+            logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
         client = MlflowClient(tracking_uri=self.uri)
         here = {"uri": self.uri, "folder": str(self.folder.resolve())}
         known = json.loads(self._file.read_text()) if self._file.exists() else {}

@@ -45,6 +45,41 @@ def test_arguments_of_one_component_do_not_leak_into_another() -> None:
     assert merged({"g": {"filters": 3}}, {"g": {"_target_": "ResNet"}}) == {"g": {"_target_": "ResNet"}}
 
 
+def test_null_takes_away_what_users_named(tmp_path: Path) -> None:
+    table = {"methods": {"a": "x", "b": "y"}, "kernel": "k"}
+    assert merged(table, {"methods": {"a": None}, "kernel": None}) == {"methods": {"b": "y"}, "kernel": None}
+    steps = {"steps": {"one": {"methods": {"a": "x"}, "seed": 1}, "two": {}}}
+    assert merged(steps, {"steps": {"one": {"methods": {"a": None}, "seed": None}, "two": None}}) == {
+        "steps": {"one": {"methods": {}, "seed": None}}
+    }
+    assert merged(table, {"methods": {"c": None}})["methods"]["c"] is None  # type: ignore[index]
+    write(tmp_path, table="methods: {a: x, b: y}", fewer="base: table.yaml\nmethods: {a: }")
+    assert read_tree(tmp_path / "fewer.yaml", ["methods.c=z"]).plain() == {"methods": {"b": "y", "c": "z"}}
+    assert read_tree(tmp_path / "table.yaml", ["methods.a=null", "methods.b="]).plain() == {"methods": {}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "value"),
+    [
+        (["methods={c: z}"], {"methods": {"c": "z"}, "steps": {"s": {"methods": {"a": "x"}, "l": {"methods": 1}}}}),
+        (
+            ["steps.s.methods={c: z}"],
+            {"methods": {"a": "x"}, "steps": {"s": {"methods": {"c": "z"}, "l": {"methods": 1}}}},
+        ),
+        (["steps={t: {}}", "methods={}"], {"methods": {}, "steps": {"t": {}}}),
+        (
+            ["steps.s.l={x: 2}"],
+            {"methods": {"a": "x"}, "steps": {"s": {"methods": {"a": "x"}, "l": {"methods": 1, "x": 2}}}},
+        ),
+    ],
+)
+def test_a_mapping_on_the_command_line_is_all_that_users_name(
+    tmp_path: Path, overrides: list[str], value: object
+) -> None:
+    write(tmp_path, x="methods: {a: x}\nsteps: {s: {methods: {a: x}, l: {methods: 1}}}")
+    assert read_tree(tmp_path / "x.yaml", overrides).plain() == value
+
+
 leaves = st.integers() | st.lists(st.integers(), max_size=2)
 any_tree = st.recursive(leaves, lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=8)
 # every key is always a leaf or always a mapping, as in a config that follows its schema
@@ -149,6 +184,18 @@ def test_malformed_overrides(tmp_path: Path, override: str) -> None:
     write(tmp_path, x="a: 1")
     with pytest.raises(ConfigError, match=r"^command line: .* is not of the form key\.sub=value$"):
         read_tree(tmp_path / "x.yaml", [override])
+
+
+def test_all_malformed_overrides_are_named(tmp_path: Path) -> None:
+    write(tmp_path, x="a: 1")
+    with pytest.raises(ConfigError) as caught:
+        read_tree(tmp_path / "x.yaml", ["a", "a=2", "b", "base=c"])
+    assert str(caught.value).splitlines() == [
+        "command line: 'a' is not of the form key.sub=value",
+        "command line: 'b' is not of the form key.sub=value",
+        "command line: base can only be set in a file; --config names the file to start from",
+        f"{tmp_path / 'x.yaml'}: 3 errors; nothing was run",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,7 @@ def test_a_fault_of_the_program_shows_where_and_ends_in_a_sentence(
     [
         ([], "command line: --config FILE is missing; for example python -m ctcycle.run --config configs/demo.yaml"),
         (["--config"], "command line: argument --config: expected one argument; "),
+        (["--config", "CONFIG", "seed=1", "--config", "x"], "command line: --config is given more than once; "),
         (["--confg", "x"], "command line: unrecognized arguments: --confg; python -m ctcycle.run --help shows"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: there is no such config"),
         (["--config", "CONFIG", "seed"], "command line: 'seed' is not of the form key.sub=value"),
@@ -201,6 +202,41 @@ def test_a_reader_that_leaves_is_no_reason_to_complain() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+BARS = """
+import sys, types
+from tqdm import tqdm
+from ctcycle.errors import SeriesError
+from ctcycle.run import main
+
+def run(_):
+    outer = tqdm(total=3, desc="outer")
+    for _ in tqdm(range(3), desc="inner", leave=False):
+        {raises}
+
+sys.modules["ctcycle.tasks"] = types.ModuleType("ctcycle.tasks")
+sys.modules["ctcycle.tasks"].run = run
+sys.exit(main(["--config", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("raises", "code", "last"),
+    [
+        ("raise SeriesError('series 1.2: bad; look')", 3, "series 1.2: bad; look"),
+        ("1 / 0", 1, "ctcycle failed with ZeroDivisionError; this is a fault of the program, see the lines above"),
+    ],
+)
+def test_open_bars_leave_the_last_line_to_the_sentence(
+    raises: str, code: int, last: str, config: str, tmp_path: Path
+) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        line = [sys.executable, "-c", BARS.format(raises=raises), config]
+        assert subprocess.run(line, stderr=log, check=False, cwd=ROOT).returncode == code
+    *before, sentence, rest = (tmp_path / "log").read_bytes().decode().split("\n")  # splitlines would split at \r, too
+    assert (sentence, rest) == (last, "")
+    assert any("outer" in text for text in before)
 
 
 def test_a_full_disk_behind_stdout() -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -203,3 +204,23 @@ def test_what_identifies_the_code(runs: Path) -> None:
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
     known = json.loads((runs / "run" / "tracking.json").read_text())
     assert known["run_id"] == tracked(runs)[0].info.run_id
+
+
+def test_a_new_store_is_made_in_silence(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+import mlflow  # as monai and ignite may, long before a run is tracked
+from ctcycle.config.schema import Tracking
+from ctcycle.tracking import Tracker
+
+tracker = Tracker(Tracking(), Path(sys.argv[1]), "name")
+tracker.start({})
+tracker.finish("FINISHED")
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    (tmp_path / "run").mkdir()
+    line = [sys.executable, "-c", code, str(tmp_path / "run")]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
+    assert (tmp_path / "mlflow.db").exists()
+    assert "INFO" not in done.stderr

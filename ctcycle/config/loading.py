@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ctcycle.config.merging import read_tree, with_defaults
-from ctcycle.config.problems import Problem, explain, find_expressions
+from ctcycle.config.problems import Problem, explain, find_expressions, joined
 from ctcycle.config.schema import Config
 from ctcycle.config.strict_yaml import Node
 from ctcycle.errors import ConfigError
@@ -72,15 +72,8 @@ def _validate(tree: Node, path: Path) -> Config:
         found = explain(error.errors(include_url=False), tree, _schema)
         problems += [problem for problem in found if problem.path not in refused]
     if problems:
-        raise ConfigError(_joined(problems, path))
+        raise ConfigError(joined([str(problem) for problem in sorted(problems, key=_place)], path))
     return config
-
-
-def _joined(problems: list[Problem], path: Path) -> str:
-    lines = [str(problem) for problem in sorted(problems, key=_place)]
-    if len(lines) > 1:
-        lines.append(f"{path}: {len(lines)} errors; nothing was run")
-    return "\n".join(lines)
 
 
 def _place(problem: Problem) -> tuple[bool, str, int]:

@@ -3,11 +3,23 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_origin
 
+from ctcycle.config.problems import joined
+from ctcycle.config.schema import Task
 from ctcycle.config.strict_yaml import MAX_DEPTH, Node, describe, parse_yaml, read_yaml
 from ctcycle.errors import ConfigError
 
 COMMAND_LINE = "command line"
+FREE = frozenset(
+    name
+    for task in Task.__subclasses__()
+    for name, field in task.model_fields.items()
+    if get_origin(field.annotation) is dict
+)
+"""Keys of a task below which users choose the keys: ``methods``, ``steps``."""
+
+Keys = tuple[str, ...]
 
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> Node:
@@ -18,25 +30,40 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> Node:
             of a pipeline may have a base, too.
         overrides: ``key.sub=value``, each as if it stood in a file based on this one. The value is YAML; nothing
             after ``=`` is null, as in a file, and ``''`` is the empty text. List items cannot be set one by one.
+            Unlike in a file, ``methods={...}`` and ``steps={...}`` are the whole mapping.
 
     Raises:
-        ConfigError: a file cannot be read, bases form a circle, or an override is malformed.
+        ConfigError: a file cannot be read, bases form a circle, or overrides are malformed (with a line for each).
     """
     tree = _read(path, ())
-    for override in overrides:
-        tree = merge(tree, _parse_override(override))
+    for keys, value in _parse_overrides(overrides, path):
+        if _is_free(keys) and isinstance(value.value, dict):
+            tree = tree.put(keys, value)
+        else:
+            tree = merge(tree, Node({}, COMMAND_LINE).put(keys, value))
     return tree
 
 
-def merge(base: Node, child: Node) -> Node:
+def merge(base: Node, child: Node, keys: Keys = ()) -> Node:
     """Mappings are merged key by key; anything else in ``child`` replaces what is in ``base``.
 
-    So does a mapping that names another ``_target_``: arguments of one component mean nothing to another.
+    So does a mapping that names another ``_target_``: arguments of one component mean nothing to another. Null takes
+    an entry of ``methods`` or ``steps`` away.
+
+    Args:
+        base: what is changed.
+        child: what changes it.
+        keys: where in the task both stand.
     """
     if not isinstance(base.value, dict) or not isinstance(child.value, dict) or _another_target(base, child):
         return child
-    changed = {key: merge(base.value[key], item) if key in base.value else item for key, item in child.value.items()}
-    return Node(base.value | changed, child.where)
+    found = dict(base.value)
+    for key, item in child.value.items():
+        if key in found and item.value is None and _is_free(keys):
+            del found[key]
+        else:
+            found[key] = merge(found[key], item, (*keys, key)) if key in found else item
+    return Node(found, child.where)
 
 
 def with_defaults(tree: Node, path: Path) -> Node:
@@ -53,6 +80,11 @@ def with_defaults(tree: Node, path: Path) -> Node:
         }
         values["steps"] = Node(dict(filled), steps.where)
     return Node(values, tree.where)
+
+
+def _is_free(keys: Keys) -> bool:
+    inside = keys[2:] if keys[:1] == ("steps",) and len(keys) > 2 else keys  # a step is a task of its own
+    return len(inside) == 1 and inside[0] in FREE
 
 
 def _another_target(base: Node, child: Node) -> bool:
@@ -86,7 +118,19 @@ def _on_base(node: Node, path: Path, asking: tuple[Path, ...]) -> Node:
     return merge(_read(file, asking), Node(own, node.where))
 
 
-def _parse_override(text: str) -> Node:
+def _parse_overrides(overrides: Sequence[str], path: Path) -> list[tuple[Keys, Node]]:
+    parsed, wrong = [], []
+    for text in overrides:
+        try:
+            parsed.append(_parse_override(text))
+        except ConfigError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ConfigError(joined(wrong, path))
+    return parsed
+
+
+def _parse_override(text: str) -> tuple[Keys, Node]:
     key, equals, value = text.partition("=")
     parts = key.split(".")
     if not equals or not all(parts) or len(parts) > MAX_DEPTH:
@@ -94,9 +138,6 @@ def _parse_override(text: str) -> Node:
     if parts[-1] == "base":
         raise ConfigError(f"{COMMAND_LINE}: base can only be set in a file; --config names the file to start from")
     try:
-        node = parse_yaml(value, COMMAND_LINE, numbered=False)
+        return tuple(parts), parse_yaml(value, COMMAND_LINE, numbered=False)
     except ConfigError as error:
         raise ConfigError(f"{error} (in {describe(text)})") from error
-    for part in reversed(parts):
-        node = Node({part: node}, COMMAND_LINE)
-    return node

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -21,6 +22,17 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.text}"
+
+
+def joined(sentences: Sequence[str], path: Path) -> str:
+    """One sentence a line, and a closing line if there are several.
+
+    Args:
+        sentences: at least one.
+        path: the config that was asked for.
+    """
+    closing = [f"{path}: {len(sentences)} errors; nothing was run"] if len(sentences) > 1 else []
+    return "\n".join([*sentences, *closing])
 
 
 def find_expressions(tree: Node, path: KeyPath = ()) -> Iterator[Problem]:
@@ -91,18 +103,30 @@ def _sentence(path: KeyPath, tree: Node, errors: list[ErrorDetails], schema: Cal
     if kind in _MISSING:
         return f"{name} is missing"
     if kind == "union_tag_not_found":
+        if meant := _step_meant(path, tree):
+            return f"unknown step '{path[1]}'{meant}"
         return f"{name} is missing; it is one of {', '.join(choices(path, tree, schema()))}"
     value = node.value if node else None
     first, *others = (_complaint(error, value) for error in errors)
     both = " and ".join([first, *(text.removeprefix(f"{describe(value)} ") for text in others)])
-    return f"{name}: {both}"
+    # a part that checks its own values names itself: "split: ..."
+    itself = re.compile(re.escape(name.rpartition(".")[2].replace("_", " ")) + ": ", re.IGNORECASE)
+    return f"{name}: {itself.sub('', both, count=1) if itself.match(both) else both}"
+
+
+def _step_meant(path: KeyPath, tree: Node) -> str:
+    """What to say of a step without a task that is named much like one that has a task; else nothing."""
+    steps = tree.child("steps")
+    if steps is None or len(path) != 3 or path[-1] != "task":
+        return ""
+    return near(path[1], [name for name, step in steps.mapping.items() if step.child("task")])
 
 
 def _complaint(error: ErrorDetails, value: object) -> str:
     context = error.get("ctx", {})
     allowed = re.findall(r"'([^']*)'", str(context.get("expected_tags", context.get("expected", ""))))
     if len(allowed) > 1:
-        return f"{describe(value)} is not one of {', '.join(allowed)}{near(value, allowed)}"
+        return f"{describe(value)} is not one of {', '.join(word or 'empty' for word in allowed)}{near(value, allowed)}"
     if allowed:
         return f"{describe(value)} is not {allowed[0]}"
     template = _COMPLAINTS.get(error["type"], "{value}: " + error["msg"].lower().replace("{", "{{").replace("}", "}}"))

@@ -62,6 +62,13 @@ class Node:
             node = child
         return node
 
+    def put(self, path: tuple[str, ...], node: "Node") -> "Node":
+        """A copy with ``node`` at ``path``; what is no mapping on the way there gives way to one."""
+        if not path:
+            return node
+        below = self.mapping.get(path[0], Node({}, node.where))
+        return Node(self.mapping | {path[0]: below.put(path[1:], node)}, self.where)
+
     def plain(self) -> Any:
         """The value as dicts, lists and scalars."""
         if isinstance(self.value, dict):

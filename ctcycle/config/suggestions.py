@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ctcycle.config.schema import METHODS
 from ctcycle.config.strict_yaml import KeyPath, Node
 
 Schema = dict[str, Any]
@@ -12,9 +13,11 @@ Schema = dict[str, Any]
 def suggestion(path: KeyPath, tree: Node, schema: Schema) -> str:
     """What to write instead of the unknown key at ``path``.
 
-    It is a key of the same mapping, or else one that stands elsewhere in the same task (``lr``: ``optimizer.lr``), or
-    else all that the mapping knows.
+    It is another method, where the key would be right; or else a key of the same mapping, or one that stands elsewhere
+    in the same task (``lr``: ``optimizer.lr``), or else all that the mapping knows.
     """
+    if methods := _methods_that_know(path, tree, schema):
+        return f"it belongs to method {' or '.join(methods)}"
     *parents, key = (str(part) for part in path)
     siblings = list(dict.fromkeys(_keys(_variants_at(path[:-1], tree, schema))))
     if similar := near(key, siblings, cutoff=0.7):
@@ -37,6 +40,18 @@ def near(word: object, words: Iterable[str], cutoff: float = 0.6) -> str:
     """``; did you mean 'train'?``, or nothing where no word is like it."""
     found = difflib.get_close_matches(word, list(words), 1, cutoff) if isinstance(word, str) else []
     return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def _methods_that_know(path: KeyPath, tree: Node, schema: Schema) -> list[str]:
+    tasks: list[tuple[str, ...]] = [(), tuple(str(part) for part in path[:2])]  # the whole config, or a step of it
+    return [
+        method
+        for keys in tasks
+        if (task := tree.find(keys)) and task.child("method")
+        for method in METHODS
+        if str(path[-1])
+        in _keys(_variants_at(path[:-1], tree.put((*keys, "method"), Node(method, task.where)), schema))
+    ]
 
 
 def _variants_at(path: KeyPath, tree: Node, root: Schema) -> list[Schema]:
