@@ -63,7 +63,7 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
         try:
             found.append(_info(file, _read_header(file)))
         except SeriesError as error:
-            skipped.append(Skipped(file, str(error).removeprefix(f"{file}: ")))
+            skipped.append(Skipped(file, str(error).removeprefix(f"{file}: "), "refused"))
     return found, skipped
 
 

@@ -40,7 +40,7 @@ def find_series(files: Iterable[Path], unit: NpyUnit = "auto") -> tuple[list[Ser
             array = _open(file)
             _check_unit(file, array.dtype, unit)
         except SeriesError as error:
-            skipped.append(Skipped(file, _reason(error, file)))
+            skipped.append(Skipped(file, _reason(error, file), "damaged"))
             continue
         if array.ndim == 3:
             found.append(_info(file, (file,), array.shape))
@@ -51,7 +51,7 @@ def find_series(files: Iterable[Path], unit: NpyUnit = "auto") -> tuple[list[Ser
             found.append(_slices_info(group))
         except SeriesError as error:
             folder = group[0].parent
-            skipped.append(Skipped(folder, _reason(error, folder)))
+            skipped.append(Skipped(folder, _reason(error, folder), "refused"))
     return found, skipped
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Format = Literal["dicom", "nifti", "npy"]
+SkipKind = Literal["other", "refused", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,15 @@ class Series:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something under a scanned folder that is not taken, and why, in one sentence without any identity."""
+    """Something under a scanned folder that is not taken, and why.
+
+    Attributes:
+        path: the file, or the folder of several.
+        reason: in one sentence, without any identity.
+        kind: "other": no CT, or nothing to be missed; "refused": CT that cannot be used; "damaged": a slice that may
+            leave a hole in a series of the same folder.
+    """
 
     path: Path
     reason: str
+    kind: SkipKind = "other"

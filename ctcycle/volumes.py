@@ -57,7 +57,7 @@ def find_series(
         found.extend(infos)
         skipped.extend(left_out)
     reason = "not a whole DICOM file: its 'DICM' mark is missing; export it again or rewrite it with a DICOM toolkit"
-    skipped.extend(Skipped(file, reason) for file in kinds["headless"])
+    skipped.extend(Skipped(file, reason, "damaged") for file in kinds["headless"])
     if kinds["other"]:
         skipped.append(Skipped(root, f"files that are no CT images or hidden, ignored: {len(kinds['other'])}"))
     return sorted(found, key=lambda info: (info.path, info.uid, info.files)), skipped
@@ -239,7 +239,7 @@ def _kind(file: Path, skipped: list[Skipped]) -> _Kind:
         with file.open("rb") as stream:
             start = stream.read(132)
     except OSError as error:
-        skipped.append(Skipped(file, f"cannot be opened ({error.strerror})"))
+        skipped.append(Skipped(file, f"cannot be opened ({error.strerror})", "damaged"))
         return "other"
     if looks_like_dicom(start):
         return "dicom"

@@ -49,7 +49,7 @@ def test_a_folder_of_many_with_a_broken_one(tiny_run: Path, tmp_path: Path, caps
     write_series(source / "a" / "2", series="1.2.826.0.1.2", changes={"PixelData": b"\0" * 10})
     write_series(source / "b", series="1.2.826.0.1.3")
     (source / "b" / "notes.txt").write_text("not an image")
-    with pytest.raises(SeriesError, match=r"^2 of 3 series denoised, .*refused, see summary\.json: .*in/a/2$") as error:
+    with pytest.raises(SeriesError, match=r"^2 denoised, .* 1 refused, .*: \S*in/a/2$") as error:
         denoise(tiny_run, source, tmp_path / "out")
     assert error.value.exit_code == 3
     out = tmp_path / "out"
@@ -58,9 +58,38 @@ def test_a_folder_of_many_with_a_broken_one(tiny_run: Path, tmp_path: Path, caps
     }
     found = summary(out)
     assert found["denoised"] == 2
-    assert list(found["refused"]) == [str(source / "a" / "2")]
+    assert [entry["path"] for entry in found["refused"]] == [str(source / "a" / "2")]
     assert PATIENT_NAME not in capsys.readouterr().err + (out / "log.txt").read_text() + json.dumps(found)
     assert not (out / "finished").exists()
+
+
+@pytest.mark.parametrize("length", [0, 100, 700])
+def test_a_damaged_slice_refuses_its_series_and_no_other(length: int, tiny_run: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    write_series(source / "a", series="1.2.826.0.1.1")
+    write_series(source / "b", series="1.2.826.0.1.2")
+    damaged = sorted((source / "a").iterdir())[1]
+    damaged.write_bytes(damaged.read_bytes()[:length])
+    with pytest.raises(SeriesError, match=r"^1 denoised, 0 there already, 2 refused, 0 skipped; see .*summary\.json"):
+        denoise(tiny_run, source, out)
+    assert not (out / "a").exists()
+    assert len(list((out / "b").iterdir())) == 3
+    reasons = {entry["path"]: entry["reason"] for entry in summary(out)["refused"]}
+    assert f"a slice may be missing, since {damaged.name} is damaged" in reasons[str(source / "a")]
+    assert str(damaged) in reasons
+    assert damaged.name in (out / "log.txt").read_text()
+
+
+def test_two_refused_series_of_one_folder_are_two(tiny_run: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        changes = {"PixelData": b"\0" * 10, "InstanceNumber": number}
+        write_series(tmp_path / "in" / str(number), series=f"1.2.826.0.1.{number}", changes=changes)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for file in (tmp_path / "in").rglob("*.dcm"):
+        shutil.copy(file, flat / f"{file.parent.name}-{file.name}")
+    with pytest.raises(SeriesError, match=r"^0 denoised, 0 there already, 2 refused"):
+        denoise(tiny_run, flat, tmp_path / "out")
 
 
 def test_dicom_output_is_the_network_on_whole_slices_under_new_uids(tiny_run: Path, tmp_path: Path) -> None:
@@ -92,7 +121,7 @@ def test_a_second_run_leaves_what_is_there_and_takes_what_is_new(tiny_run: Path,
     denoise(tiny_run, source, out)
     assert {path: path.stat().st_mtime_ns for path in (out / "a").iterdir()} == before
     assert len(list((out / "b").iterdir())) == 3
-    assert summary(out)["refused"] == {}
+    assert summary(out)["refused"] == []
     write_series(source / "c", series="1.2.826.0.1.3")
     denoise(tiny_run, source, out)
     assert len(list((out / "c").iterdir())) == 3

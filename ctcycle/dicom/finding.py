@@ -10,7 +10,7 @@ from pydicom.uid import CTImageStorage
 
 from ctcycle.dicom.headers import Header, read_header
 from ctcycle.errors import SeriesError
-from ctcycle.series import SeriesInfo, Skipped
+from ctcycle.series import SeriesInfo, SkipKind, Skipped
 
 MAX_SIDE = 8192
 """Rows and columns beyond any CT: such a header is broken, or meant to exhaust the memory."""
@@ -43,42 +43,42 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
         The series, slices by position along their normal, and what was left out, with the reason.
     """
     groups: dict[tuple[Path, str], list[Header]] = {}
+    others: dict[tuple[Path, str, str], list[Path]] = {}
     rejected: dict[tuple[Path, str, str], list[Path]] = {}
     skipped: list[Skipped] = []
     for file in files:
         try:
             header = read_header(file)
         except SeriesError as error:
-            skipped.append(Skipped(file, str(error).removeprefix(f"{file}: ")))
+            skipped.append(Skipped(file, str(error).removeprefix(f"{file}: "), "damaged"))
             continue
         key = (file.parent, header.series_uid or header.identity[2])
-        if reason := _unusable(header):
+        if reason := _not_ct(header):
+            others.setdefault((*key, reason), []).append(file)
+        elif reason := _not_hu(header):
             rejected.setdefault((*key, reason), []).append(file)
         else:
             groups.setdefault(key, []).append(header)
-    skipped.extend(_skipped(paths, reason) for (_folder, _uid, reason), paths in rejected.items())
+    skipped.extend(_skipped(paths, reason, "other") for (_, _, reason), paths in others.items())
+    for (folder, uid, reason), paths in rejected.items():
+        skipped.append(_skipped(paths, reason, "damaged" if (folder, uid) in groups else "refused"))
     found = []
     for group in groups.values():
         try:
             info, left_out = _assemble(group)
         except SeriesError as error:
-            skipped.append(_skipped([header.path for header in group], str(error)))
+            skipped.append(_skipped([header.path for header in group], str(error), "refused"))
         else:
             found.append(info)
             skipped.extend(left_out)
     return found, skipped
 
 
-def _skipped(paths: Sequence[Path], reason: str) -> Skipped:
+def _skipped(paths: Sequence[Path], reason: str, kind: SkipKind = "other") -> Skipped:
     """One entry for all files of a series that share a reason."""
     if len(paths) == 1:
-        return Skipped(paths[0], reason)
-    return Skipped(paths[0].parent, f"{reason} ({len(paths)} files, {paths[0].name} and others)")
-
-
-def _unusable(header: Header) -> str | None:
-    """Why a file cannot be a slice of a CT series; None if it can."""
-    return _not_ct(header) or _not_hu(header)
+        return Skipped(paths[0], reason, kind)
+    return Skipped(paths[0].parent, f"{reason} ({len(paths)} files, {paths[0].name} and others)", kind)
 
 
 def _not_ct(header: Header) -> str | None:
