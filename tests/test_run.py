@@ -211,7 +211,7 @@ from ctcycle.errors import SeriesError
 from ctcycle.run import main
 
 def run(_):
-    outer = tqdm(total=3, desc="outer")
+    outer = tqdm(total=3, desc="outer", leave=False)
     for _ in tqdm(range(3), desc="inner", leave=False):
         {raises}
 
