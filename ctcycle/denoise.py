@@ -18,10 +18,11 @@ from ctcycle.dicom import Derivation
 from ctcycle.errors import SeriesError
 from ctcycle.manifest import series_uid
 from ctcycle.series import SeriesInfo, Skipped
-from ctcycle.volumes import find_series, read_series, write_corrected
+from ctcycle.volumes import find_series, missing_from, read_series, write_corrected
 
 _log = logging.getLogger(__name__)
-_MOST_NAMED = 5
+
+_NAMED = 5
 
 
 def denoise_all(config: Denoise) -> str:
@@ -34,52 +35,43 @@ def denoise_all(config: Denoise) -> str:
         What was done, for a terminal.
 
     Raises:
-        SeriesError: nothing was found, or some series could not be denoised: the message lists them.
+        SeriesError: nothing was found, some series could not be denoised, or files are damaged: the message names
+            the first of them.
         BundleError: the run holds no denoiser.
         OutputError: output cannot be written.
     """
     denoiser = load_denoiser(config.model, config.checkpoint, config.device)
     found, skipped = find_series(config.input)
+    for item in skipped:
+        if item.damaged:
+            _log.warning("%s: %s", item.path, item.reason)
     if not found:
         reasons = Counter(item.reason for item in skipped).most_common(1)
         why = f" ({reasons[0][0]})" if reasons else ""
         raise SeriesError(f"{config.input}: no CT found{why}; name a folder or file of DICOM, NIfTI or npy")
     derivation = Derivation(__version__, config.model.name, _digest(config), overwrite=config.overwrite)
-    refused = [item for item in skipped if item.kind != "other"]
-    done = {"denoised": 0, "there already": 0}
+    refused: list[dict[str, str]] = []
+    denoised = 0
     for info, out in zip(found, output_paths(found, config.input, config.out), strict=True):
         try:
             _check_whole(info, skipped)
-            done[_denoise_one(info, out, denoiser, derivation, assume_hu=config.assume_hu)] += 1
+            denoised += _denoise_one(info, out, denoiser, derivation, assume_hu=config.assume_hu)
         except SeriesError as error:
-            refused.append(Skipped(info.path, str(error), "refused"))
-    for item in refused:
-        _log.warning("%s: %s", item.path, item.reason.removeprefix(f"{item.path}: "))
-    return _summarise(config, done, refused, [item for item in skipped if item.kind == "other"])
-
-
-def _check_whole(info: SeriesInfo, skipped: Sequence[Skipped]) -> None:
-    """Raises SeriesError where a damaged file may be a slice of the series: a hole in a volume is dangerous."""
-    for item in skipped:
-        if item.kind == "damaged" and info.path in {item.path, item.path.parent}:
-            raise SeriesError(
-                f"{info.path}: a slice may be missing, since {item.path.name} is damaged; "
-                "copy it again, or take it away to have the others denoised"
-            )
-
-
-def _summarise(config: Denoise, done: Mapping[str, int], refused: Sequence[Skipped], others: Sequence[Skipped]) -> str:
-    """Writes what was done to ``summary.json`` and says it; raises SeriesError where something was refused."""
-    lists = {"refused": refused, "skipped": others}
-    told = {name: [{"path": str(item.path), "reason": item.reason} for item in items] for name, items in lists.items()}
-    write_json(config.out / "summary.json", {**done, **told})
-    counts = {**done, "refused": len(refused), "skipped": len(others)}
-    text = ", ".join(f"{count} {what}" for what, count in counts.items())
-    if refused:
-        more = ", ..." if len(refused) > _MOST_NAMED else ""
-        names = ", ".join(str(item.path) for item in refused[:_MOST_NAMED])
-        raise SeriesError(f"{text}; see {config.out / 'summary.json'} for what was refused: {names}{more}")
-    return f"series: {text}; -> {config.out}"
+            _log.warning("%s", error)
+            refused.append({"path": str(info.path), "series": _short(series_uid(info)), "reason": str(error)})
+    counts = {"denoised": denoised, "already_there": len(found) - denoised - len(refused)}
+    left_out = {
+        name: [{"path": str(item.path), "reason": item.reason} for item in skipped if item.damaged == damaged]
+        for name, damaged in (("damaged", True), ("skipped", False))
+    }
+    write_json(config.out / "summary.json", {**counts, "refused": refused, **left_out})
+    text = (
+        f"{denoised} denoised, {counts['already_there']} were there already, {len(refused)} refused, "
+        f"{len(left_out['skipped'])} skipped; -> {config.out}"
+    )
+    if problems := [*_named("refused", refused), *_named("damaged", left_out["damaged"])]:
+        raise SeriesError(f"{text}; see summary.json: {'; '.join(problems)}")
+    return text
 
 
 def output_paths(found: Sequence[SeriesInfo], root: Path, out: Path) -> list[Path]:
@@ -99,20 +91,38 @@ def output_paths(found: Sequence[SeriesInfo], root: Path, out: Path) -> list[Pat
     ]
 
 
+def _check_whole(info: SeriesInfo, skipped: Sequence[Skipped]) -> None:
+    if (hole := missing_from(info, skipped)) is not None:
+        raise SeriesError(
+            f"{info.path}: {hole.name} is damaged and may be one of the slices of this series, which would then have a "
+            "hole; copy or export it again, or move it away"
+        )
+
+
+def _named(what: str, entries: Sequence[Mapping[str, str]]) -> list[str]:
+    """The first of what went wrong, for one line."""
+    if not entries:
+        return []
+    paths = ", ".join(entry["path"] for entry in entries[:_NAMED])
+    more = f" and {len(entries) - _NAMED} more" if len(entries) > _NAMED else ""
+    return [f"{what} {paths}{more}"]
+
+
 def _absolute(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def _denoise_one(info: SeriesInfo, out: Path, denoiser: Denoiser, derivation: Derivation, *, assume_hu: bool) -> str:
+def _denoise_one(info: SeriesInfo, out: Path, denoiser: Denoiser, derivation: Derivation, *, assume_hu: bool) -> bool:
+    """Whether the series was denoised; False where its output is there already."""
     if out.exists() and not derivation.overwrite:
         _log.info("%s: is there already", out)
-        return "there already"
-    series = read_series(info, assume_hu=assume_hu)
+        return False
+    series = read_series(info, denoiser.mu_water, assume_hu=assume_hu)
     correction = np.zeros_like(series.hu)
     for number in tqdm(range(len(series.hu)), desc=info.path.name, unit="slice", dynamic_ncols=True):
         correction[number] = denoiser.correction(series.hu[number])
-    write_corrected(info, correction, out, derivation)
-    return "denoised"
+    write_corrected(info, correction, out, derivation, mu_water=denoiser.mu_water)
+    return True
 
 
 def _digest(config: Denoise) -> str:

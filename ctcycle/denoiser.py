@@ -16,7 +16,7 @@ from ctcycle.checkpoints import denoiser_weights, read_checkpoint
 from ctcycle.config.components import Component
 from ctcycle.config.loading import load_config
 from ctcycle.errors import BundleError, ConfigError
-from ctcycle.hounsfield import HUWindow
+from ctcycle.hounsfield import MU_WATER, HUWindow
 from ctcycle.network_specs import GeneratorSpec
 from ctcycle.networks import ResNetGenerator
 
@@ -53,11 +53,14 @@ class Denoiser:
         generator: (N, 1, H, W) in the network's range to the same; taken as it is, in evaluation mode.
         window: what it was trained with.
         device: where it runs.
+        mu_water: attenuation of water in 1/mm that its training took, for series that hold attenuation.
     """
 
-    def __init__(self, generator: nn.Module, window: HUWindow, device: torch.device) -> None:
+    def __init__(
+        self, generator: nn.Module, window: HUWindow, device: torch.device, mu_water: float = MU_WATER
+    ) -> None:
         self.generator = generator.to(device).eval()
-        self.window, self.device = window, device
+        self.window, self.device, self.mu_water = window, device, mu_water
 
     @torch.inference_mode()
     def correction(self, hu: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -116,4 +119,4 @@ def load_denoiser(run: Path, checkpoint: str, device: str) -> Denoiser:
         generator.load_state_dict(denoiser_weights(state))
     except RuntimeError as error:
         raise BundleError(f"{run}: weights of {checkpoint}.pt do not fit the generator of its config") from error
-    return Denoiser(generator, config.data.hu_window, resolve_device(device))
+    return Denoiser(generator, config.data.hu_window, resolve_device(device), config.data.mu_water)

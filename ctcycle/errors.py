@@ -23,6 +23,10 @@ class SeriesError(CtcycleError):
     exit_code = 3
 
 
+class DamagedError(SeriesError):
+    """A file that by its name or mark is an image, but cannot be read."""
+
+
 class ManifestError(CtcycleError):
     """A manifest that cannot be read, contradicts itself or does not serve the task."""
 

@@ -13,7 +13,7 @@ from nibabel import imageglobals, orientations
 from numpy.typing import NDArray
 
 from ctcycle import atomic
-from ctcycle.errors import SeriesError
+from ctcycle.errors import DamagedError, SeriesError
 from ctcycle.series import SeriesInfo, Skipped
 from ctcycle.stored import StoredValues, integer_limits
 
@@ -63,7 +63,7 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
         try:
             found.append(_info(file, _read_header(file)))
         except SeriesError as error:
-            skipped.append(Skipped(file, str(error).removeprefix(f"{file}: "), "refused"))
+            skipped.append(Skipped(file, str(error).removeprefix(f"{file}: "), isinstance(error, DamagedError)))
     return found, skipped
 
 
@@ -124,7 +124,7 @@ def _read_header(file: Path) -> _Header:
             proxy, affine = image.dataobj, np.asarray(image.affine, dtype=np.float64)
             dtype, spacing = image.get_data_dtype(), image.header.get_zooms()
     except Exception as error:  # a broken header makes nibabel raise anything
-        raise SeriesError(f"{file}: cannot be read as NIfTI ({type(error).__name__}); export it again") from error
+        raise DamagedError(f"{file}: cannot be read as NIfTI ({type(error).__name__}); export it again") from error
     if dtype.kind not in "iuf":
         raise SeriesError(f"{file}: holds {dtype}; one real number per voxel is allowed")
     shape = tuple(int(size) for size in proxy.shape)

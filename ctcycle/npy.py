@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcycle import atomic
-from ctcycle.errors import SeriesError
+from ctcycle.errors import DamagedError, SeriesError
 from ctcycle.hounsfield import MU_WATER, mu_to_hu
 from ctcycle.series import SeriesInfo, Skipped
 from ctcycle.stored import StoredValues, integer_limits
@@ -40,18 +40,18 @@ def find_series(files: Iterable[Path], unit: NpyUnit = "auto") -> tuple[list[Ser
             array = _open(file)
             _check_unit(file, array.dtype, unit)
         except SeriesError as error:
-            skipped.append(Skipped(file, _reason(error, file), "damaged"))
+            skipped.append(Skipped(file, _reason(error, file), isinstance(error, DamagedError)))
             continue
         if array.ndim == 3:
             found.append(_info(file, (file,), array.shape))
         else:
-            slices.setdefault((file.parent, _LAST_NUMBER.sub("#", file.stem)), []).append(file)
+            slices.setdefault(_place(file), []).append(file)
     for group in slices.values():
         try:
             found.append(_slices_info(group))
         except SeriesError as error:
             folder = group[0].parent
-            skipped.append(Skipped(folder, _reason(error, folder), "refused"))
+            skipped.append(Skipped(folder, _reason(error, folder)))
     return found, skipped
 
 
@@ -110,6 +110,16 @@ def is_slices(info: SeriesInfo) -> bool:
     return info.files[0] != info.path
 
 
+def may_belong(file: Path, info: SeriesInfo) -> bool:
+    """Whether a file, by its folder and name, would be a slice of a series."""
+    return is_slices(info) and _place(file) == _place(info.files[0])
+
+
+def _place(file: Path) -> tuple[Path, str]:
+    """What the slices of one series share: the folder, and the name but for its last number."""
+    return file.parent, _LAST_NUMBER.sub("#", file.stem)
+
+
 def _write_array(path: Path, values: NDArray[np.generic]) -> None:
     atomic.write_file(path, lambda stream: np.lib.format.write_array(stream, values, allow_pickle=False))
 
@@ -119,7 +129,7 @@ def _open(file: Path) -> NDArray[np.generic]:
     try:
         array = np.lib.format.open_memmap(file, mode="r")
     except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise SeriesError(
+        raise DamagedError(
             f"{file}: cannot be read as npy ({type(error).__name__}); save it again by numpy.save"
         ) from error
     if array.dtype.kind not in "iuf":

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Format = Literal["dicom", "nifti", "npy"]
-SkipKind = Literal["other", "refused", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,13 @@ class Skipped:
     """Something under a scanned folder that is not taken, and why.
 
     Attributes:
-        path: the file, or the folder of several.
-        reason: in one sentence, without any identity.
-        kind: "other": no CT, or nothing to be missed; "refused": CT that cannot be used; "damaged": a slice that may
-            leave a hole in a series of the same folder.
+        path: the file, or the folder where a reason holds for several of its files.
+        reason: one sentence without any identity.
+        damaged: it should be an image, but is cut off, overwritten or out of reach: a series may miss it.
+        uid: SeriesInstanceUID of what is damaged, or as much of it as can be read; may be empty.
     """
 
     path: Path
     reason: str
-    kind: SkipKind = "other"
+    damaged: bool = False
+    uid: str = ""

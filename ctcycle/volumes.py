@@ -20,9 +20,9 @@ from ctcycle.npy import NpyUnit
 from ctcycle.series import Series, SeriesInfo, Skipped
 from ctcycle.stored import StoredValues
 
-__all__ = ["Derivation", "NpyUnit", "check_hu", "find_series", "read_series", "write_corrected"]
+__all__ = ["Derivation", "NpyUnit", "check_hu", "find_series", "missing_from", "read_series", "write_corrected"]
 
-_Kind = Literal["dicom", "nifti", "npy", "headless", "other"]
+_Kind = Literal["dicom", "nifti", "npy", "headless", "blank", "other"]
 _MAX_SAMPLES = 1 << 22
 
 
@@ -45,7 +45,7 @@ def find_series(
     if not root.exists():
         raise SeriesError(f"{root}: does not exist; name a folder or a file of CT images")
     skipped: list[Skipped] = []
-    kinds: dict[_Kind, list[Path]] = {"dicom": [], "nifti": [], "npy": [], "headless": [], "other": []}
+    kinds: dict[_Kind, list[Path]] = {"dicom": [], "nifti": [], "npy": [], "headless": [], "blank": [], "other": []}
     for file in _files(root, skipped) if root.is_dir() else [root]:
         kinds[_kind(file, skipped)].append(file)
     found: list[SeriesInfo] = []
@@ -57,10 +57,25 @@ def find_series(
         found.extend(infos)
         skipped.extend(left_out)
     reason = "not a whole DICOM file: its 'DICM' mark is missing; export it again or rewrite it with a DICOM toolkit"
-    skipped.extend(Skipped(file, reason, "damaged") for file in kinds["headless"])
+    beside = {(file.parent, _suffix(file)) for file in kinds["dicom"]}
+    blank = [file for file in kinds["blank"] if (file.parent, _suffix(file)) in beside]
+    skipped.extend(Skipped(file, reason, damaged=True) for file in [*kinds["headless"], *blank])
+    kinds["other"].extend(file for file in kinds["blank"] if file not in blank)
     if kinds["other"]:
         skipped.append(Skipped(root, f"files that are no CT images or hidden, ignored: {len(kinds['other'])}"))
     return sorted(found, key=lambda info: (info.path, info.uid, info.files)), skipped
+
+
+def missing_from(info: SeriesInfo, skipped: Iterable[Skipped]) -> Path | None:
+    """A damaged file that may be a slice of a series, which then has a hole; None if there is none.
+
+    Files beside the slices count, unless their SeriesInstanceUID (DICOM) or name (npy) says that they belong elsewhere.
+
+    Args:
+        info: from `find_series`.
+        skipped: what `find_series` left out.
+    """
+    return next((entry.path for entry in skipped if entry.damaged and _may_belong(entry, info)), None)
 
 
 def read_series(
@@ -172,6 +187,15 @@ def write_corrected(
     return [out / file.name for file in written]
 
 
+def _may_belong(entry: Skipped, info: SeriesInfo) -> bool:
+    if info.format == "npy":
+        return entry.path.name.lower().endswith(".npy") and npy.may_belong(entry.path, info)
+    if info.format == "nifti" or entry.path.name.lower().endswith((".npy", *nifti.SUFFIXES)):
+        return False
+    beside = entry.path == info.path or (entry.path.parent == info.path and not entry.path.is_dir())
+    return beside and info.uid.startswith(entry.uid)
+
+
 def _read_stored(info: SeriesInfo, mu_water: float, npy_unit: NpyUnit) -> Iterator[StoredValues]:
     if info.format == "dicom":
         return dicom.read_stored(info)
@@ -214,7 +238,7 @@ def _files(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
     visited: set[tuple[int, int]] = set()
 
     def unreadable(error: OSError) -> None:
-        skipped.append(Skipped(Path(error.filename), f"cannot be opened ({error.strerror})"))
+        skipped.append(Skipped(Path(error.filename), f"cannot be opened ({error.strerror})", damaged=True))
 
     for folder, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
         status = Path(folder).stat()
@@ -231,19 +255,25 @@ def _kind(file: Path, skipped: list[Skipped]) -> _Kind:
     name = file.name.lower()
     if name.startswith(".") or not file.is_file() or name == "dicomdir":
         return "other"
-    if name.endswith(nifti.SUFFIXES):
-        return "nifti"
-    if name.endswith(".npy"):
-        return "npy"
+    if name.endswith((".npy", *nifti.SUFFIXES)):
+        return "npy" if name.endswith(".npy") else "nifti"
     try:
         with file.open("rb") as stream:
             start = stream.read(132)
     except OSError as error:
-        skipped.append(Skipped(file, f"cannot be opened ({error.strerror})", "damaged"))
+        skipped.append(Skipped(file, f"cannot be opened ({error.strerror})", damaged=True))
         return "other"
     if looks_like_dicom(start):
         return "dicom"
-    return "headless" if lacks_header(start) or name.endswith((".dcm", ".ima", ".dicom")) else "other"
+    if lacks_header(start) or name.endswith((".dcm", ".ima", ".dicom")):
+        return "headless"
+    return "other" if start.strip(b"\0") else "blank"
+
+
+def _suffix(file: Path) -> str:
+    """A file's suffix, lower case; the last number of a UID that serves as a name is none."""
+    suffix = file.suffix.lower()
+    return "" if suffix[1:].isdecimal() else suffix
 
 
 def _check_apart(info: SeriesInfo, out: Path) -> None:

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+import yaml
 from phantom_series import PATIENT_ID, PATIENT_NAME, body_hu, stored_body, write_series
 
 from ctcycle import tasks
@@ -17,6 +18,7 @@ from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.denoise import output_paths
 from ctcycle.denoiser import load_denoiser
 from ctcycle.errors import BundleError, OutputError, SeriesError
+from ctcycle.hounsfield import hu_to_mu, mu_to_hu
 from ctcycle.volumes import find_series
 
 KEPT = ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient", "PixelSpacing")
@@ -49,7 +51,9 @@ def test_a_folder_of_many_with_a_broken_one(tiny_run: Path, tmp_path: Path, caps
     write_series(source / "a" / "2", series="1.2.826.0.1.2", changes={"PixelData": b"\0" * 10})
     write_series(source / "b", series="1.2.826.0.1.3")
     (source / "b" / "notes.txt").write_text("not an image")
-    with pytest.raises(SeriesError, match=r"^2 denoised, .* 1 refused, .*: \S*in/a/2$") as error:
+    with pytest.raises(
+        SeriesError, match=r"^2 denoised, 0 were there already, 1 refused, 1 skipped; .*: refused .*in/a/2$"
+    ) as error:
         denoise(tiny_run, source, tmp_path / "out")
     assert error.value.exit_code == 3
     out = tmp_path / "out"
@@ -59,37 +63,9 @@ def test_a_folder_of_many_with_a_broken_one(tiny_run: Path, tmp_path: Path, caps
     found = summary(out)
     assert found["denoised"] == 2
     assert [entry["path"] for entry in found["refused"]] == [str(source / "a" / "2")]
+    assert found["damaged"] == []
     assert PATIENT_NAME not in capsys.readouterr().err + (out / "log.txt").read_text() + json.dumps(found)
     assert not (out / "finished").exists()
-
-
-@pytest.mark.parametrize("length", [0, 100, 700])
-def test_a_damaged_slice_refuses_its_series_and_no_other(length: int, tiny_run: Path, tmp_path: Path) -> None:
-    source, out = tmp_path / "in", tmp_path / "out"
-    write_series(source / "a", series="1.2.826.0.1.1")
-    write_series(source / "b", series="1.2.826.0.1.2")
-    damaged = sorted((source / "a").iterdir())[1]
-    damaged.write_bytes(damaged.read_bytes()[:length])
-    with pytest.raises(SeriesError, match=r"^1 denoised, 0 there already, 2 refused, 0 skipped; see .*summary\.json"):
-        denoise(tiny_run, source, out)
-    assert not (out / "a").exists()
-    assert len(list((out / "b").iterdir())) == 3
-    reasons = {entry["path"]: entry["reason"] for entry in summary(out)["refused"]}
-    assert f"a slice may be missing, since {damaged.name} is damaged" in reasons[str(source / "a")]
-    assert str(damaged) in reasons
-    assert damaged.name in (out / "log.txt").read_text()
-
-
-def test_two_refused_series_of_one_folder_are_two(tiny_run: Path, tmp_path: Path) -> None:
-    for number in (1, 2):
-        changes = {"PixelData": b"\0" * 10, "InstanceNumber": number}
-        write_series(tmp_path / "in" / str(number), series=f"1.2.826.0.1.{number}", changes=changes)
-    flat = tmp_path / "flat"
-    flat.mkdir()
-    for file in (tmp_path / "in").rglob("*.dcm"):
-        shutil.copy(file, flat / f"{file.parent.name}-{file.name}")
-    with pytest.raises(SeriesError, match=r"^0 denoised, 0 there already, 2 refused"):
-        denoise(tiny_run, flat, tmp_path / "out")
 
 
 def test_dicom_output_is_the_network_on_whole_slices_under_new_uids(tiny_run: Path, tmp_path: Path) -> None:
@@ -128,6 +104,82 @@ def test_a_second_run_leaves_what_is_there_and_takes_what_is_new(tiny_run: Path,
     assert {path: path.stat().st_mtime_ns for path in (out / "a").iterdir()} == before
     denoise(tiny_run, source, out, "overwrite=true")
     assert {path: path.stat().st_mtime_ns for path in (out / "a").iterdir()} != before
+
+
+@pytest.mark.parametrize("names", [["1.IMA", "2.IMA", "3.IMA"], ["1.2.1", "1.2.2", "1.2.3"]])
+@pytest.mark.parametrize("length", [0, 50, 400, 700, -4000])
+def test_a_series_with_a_damaged_file_is_refused_and_the_file_named(
+    names: list[str], length: int, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = write_series(tmp_path / "in" / "a", series="1.2.826.0.1.1", names=names)[1]
+    broken.write_bytes(broken.read_bytes()[:length])
+    write_series(tmp_path / "in" / "b", series="1.2.826.0.1.2")
+    with pytest.raises(SeriesError, match=r"^1 denoised, 0 were there already, 1 refused, 0 skipped;"):
+        denoise(tiny_run, tmp_path / "in", tmp_path / "out")
+    assert files(tmp_path / "out") == {
+        "config.yaml",
+        "log.txt",
+        "summary.json",
+        *(f"b/IM0000{n}.dcm" for n in (1, 2, 3)),
+    }
+    assert broken.name in (tmp_path / "out" / "log.txt").read_text()
+    found = summary(tmp_path / "out")
+    assert broken.name in json.dumps(found["damaged"] or found["refused"])
+    assert PATIENT_NAME not in capsys.readouterr().err + json.dumps(found)
+
+
+def test_damage_that_tells_its_series_leaves_the_others_whole(tiny_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    broken = write_series(folder, series="1.2.826.0.1.1", names=["a1", "a2", "a3"], changes={"PixelData": None})
+    write_series(folder, series="1.2.826.0.1.2", names=["b1", "b2", "b3"])
+    np.save(folder / "x_1.npy", body_hu(1)[0])
+    np.save(folder / "y_1.npy", body_hu(1)[0])
+    (folder / "y_2.npy").write_bytes(b"")
+    with pytest.raises(SeriesError, match=r"^2 denoised, .* 1 refused, 0 skipped; .*refused .*in; damaged .*y_2\.npy$"):
+        denoise(tiny_run, folder, tmp_path / "out")
+    found = summary(tmp_path / "out")
+    assert len(found["damaged"]) == 2
+    assert all(file.name in found["damaged"][0]["reason"] for file in broken)
+    assert "y_2.npy is damaged" in found["refused"][0]["reason"]
+
+
+def test_every_refused_series_of_a_folder_is_counted(tiny_run: Path, tmp_path: Path) -> None:
+    for number in range(7):
+        names = [f"{number}{letter}" for letter in "abc"]
+        uid = f"1.2.826.0.1.{number + 1}"
+        write_series(tmp_path / "in", series=uid, names=names, changes={"PixelData": b"\0" * 10})
+    with pytest.raises(SeriesError, match=r"^0 denoised, 0 were there already, 7 refused, .* and 2 more$") as error:
+        denoise(tiny_run, tmp_path / "in", tmp_path / "out")
+    assert "\n" not in str(error.value)
+    refused = summary(tmp_path / "out")["refused"]
+    assert {entry["path"] for entry in refused} == {str(tmp_path / "in")}
+    assert len({entry["series"] for entry in refused}) == 7
+
+
+def test_other_things_beside_a_series_are_fine(tiny_run: Path, tmp_path: Path) -> None:
+    write_series(tmp_path / "in", series="1.2.826.0.1.1")
+    write_series(tmp_path / "in", series="1.2.826.0.1.2", names=["m1", "m2", "m3"], changes={"Modality": "MR"})
+    scout = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "PixelData": None}
+    write_series(tmp_path / "in", series="1.2.826.0.1.3", names=["s1", "s2", "s3"], changes=scout)
+    for name in ("notes.txt", ".hidden", "empty.txt"):
+        (tmp_path / "in" / name).write_bytes(b"")
+    found = summary(denoise(tiny_run, tmp_path / "in", tmp_path / "out"))
+    assert (found["denoised"], found["already_there"], found["refused"], found["damaged"]) == (1, 0, [], [])
+    assert len(found["skipped"]) == 3
+    assert summary(denoise(tiny_run, tmp_path / "in", tmp_path / "out"))["already_there"] == 1
+
+
+def test_attenuation_is_read_with_the_water_of_the_training(tiny_run: Path, tmp_path: Path) -> None:
+    run, mu_water = tmp_path / "run", 0.025
+    shutil.copytree(tiny_run, run)
+    content = yaml.safe_load((run / "config.yaml").read_text())
+    content["data"]["mu_water"] = mu_water
+    (run / "config.yaml").write_text(dump_yaml(content))
+    hu = body_hu(2).clip(-1000, None)
+    np.save(tmp_path / "mu.npy", hu_to_mu(hu, mu_water).astype(np.float32))
+    out = denoise(run, tmp_path / "mu.npy", tmp_path / "out")
+    expected = hu + load_denoiser(tiny_run, "best", "cpu").correction(hu.astype(np.float32))
+    np.testing.assert_allclose(mu_to_hu(np.load(out / "mu.npy"), mu_water), expected, atol=0.5)
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "scan.npy"])

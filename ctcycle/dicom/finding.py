@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from pydicom.uid import CTImageStorage
 
 from ctcycle.dicom.headers import Header, read_header
 from ctcycle.errors import SeriesError
-from ctcycle.series import SeriesInfo, SkipKind, Skipped
+from ctcycle.series import SeriesInfo, Skipped
 
 MAX_SIDE = 8192
 """Rows and columns beyond any CT: such a header is broken, or meant to exhaust the memory."""
@@ -18,6 +18,7 @@ MAX_SIDE = 8192
 _SAME_POSITION_MM = 0.01
 _SAME_SPACING = 1e-4
 _SAME_DIRECTION = 1e-3
+_NAMED_FILES = 5
 _LOCALIZERS = ("LOCALIZER", "SURVIEW", "SCOUT", "TOPOGRAM")
 
 
@@ -43,42 +44,53 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
         The series, slices by position along their normal, and what was left out, with the reason.
     """
     groups: dict[tuple[Path, str], list[Header]] = {}
-    others: dict[tuple[Path, str, str], list[Path]] = {}
-    rejected: dict[tuple[Path, str, str], list[Path]] = {}
+    rejected: dict[tuple[Path, str, str], list[Header]] = {}
     skipped: list[Skipped] = []
     for file in files:
         try:
             header = read_header(file)
         except SeriesError as error:
-            skipped.append(Skipped(file, str(error).removeprefix(f"{file}: "), "damaged"))
+            skipped.append(Skipped(file, str(error).removeprefix(f"{file}: "), damaged=True))
             continue
         key = (file.parent, header.series_uid or header.identity[2])
-        if reason := _not_ct(header):
-            others.setdefault((*key, reason), []).append(file)
-        elif reason := _not_hu(header):
-            rejected.setdefault((*key, reason), []).append(file)
+        if reason := _unusable(header):
+            rejected.setdefault((*key, reason), []).append(header)
         else:
             groups.setdefault(key, []).append(header)
-    skipped.extend(_skipped(paths, reason, "other") for (_, _, reason), paths in others.items())
-    for (folder, uid, reason), paths in rejected.items():
-        skipped.append(_skipped(paths, reason, "damaged" if (folder, uid) in groups else "refused"))
+    for (_folder, _uid, reason), headers in rejected.items():
+        entry = _skipped([header.path for header in headers], reason)
+        skipped.append(replace(entry, damaged=any(map(_cut_off, headers)), uid=headers[0].series_uid))
     found = []
     for group in groups.values():
         try:
             info, left_out = _assemble(group)
         except SeriesError as error:
-            skipped.append(_skipped([header.path for header in group], str(error), "refused"))
+            skipped.append(_skipped([header.path for header in group], str(error)))
         else:
             found.append(info)
             skipped.extend(left_out)
     return found, skipped
 
 
-def _skipped(paths: Sequence[Path], reason: str, kind: SkipKind = "other") -> Skipped:
+def _skipped(paths: Sequence[Path], reason: str) -> Skipped:
     """One entry for all files of a series that share a reason."""
     if len(paths) == 1:
-        return Skipped(paths[0], reason, kind)
-    return Skipped(paths[0].parent, f"{reason} ({len(paths)} files, {paths[0].name} and others)", kind)
+        return Skipped(paths[0], reason)
+    names = ", ".join(path.name for path in paths[:_NAMED_FILES])
+    others = " and others" if len(paths) > _NAMED_FILES else ""
+    return Skipped(paths[0].parent, f"{reason} ({len(paths)} files: {names}{others})")
+
+
+def _cut_off(header: Header) -> bool:
+    """Whether a file ends before the pixels of what is, as far as it can be read, a CT slice."""
+    localizer = any(mark in value for value in header.image_type for mark in _LOCALIZERS)
+    is_ct = "CT".startswith(header.modality) and CTImageStorage.startswith(header.sop_class)
+    return is_ct and not header.has_pixels and not localizer
+
+
+def _unusable(header: Header) -> str | None:
+    """Why a file cannot be a slice of a CT series; None if it can."""
+    return _not_ct(header) or _not_hu(header)
 
 
 def _not_ct(header: Header) -> str | None:
