@@ -136,7 +136,9 @@ def test_the_best_checkpoint_or_the_last(tiny: TinyData, tiny_run: Path, tmp_pat
 
 
 def test_what_cannot_be_compared(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"no series of kernel 'D45f' with a dose in split test; there are kernels soft"):
+    with pytest.raises(
+        ManifestError, match=r"no series of kernel 'D45f' with a dose in split test; there are kernels soft"
+    ):
         evaluate(tiny, tiny_run, tmp_path / "out", "kernel=D45f")
     with pytest.raises(BundleError, match="nothing: not a run folder"):
         evaluate(tiny, tmp_path / "nothing", tmp_path / "out")
