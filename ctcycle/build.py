@@ -4,11 +4,22 @@ import importlib
 from types import ModuleType
 from typing import Any
 
+import monai.networks.nets
 from monai.transforms import Transform
 from torch import nn
 
 from ctcycle.config.components import Component
 from ctcycle.errors import ConfigError
+from ctcycle.network_specs import GeneratorSpec
+from ctcycle.networks import ResNetGenerator
+
+
+def build_generator(spec: GeneratorSpec | Component, *, noise_channel: bool = False) -> nn.Module:
+    """The network of a config's ``generator`` section, weights drawn from torch's global generator."""
+    if isinstance(spec, Component):
+        net: nn.Module = build_component(spec, monai.networks.nets)
+        return net
+    return ResNetGenerator(spec, noise_channel=noise_channel)
 
 
 def build_component(component: Component, home: ModuleType) -> Any:

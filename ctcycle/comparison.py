@@ -11,7 +11,6 @@ from tqdm import tqdm
 from ctcycle.atomic import write_text
 from ctcycle.classical import CLASSICAL, Denoiser
 from ctcycle.config.schema import Evaluate
-from ctcycle.denoiser import load_denoiser
 from ctcycle.evaluate import Pair, evaluate, format_table, markdown_table
 from ctcycle.figures import Sample, loss_curves, psnr_by_slice, slice_panels
 from ctcycle.manifest import read_manifest
@@ -19,6 +18,7 @@ from ctcycle.metrics.results import Evaluation
 from ctcycle.pairing import check_pair
 from ctcycle.run_folder import RunFolder
 from ctcycle.tracking import recorded_uri, versions
+from ctcycle.trained import load_denoiser
 from ctcycle.training_data import SliceData, load_slices, open_store
 
 _PANEL_BASELINES = ("nlm", "gaussian")

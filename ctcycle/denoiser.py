@@ -1,26 +1,22 @@
-"""A trained generator as a function of HU: whole slices in, the correction in HU out."""
+"""A trained generator as a function of HU: slices in, the correction in HU out."""
 
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
-import monai.networks.nets
 import numpy as np
 import torch
+from monai.inferers.inferer import Inferer, SimpleInferer, SlidingWindowInferer
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctcycle.build import build_component
-from ctcycle.checkpoints import denoiser_weights, read_checkpoint
-from ctcycle.config.components import Component
-from ctcycle.config.loading import load_config
-from ctcycle.errors import BundleError, ConfigError
+from ctcycle.errors import ConfigError, SeriesError
 from ctcycle.hounsfield import MU_WATER, HUWindow
-from ctcycle.network_specs import GeneratorSpec
-from ctcycle.networks import ResNetGenerator
 
-_MULTIPLE = 32  # px; images are padded to multiples of it: networks with up to five down-samplings take any size
+MULTIPLE = 32
+"""Images are padded to multiples of so many pixels: networks with up to five down-samplings take any size."""
+
+MAX_STRENGTH = 2.0
 
 
 def resolve_device(name: str) -> torch.device:
@@ -38,29 +34,57 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def build_generator(spec: GeneratorSpec | Component, *, noise_channel: bool = False) -> nn.Module:
-    """The network of a config's ``generator`` section, weights drawn from torch's global generator."""
-    if isinstance(spec, Component):
-        net: nn.Module = build_component(spec, monai.networks.nets)
-        return net
-    return ResNetGenerator(spec, noise_channel=noise_channel)
+def make_inferer(tile: int = 0) -> Inferer:
+    """How slices go through the network: whole, or in square tiles that overlap by a quarter and are blended.
+
+    Tiles bound the memory that a slice needs. What a network computes near a tile's edge is not what it computes from
+    the whole slice: Gaussian weights let the tile that sees more of the surroundings decide.
+
+    Args:
+        tile: their side in pixels, a multiple of 32, at least 64: so that they begin on the grid of networks with up to
+            three down-samplings; 0 for whole slices.
+
+    Raises:
+        ConfigError: tiles of another size.
+    """
+    if tile == 0:
+        return SimpleInferer()
+    if tile < 2 * MULTIPLE or tile % MULTIPLE:
+        raise ConfigError(f"tile {tile}: must be 0 (whole slices), or a multiple of {MULTIPLE} from {2 * MULTIPLE} on")
+    return SlidingWindowInferer((tile, tile), overlap=0.25, mode="gaussian", padding_mode="replicate")
 
 
 class Denoiser:
-    """Low dose to full dose, in HU, on whole slices of any size.
+    """Low dose to full dose, in HU, on slices of any size.
 
     Args:
         generator: (N, 1, H, W) in the network's range to the same; taken as it is, in evaluation mode.
         window: what it was trained with.
         device: where it runs.
+        inferer: how a slice goes through it, see `make_inferer`; whole slices by default.
+        strength: factor of the correction, from 0 (none) to 2; 1 is what was trained.
         mu_water: attenuation of water in 1/mm that its training took, for series that hold attenuation.
+
+    Raises:
+        ConfigError: another strength.
     """
 
     def __init__(
-        self, generator: nn.Module, window: HUWindow, device: torch.device, mu_water: float = MU_WATER
+        self,
+        generator: nn.Module,
+        window: HUWindow,
+        device: torch.device,
+        *,
+        inferer: Inferer | None = None,
+        strength: float = 1.0,
+        mu_water: float = MU_WATER,
     ) -> None:
+        if not 0 <= strength <= MAX_STRENGTH:
+            raise ConfigError(f"strength {strength}: must be from 0 (nothing is changed) to {MAX_STRENGTH:g}")
         self.generator = generator.to(device).eval()
         self.window, self.device, self.mu_water = window, device, mu_water
+        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.strength = strength
 
     @torch.inference_mode()
     def correction(self, hu: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -70,53 +94,51 @@ class Denoiser:
 
         Args:
             hu: (H, W) or (S, H, W), finite.
+
+        Raises:
+            SeriesError: the device has not enough memory.
         """
         slices = torch.from_numpy(np.ascontiguousarray(hu, dtype=np.float32)).reshape(-1, 1, *hu.shape[-2:])
-        parts = [self._correct(image[None].to(self.device)).cpu() for image in slices]
+        try:
+            parts = [self._correct(image[None].to(self.device)).cpu() for image in slices]
+        except torch.OutOfMemoryError as error:
+            raise SeriesError(
+                f"slices of {hu.shape[-2]} x {hu.shape[-1]} px: too large for the memory of {self.device}; "
+                "denoise in (smaller) tiles, or take another device"
+            ) from error
         return torch.cat(parts).reshape(hu.shape).numpy()
 
     def __call__(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
         """The denoised slice or slices in HU, of the same shape."""
         return hu + self.correction(hu)
 
-    def _correct(self, image: torch.Tensor) -> torch.Tensor:
+    def uncertainty(self, hu: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """How much the result depends on the slice's orientation: a hint at what the network is unsure of.
+
+        Args:
+            hu: (H, W), finite.
+
+        Returns:
+            (H, W) float32, HU: standard deviation of the denoised slice over the slice as it is, upside down, mirrored,
+            and both.
+        """
+        flips = ((), (0,), (1,), (0, 1))
+        corrections = [np.flip(self.correction(np.flip(hu, axes)), axes) for axes in flips]
+        spread: NDArray[np.float32] = np.std(corrections, axis=0)
+        return spread
+
+    def _correct(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
         values = self.window.normalise(image)
-        padding = (0, -columns % _MULTIPLE, 0, -rows % _MULTIPLE)
+        padding = (0, -columns % MULTIPLE, 0, -rows % MULTIPLE)
         padded = F.pad(values, padding, mode="replicate") if any(padding) else values
+        change: Tensor = self.inferer(padded, self._change)[..., :rows, :columns]
+        inside = image == self.window.clip(image)
+        return change * (self.window.hu_per_unit * self.strength) * inside
+
+    def _change(self, values: Tensor) -> Tensor:
+        """What the network changes, in its range: blended tiles of nothing are nothing, to the last bit."""
         half = torch.autocast(self.device.type, dtype=torch.float16) if self.device.type == "cuda" else nullcontext()
         with half:
-            change = self.generator(padded)[..., :rows, :columns].float() - values
-        inside = image == self.window.clip(image)
-        corrected: torch.Tensor = change * self.window.hu_per_unit * inside
-        return corrected
-
-
-def load_denoiser(run: Path, checkpoint: str, device: str) -> Denoiser:
-    """The denoiser of a training run: its generator, weights and window.
-
-    Args:
-        run: a run folder.
-        checkpoint: "best" or "last".
-        device: see `resolve_device`.
-
-    Raises:
-        BundleError: this is no training run, or the weights do not fit the config.
-    """
-    if not (run / "config.yaml").is_file():
-        raise BundleError(f"{run}: not a run folder (no config.yaml in it); train first, or name another folder")
-    try:
-        config = load_config(run / "config.yaml").config
-    except ConfigError as error:
-        raise BundleError(
-            f"{run}: its config.yaml is not that of a run of this version; name another folder"
-        ) from error
-    if config.task != "train":
-        raise BundleError(f"{run}: holds a run of task '{config.task}'; a denoiser comes from task 'train'")
-    state = read_checkpoint(run / "checkpoints" / f"{checkpoint}.pt")
-    generator = build_generator(config.generator)
-    try:
-        generator.load_state_dict(denoiser_weights(state))
-    except RuntimeError as error:
-        raise BundleError(f"{run}: weights of {checkpoint}.pt do not fit the generator of its config") from error
-    return Denoiser(generator, config.data.hu_window, resolve_device(device), config.data.mu_water)
+            output: Tensor = self.generator(values)
+        return output.float() - values

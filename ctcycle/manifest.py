@@ -2,10 +2,8 @@
 
 import csv
 import difflib
-import hashlib
 import io
 import os
-import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any, get_args
 from ctcycle.atomic import write_text
 from ctcycle.errors import ManifestError
 from ctcycle.scan_settings import Dose, Split
-from ctcycle.series import Format, SeriesInfo
+from ctcycle.series import Format, hashed
 
 MAX_PROBLEMS = 20
 """So many problems of a file are listed; beyond them they are counted."""
@@ -39,7 +37,7 @@ class ManifestRow:
         format: how it is stored.
         path: POSIX path of the folder that holds the slices, or of the file; relative to the folder of the manifest
             where the two have one in common.
-        uid: tells it from other series of the same path, see `series_uid`; empty for a single file.
+        uid: tells it from other series of the same path, see `ctcycle.series.series_uid`; empty for a single file.
     """
 
     series: str
@@ -102,26 +100,15 @@ class Manifest:
         return replace(self, rows=tuple(row for row in rows if patients is None or row.patient in patients))
 
 
-def series_uid(info: SeriesInfo) -> str:
-    """What tells a series from others of the same path; empty for a single file.
-
-    For DICOM a hash of its UID, 16 hexadecimal digits: many scanners put their serial number and the date into a UID.
-    For npy slices their name with ``#`` as the number.
-    """
-    if info.uid:
-        return _hexadecimal(info.uid, 16)
-    return "" if info.files == (info.path,) else re.sub(r"\d+(?=\D*$)", "#", info.files[0].stem)
-
-
 def series_name(kind: Format, path: str, uid: str) -> str:
     """The name of a series: 12 hexadecimal digits.
 
     Args:
         kind: how the series is stored.
         path: its path as in the manifest.
-        uid: as `series_uid` gives it.
+        uid: as `ctcycle.series.series_uid` gives it.
     """
-    return _hexadecimal(f"{kind}\0{path}\0{uid}", 12)
+    return hashed(f"{kind}\0{path}\0{uid}", 12)
 
 
 def stored_path(path: Path, root: Path) -> str:
@@ -174,13 +161,6 @@ def read_manifest(path: Path) -> Manifest:
         shown = [f"{path}:{problem}" for problem in problems[:MAX_PROBLEMS]]
         raise ManifestError("\n".join([*shown, f"{path}: {more} more problems"] if more > 0 else shown))
     return Manifest(path, tuple(row for _, row in numbered))
-
-
-def _hexadecimal(text: str, length: int) -> str:
-    """A hash that begins with a letter, so that no spreadsheet takes it for a number."""
-    digits = hashlib.blake2b(text.encode()).hexdigest()
-    start = next((place for place, digit in enumerate(digits) if digit.isalpha()), 0)
-    return (digits[start:] + digits)[:length]
 
 
 def _read_text(path: Path) -> str:

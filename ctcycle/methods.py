@@ -11,8 +11,8 @@ from ignite.engine import Engine
 from torch import nn
 from torch.optim import Adam
 
+from ctcycle.build import build_generator
 from ctcycle.config.schema import AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
-from ctcycle.denoiser import build_generator
 from ctcycle.errors import SeriesError
 from ctcycle.image_pool import ImagePool
 from ctcycle.metrics.noise import highpass, tissue_windows

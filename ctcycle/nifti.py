@@ -80,13 +80,16 @@ def read_stored(info: SeriesInfo) -> Iterator[StoredValues]:
     yield from _slices(header, _voxels(info.path, header, _content(info.path)))
 
 
-def write_corrected(info: SeriesInfo, correction_hu: NDArray[np.float32], out: Path) -> None:
+def write_corrected(info: SeriesInfo, corrections: Iterable[NDArray[np.float32]], out: Path) -> list[Path]:
     """Writes the source file with corrected voxels: every other byte of it, header and extensions, is kept.
 
     Args:
         info: the source.
-        correction_hu: (S, H, W), what is to be added.
+        corrections: (H, W) for each slice, what is to be added, in HU.
         out: a file name that ends in ``.nii`` or ``.nii.gz``; a compressed file carries no time and no name.
+
+    Returns:
+        ``out`` alone.
 
     Raises:
         SeriesError: the source cannot be read.
@@ -95,16 +98,51 @@ def write_corrected(info: SeriesInfo, correction_hu: NDArray[np.float32], out: P
     header = _read_header(info.path)
     content = _content(info.path)
     slices = _slices(header, _voxels(info.path, header, content))
-    corrected = np.concatenate(
-        [slice_.corrected(step[None]) for slice_, step in zip(slices, correction_hu, strict=True)]
+    body = _filled(
+        header,
+        header.dtype,
+        (slice_.corrected(step[None])[0] for slice_, step in zip(slices, corrections, strict=True)),
     )
-    back = _transform(_SLICES, header.orientation)
-    body = _reorient(corrected, back).astype(header.dtype, copy=False).tobytes(order="F")
-    parts = (content[: header.offset], body, content[header.offset + len(body) :])
-    atomic.write_file(out, lambda stream: _write(stream, out, parts))
+    start, end = memoryview(content)[: header.offset], memoryview(content)[header.offset + len(body) :]
+    atomic.write_file(out, lambda stream: _write(stream, out, (start, body, end)))
+    return [out]
 
 
-def _write(stream: IO[bytes], out: Path, parts: tuple[bytes, ...]) -> None:
+def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) -> list[Path]:
+    """Writes numbers that belong to the voxels of a file, float32: its geometry, units and extensions are kept.
+
+    Args:
+        info: the source.
+        maps: (H, W) for each slice.
+        out: as for `write_corrected`.
+
+    Returns:
+        ``out`` alone.
+
+    Raises:
+        SeriesError: the source cannot be read.
+        OutputError: the file cannot be written.
+    """
+    header = _read_header(info.path)
+    image: Any = nib.load(info.path)
+    extensions = _content(info.path)[len(image.header.binaryblock) : header.offset]
+    image.header.set_data_dtype(np.float32)
+    image.header.set_slope_inter(1, 0)
+    image.header["cal_min"] = image.header["cal_max"] = 0  # how the source is best displayed
+    body = _filled(header, np.dtype(np.float32).newbyteorder(image.header.endianness), maps)
+    atomic.write_file(out, lambda stream: _write(stream, out, (image.header.binaryblock, extensions, body)))
+    return [out]
+
+
+def _filled(header: _Header, dtype: np.dtype[np.generic], slices: Iterable[NDArray[np.generic]]) -> memoryview:
+    """The bytes of an array in the file's order, from its slices in ours."""
+    voxels = np.empty(header.shape, dtype, order="F")
+    for place, values in zip(_reorient(voxels, _transform(header.orientation, _SLICES)), slices, strict=True):
+        place[...] = values
+    return voxels.T.data.cast("B")
+
+
+def _write(stream: IO[bytes], out: Path, parts: Iterable[bytes | memoryview]) -> None:
     if not out.name.lower().endswith(".gz"):
         stream.writelines(parts)
         return

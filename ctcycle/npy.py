@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,21 +68,26 @@ def read_stored(info: SeriesInfo, unit: NpyUnit = "auto", mu_water: float = MU_W
     """
     slope, intercept = _scale(info, unit, mu_water)
     for file in info.files:
-        values = _open(file)
-        if values.shape[-2:] != info.shape[1:]:
-            raise SeriesError(f"{file}: is {values.shape} and was {info.shape[1:]} when it was found; scan it again")
-        for slice_ in values.reshape(-1, 1, *info.shape[1:]):
-            yield StoredValues(np.asarray(slice_), slope, intercept, integer_limits(values.dtype))
+        for values in _open_slices(file):
+            if values.shape != info.shape[1:]:
+                raise SeriesError(
+                    f"{file}: is {values.shape} and was {info.shape[1:]} when it was found; scan it again"
+                )
+            yield StoredValues(values[None], slope, intercept, integer_limits(values.dtype))
 
 
 def write_corrected(
-    info: SeriesInfo, correction_hu: NDArray[np.float32], out: Path, unit: NpyUnit = "auto", mu_water: float = MU_WATER
+    info: SeriesInfo,
+    corrections: Iterable[NDArray[np.float32]],
+    out: Path,
+    unit: NpyUnit = "auto",
+    mu_water: float = MU_WATER,
 ) -> list[Path]:
-    """Writes a series with a correction added, in the unit and type of its source.
+    """Writes a series with corrections added, in the unit and type of its source.
 
     Args:
         info: the source.
-        correction_hu: (S, H, W), what is to be added, in HU.
+        corrections: (H, W) for each slice, what is to be added, in HU.
         out: for slices the folder, which exists; for a volume the file.
         unit: as for `read_stored`.
         mu_water: as for `read_stored`.
@@ -94,15 +99,25 @@ def write_corrected(
         SeriesError: a source file cannot be read any more.
         OutputError: a file cannot be written.
     """
-    pairs = zip(read_stored(info, unit, mu_water), correction_hu, strict=True)
-    corrected = (stored.corrected(step[None])[0] for stored, step in pairs)
-    if not is_slices(info):
-        _write_array(out, np.stack(list(corrected)).astype(_open(info.path).dtype, copy=False))
-        return [out]
-    files = [out / file.name for file in info.files]
-    for file, source, values in zip(files, info.files, corrected, strict=True):
-        _write_array(file, values.reshape(_open(source).shape))
-    return files
+    pairs = zip(read_stored(info, unit, mu_water), corrections, strict=True)
+    return _write_slices(info, (stored.corrected(step[None])[0] for stored, step in pairs), out)
+
+
+def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) -> list[Path]:
+    """Writes numbers that belong to the pixels of a series, float32.
+
+    Args:
+        info: the source.
+        maps: (H, W) for each slice.
+        out: as for `write_corrected`.
+
+    Returns:
+        The files; slices keep the file names of their sources.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    return _write_slices(info, maps, out)
 
 
 def is_slices(info: SeriesInfo) -> bool:
@@ -120,8 +135,24 @@ def _place(file: Path) -> tuple[Path, str]:
     return file.parent, _LAST_NUMBER.sub("#", file.stem)
 
 
-def _write_array(path: Path, values: NDArray[np.generic]) -> None:
-    atomic.write_file(path, lambda stream: np.lib.format.write_array(stream, values, allow_pickle=False))
+def _write_slices(info: SeriesInfo, slices: Iterable[NDArray[np.generic]], out: Path) -> list[Path]:
+    if not is_slices(info):
+        atomic.write_file(out, lambda stream: _write_volume(stream, info.shape, slices))
+        return [out]
+    files = [out / file.name for file in info.files]
+    for file, values in zip(files, slices, strict=True):
+        atomic.write_file(file, lambda stream, values=values: np.lib.format.write_array(stream, values))  # type: ignore[misc]
+    return files
+
+
+def _write_volume(stream: IO[bytes], shape: tuple[int, ...], slices: Iterable[NDArray[np.generic]]) -> None:
+    """Writes a volume slice by slice, so that it is never in memory as a whole."""
+    for number, values in enumerate(slices):
+        if number == 0:
+            described = np.lib.format.dtype_to_descr(values.dtype)
+            header = {"descr": described, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(values.tobytes())
 
 
 def _open(file: Path) -> NDArray[np.generic]:
@@ -137,6 +168,12 @@ def _open(file: Path) -> NDArray[np.generic]:
     if array.ndim not in {2, 3} or 0 in array.shape:
         raise SeriesError(f"{file}: has the shape {array.shape}; two or three dimensions are allowed")
     return array
+
+
+def _open_slices(file: Path) -> Iterator[NDArray[np.generic]]:
+    """The slices (H, W) of a file, read when they are used."""
+    array = _open(file)
+    yield from np.asarray(array)[None] if array.ndim == 2 else np.asarray(array)
 
 
 def _check_unit(file: Path, dtype: np.dtype[np.generic], unit: NpyUnit) -> None:
@@ -192,7 +229,7 @@ def _scale(info: SeriesInfo, unit: NpyUnit, mu_water: float) -> tuple[float, flo
 
 def _is_attenuation(info: SeriesInfo) -> bool:
     """Whether all numbers lie between -1 and 1: body and metal stay below 1 per mm, HU do not."""
-    return all(bool(np.all(np.abs(_open(file)) < 1)) for file in info.files)
+    return all(bool(np.all(np.abs(values) < 1)) for file in info.files for values in _open_slices(file))
 
 
 def _reason(error: SeriesError, path: Path) -> str:

@@ -24,10 +24,10 @@ from pathlib import Path
 from ctcycle import volumes
 from ctcycle.atomic import write_text
 from ctcycle.errors import ManifestError, SeriesError
-from ctcycle.manifest import Manifest, ManifestRow, series_name, series_uid, stored_path
+from ctcycle.manifest import Manifest, ManifestRow, series_name, stored_path
 from ctcycle.npy import NpyUnit
 from ctcycle.scan_settings import Dose, Source, Split, SplitSettings
-from ctcycle.series import SeriesInfo, Skipped
+from ctcycle.series import SeriesInfo, Skipped, series_uid
 from ctcycle.splits import assign_splits, domains, paired_patients
 
 

@@ -1,5 +1,7 @@
 """What a CT series is inside ctcycle: slices in HU, in the order of their position, with their geometry."""
 
+import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,6 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcycle.errors import SeriesError
+
+_MAX_SAMPLES = 1 << 22
 Format = Literal["dicom", "nifti", "npy"]
 
 
@@ -37,6 +42,12 @@ class SeriesInfo:
     kernel: str
     thickness_mm: float
     patient_id: str
+
+    def file_of(self, index: int) -> Path:
+        """The file that holds slice ``index``, or the folder where several files hold several slices each."""
+        if len(self.files) == self.shape[0]:
+            return self.files[index]
+        return self.files[0] if len(self.files) == 1 else self.path
 
 
 @dataclass(frozen=True)
@@ -69,3 +80,65 @@ class Skipped:
     reason: str
     damaged: bool = False
     uid: str = ""
+
+
+def series_uid(info: SeriesInfo) -> str:
+    """What tells a series from others of the same path; empty for a single file.
+
+    For DICOM a hash of its UID, 16 hexadecimal digits: many scanners put their serial number and the date into a UID.
+    For npy slices their name with ``#`` as the number.
+    """
+    if info.uid:
+        return hashed(info.uid, 16)
+    return "" if info.files == (info.path,) else re.sub(r"\d+(?=\D*$)", "#", info.files[0].stem)
+
+
+def hashed(text: str, length: int) -> str:
+    """A hash of ``length`` hexadecimal digits; the first is a letter, so that no spreadsheet takes it for a number."""
+    digits = hashlib.blake2b(text.encode()).hexdigest()
+    start = next((place for place, digit in enumerate(digits) if digit.isalpha()), 0)
+    return (digits[start:] + digits)[:length]
+
+
+def check_hu(series: Series) -> None:
+    """Refuses numbers that cannot be HU of a body.
+
+    NIfTI and npy files say nothing of their unit: they must show air, and nothing brighter than metal. DICOM CT speaks
+    HU by its rescale, so only stored values behind an empty rescale are refused.
+
+    Args:
+        series: decoded.
+
+    Raises:
+        SeriesError: with the range found and what it looks like.
+    """
+    measured = series.hu if series.padding is None else series.hu[~series.padding]
+    sample = measured.reshape(-1)[:: max(1, measured.size // _MAX_SAMPLES)]
+    if not sample.size:
+        return
+    low, high = (float(value) for value in np.percentile(sample, [1, 99]))
+    if guess := _not_hu(series.info, low, high):
+        raise SeriesError(
+            f"{series.info.path}: does not look like HU (from {low:.4g} to {high:.4g}): {guess}; "
+            "convert it, or say that it is HU (assume_hu)"
+        )
+
+
+def _not_hu(info: SeriesInfo, low: float, high: float) -> str | None:
+    """What numbers from ``low`` (1st percentile) to ``high`` (99th) look like, if not like HU."""
+    if high > 10_000:
+        return "too bright for CT; another unit, a rescale applied twice, or wrongly decoded"
+    if high < -700:
+        return "nothing but air; values reduced to 8 bits, or an empty scan"
+    if info.format == "dicom":
+        return "stored values without their intercept, such as -1024" if low >= 0 and high > 900 else None
+    guesses = (
+        (low <= -300, None),
+        (low >= -0.1 and high < 1, "attenuation (1/mm or 1/cm) or values scaled to 0..1"),
+        (low >= -1.01 and high <= 1.01, "values normalised to -1..1"),
+        (low >= 0 and high <= 256, "values scaled to 0..255"),
+        (low >= 0, "stored values without their intercept, such as -1024, or another scale"),
+    )
+    return next(
+        (guess for applies, guess in guesses if applies), "no air in it, which every CT slice has around the body"
+    )

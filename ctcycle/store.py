@@ -23,9 +23,9 @@ from ctcycle import __version__, volumes
 from ctcycle.atomic import write_file, write_json
 from ctcycle.errors import ManifestError, OutputError, SeriesError
 from ctcycle.hounsfield import MU_WATER
-from ctcycle.manifest import ManifestRow, series_uid
+from ctcycle.manifest import ManifestRow
 from ctcycle.npy import NpyUnit
-from ctcycle.series import Series, SeriesInfo
+from ctcycle.series import Series, SeriesInfo, series_uid
 from ctcycle.stored import PADDING_HU
 
 SETTLED_NS = 2_000_000_000

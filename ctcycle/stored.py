@@ -65,6 +65,20 @@ class StoredValues:
         keep = self.padding | (step == 0)
         return np.where(keep, self.values, changed.astype(self.values.dtype)).astype(self.values.dtype, copy=False)
 
+    def replaced(self, hu: NDArray[np.float32]) -> NDArray[np.generic]:
+        """Other HU as this file would store them, rounded and clipped to what it can hold; padding is not kept.
+
+        Args:
+            hu: of the shape of ``values``; what is to stand in their place.
+
+        Returns:
+            The same shape and type.
+        """
+        stored = (hu.astype(np.float64) - self.intercept) / self.slope
+        if self.limits is not None:
+            stored = np.rint(stored).clip(*self.limits)
+        return stored.astype(self.values.dtype)
+
     def _to_hu(self) -> NDArray[np.float32]:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is for the reader to refuse
             scaled = np.multiply(self.values, self.slope, dtype=np.float64) + self.intercept

@@ -1,29 +1,39 @@
 """The door for real data: series of any format in, corrected series of the same format out, HU in between."""
 
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle import dicom, nifti, npy
+from ctcycle import atomic, dicom, nifti, npy
 from ctcycle.dicom import Derivation
 from ctcycle.dicom.headers import lacks_header, looks_like_dicom
 from ctcycle.errors import OutputError, SeriesError
 from ctcycle.hounsfield import MU_WATER
 from ctcycle.npy import NpyUnit
-from ctcycle.series import Series, SeriesInfo, Skipped
+from ctcycle.series import Format, Series, SeriesInfo, Skipped, check_hu
 from ctcycle.stored import StoredValues
 
-__all__ = ["Derivation", "NpyUnit", "check_hu", "find_series", "missing_from", "read_series", "write_corrected"]
+__all__ = [
+    "Derivation",
+    "NpyUnit",
+    "as_written",
+    "check_hu",
+    "find_series",
+    "iterate_hu",
+    "read_series",
+    "sample_slices",
+    "write_corrected",
+    "write_map",
+]
 
 _Kind = Literal["dicom", "nifti", "npy", "headless", "blank", "other"]
-_MAX_SAMPLES = 1 << 22
+_Slice = tuple[NDArray[np.float32], NDArray[np.bool_]]
+"""HU and padding, (H, W) each."""
 
 
 def find_series(
@@ -66,22 +76,10 @@ def find_series(
     return sorted(found, key=lambda info: (info.path, info.uid, info.files)), skipped
 
 
-def missing_from(info: SeriesInfo, skipped: Iterable[Skipped]) -> Path | None:
-    """A damaged file that may be a slice of a series, which then has a hole; None if there is none.
-
-    Files beside the slices count, unless their SeriesInstanceUID (DICOM) or name (npy) says that they belong elsewhere.
-
-    Args:
-        info: from `find_series`.
-        skipped: what `find_series` left out.
-    """
-    return next((entry.path for entry in skipped if entry.damaged and _may_belong(entry, info)), None)
-
-
 def read_series(
     info: SeriesInfo, mu_water: float = MU_WATER, npy_unit: NpyUnit = "auto", assume_hu: bool = False
 ) -> Series:
-    """Decodes a series.
+    """Decodes a series as a whole.
 
     Args:
         info: from `find_series`.
@@ -95,68 +93,66 @@ def read_series(
     Raises:
         SeriesError: a file is damaged or has changed, holds numbers that are not finite, or does not look like HU.
     """
-    hu = np.empty(info.shape, dtype=np.float32)
-    padding: NDArray[np.bool_] | None = None
-    count = 0
-    for stored in _read_stored(info, mu_water, npy_unit):
-        hu[count] = stored.hu()[0]
-        if not np.isfinite(hu[count]).all():
-            raise SeriesError(
-                f"{_slice_file(info, count)}: slice {count} holds NaN or infinity; repair or leave it out"
-            )
-        if stored.padding.any():
-            padding = np.zeros(info.shape, dtype=np.bool_) if padding is None else padding
-            padding[count] = stored.padding[0]
-        count += 1
-    if count != info.shape[0]:
-        raise SeriesError(f"{info.path}: has {count} slices and had {info.shape[0]} when it was found; scan it again")
-    series = Series(info, hu, padding)
+    series = _stacked(info, info.shape[0], _decoded(info, mu_water, npy_unit))
     if not assume_hu:
         check_hu(series)
     return series
 
 
-def check_hu(series: Series) -> None:
-    """Refuses numbers that cannot be HU of a body.
-
-    NIfTI and npy files say nothing of their unit: they must show air, and nothing brighter than metal. DICOM CT speaks
-    HU by its rescale, so only stored values behind an empty rescale are refused.
+def sample_slices(info: SeriesInfo, count: int = 16, mu_water: float = MU_WATER, npy_unit: NpyUnit = "auto") -> Series:
+    """Decodes slices that are spread evenly over a series: enough to know it by, whatever its length.
 
     Args:
-        series: decoded.
+        info: from `find_series`.
+        count: slices at most.
+        mu_water: as for `read_series`.
+        npy_unit: as for `read_series`.
+
+    Returns:
+        The slices in HU, in order; ``info`` is that of the whole series.
 
     Raises:
-        SeriesError: with the range found and what it looks like.
+        SeriesError: as for `read_series`, but for the look of the numbers, which `check_hu` judges.
     """
-    measured = series.hu if series.padding is None else series.hu[~series.padding]
-    sample = measured.reshape(-1)[:: max(1, measured.size // _MAX_SAMPLES)]
-    if not sample.size:
-        return
-    low, high = (float(value) for value in np.percentile(sample, [1, 99]))
-    if guess := _not_hu(series.info, low, high):
-        raise SeriesError(
-            f"{series.info.path}: does not look like HU (from {low:.4g} to {high:.4g}): {guess}; "
-            "convert it, or say that it is HU (assume_hu)"
-        )
+    picked = np.unique(np.linspace(0, info.shape[0] - 1, min(count, info.shape[0])).round().astype(int)).tolist()
+    return _stacked(info, len(picked), _decoded(info, mu_water, npy_unit, picked))
+
+
+def iterate_hu(
+    info: SeriesInfo, mu_water: float = MU_WATER, npy_unit: NpyUnit = "auto"
+) -> Iterator[NDArray[np.float32]]:
+    """The slices of a series one by one, (H, W) float32 in HU: a long series needs no more memory than a short one.
+
+    DICOM and npy are read slice by slice; a NIfTI volume stays in memory as it is stored.
+
+    Args:
+        info: from `find_series`.
+        mu_water: as for `read_series`.
+        npy_unit: as for `read_series`.
+
+    Raises:
+        SeriesError: as for `read_series`, but for the look of the numbers.
+    """
+    return (hu for hu, _padding in _decoded(info, mu_water, npy_unit))
 
 
 def write_corrected(
     info: SeriesInfo,
-    correction_hu: NDArray[np.float32],
+    corrections: Iterable[NDArray[np.float32]],
     out: Path,
     derivation: Derivation,
     *,
     npy_unit: NpyUnit = "auto",
     mu_water: float = MU_WATER,
 ) -> list[Path]:
-    """Writes a series with a correction added, in the format, type and order of its source.
+    """Writes a series with corrections added, in the format, type and order of its source.
 
     The stored numbers are the source's plus the rounded correction: where the correction is zero, and in padding, they
     are the source's bit for bit. A folder appears as a whole or not at all.
 
     Args:
         info: the source, from `find_series`.
-        correction_hu: (S, H, W) float32, finite; what is to be added, in HU.
+        corrections: (H, W) float32 for each slice, finite; what is to be added, in HU. Taken one by one.
         out: for DICOM and npy slices the new folder, for a NIfTI or npy volume the new file (of the same suffix).
         derivation: what was done; with ``overwrite`` an earlier output is replaced.
         npy_unit: as for `read_series`.
@@ -166,64 +162,120 @@ def write_corrected(
         The files written, in slice order.
 
     Raises:
-        SeriesError: the correction does not fit the series, or the source cannot be read any more.
+        SeriesError: a correction does not fit the series, or the source cannot be read any more.
         OutputError: ``out`` exists, lies inside the source, has another suffix, or cannot be written.
     """
-    if correction_hu.shape != info.shape or not np.isfinite(correction_hu).all():
-        raise SeriesError(f"{info.path}: a correction of {correction_hu.shape} with finite numbers needs {info.shape}")
-    _check_apart(info, out)
-    if info.format == "nifti" or (info.format == "npy" and not npy.is_slices(info)):
-        _check_new_file(info, out, derivation)
-        if info.format == "nifti":
-            nifti.write_corrected(info, correction_hu, out)
-        else:
-            npy.write_corrected(info, correction_hu, out, npy_unit, mu_water)
-        return [out]
-    with _new_folder(out, overwrite=derivation.overwrite) as folder:
-        if info.format == "dicom":
-            written = dicom.write_corrected(info, correction_hu, folder, derivation)
-        else:
-            written = npy.write_corrected(info, correction_hu, folder, npy_unit, mu_water)
-    return [out / file.name for file in written]
+    checked = _checked(info, corrections)
+    writers: dict[Format, Callable[[Path], list[Path]]] = {
+        "dicom": lambda place: dicom.write_corrected(info, checked, place, derivation),
+        "nifti": lambda place: nifti.write_corrected(info, checked, place),
+        "npy": lambda place: npy.write_corrected(info, checked, place, npy_unit, mu_water),
+    }
+    return _put(info, out, derivation, writers[info.format])
 
 
-def _may_belong(entry: Skipped, info: SeriesInfo) -> bool:
-    if info.format == "npy":
-        return entry.path.name.lower().endswith(".npy") and npy.may_belong(entry.path, info)
-    if info.format == "nifti" or entry.path.name.lower().endswith((".npy", *nifti.SUFFIXES)):
-        return False
-    beside = entry.path == info.path or (entry.path.parent == info.path and not entry.path.is_dir())
-    return beside and info.uid.startswith(entry.uid)
+def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path, derivation: Derivation) -> list[Path]:
+    """Writes numbers that belong to a series (what was removed, an uncertainty) in its format and geometry.
+
+    DICOM stores them through the rescale of the source, rounded; NIfTI and npy as float32, in HU.
+
+    Args:
+        info: the series, from `find_series`.
+        maps: (H, W) float32 for each slice, finite, in HU. Taken one by one.
+        out: as for `write_corrected`.
+        derivation: what the numbers are.
+
+    Returns:
+        The files written, in slice order.
+
+    Raises:
+        SeriesError: a map does not fit the series, or the source cannot be read any more.
+        OutputError: as for `write_corrected`.
+    """
+    checked = _checked(info, maps)
+    writers: dict[Format, Callable[[Path], list[Path]]] = {
+        "dicom": lambda place: dicom.write_map(info, checked, place, derivation),
+        "nifti": lambda place: nifti.write_map(info, checked, place),
+        "npy": lambda place: npy.write_map(info, checked, place),
+    }
+    return _put(info, out, derivation, writers[info.format])
 
 
-def _read_stored(info: SeriesInfo, mu_water: float, npy_unit: NpyUnit) -> Iterator[StoredValues]:
+def as_written(info: SeriesInfo, out: Path) -> SeriesInfo:
+    """The series that `write_corrected` made of ``info`` at ``out``."""
+    if not _is_folder(info):
+        return replace(info, path=out, files=(out,))
+    names = (file.name for file in info.files) if info.format == "npy" else sorted(out.glob("*.dcm"))
+    return replace(info, path=out, files=tuple(out / name for name in names))
+
+
+def _is_folder(info: SeriesInfo) -> bool:
+    """Whether a series is a folder of slices, not one file that holds them all."""
+    return info.format == "dicom" or (info.format == "npy" and npy.is_slices(info))
+
+
+def _stacked(info: SeriesInfo, count: int, slices: Iterable[_Slice]) -> Series:
+    hu = np.empty((count, *info.shape[1:]), dtype=np.float32)
+    padding: NDArray[np.bool_] | None = None
+    for number, (image, padded) in enumerate(slices):
+        hu[number] = image
+        if padded.any():
+            padding = np.zeros(hu.shape, dtype=np.bool_) if padding is None else padding
+            padding[number] = padded
+    return Series(info, hu, padding)
+
+
+def _decoded(info: SeriesInfo, mu_water: float, npy_unit: NpyUnit, picked: Sequence[int] = ()) -> Iterator[_Slice]:
+    """HU and padding of each slice, or of those that are picked.
+
+    Raises:
+        SeriesError: a slice holds numbers that are not finite.
+    """
+    for number, stored in _stored(info, mu_water, npy_unit, picked or range(info.shape[0])):
+        hu = stored.hu()[0]
+        if not np.isfinite(hu).all():
+            raise SeriesError(f"{info.file_of(number)}: slice {number} holds NaN or infinity; repair or leave it out")
+        yield hu, stored.padding[0]
+
+
+def _stored(
+    info: SeriesInfo, mu_water: float, npy_unit: NpyUnit, picked: Sequence[int]
+) -> Iterator[tuple[int, StoredValues]]:
+    """Number and stored values of the slices that are picked; the others are not decoded.
+
+    Raises:
+        SeriesError: a file has changed since it was found.
+    """
     if info.format == "dicom":
-        return dicom.read_stored(info)
-    return nifti.read_stored(info) if info.format == "nifti" else npy.read_stored(info, npy_unit, mu_water)
+        yield from zip(picked, dicom.read_stored(info, picked), strict=True)
+        return
+    count = 0
+    for stored in nifti.read_stored(info) if info.format == "nifti" else npy.read_stored(info, npy_unit, mu_water):
+        if count in picked:
+            yield count, stored
+        count += 1
+    if count != info.shape[0]:
+        raise SeriesError(f"{info.path}: has {count} slices and had {info.shape[0]} when it was found; scan it again")
 
 
-def _not_hu(info: SeriesInfo, low: float, high: float) -> str | None:
-    """What numbers from ``low`` (1st percentile) to ``high`` (99th) look like, if not like HU."""
-    if high > 10_000:
-        return "too bright for CT; another unit, a rescale applied twice, or wrongly decoded"
-    if high < -700:
-        return "nothing but air; values reduced to 8 bits, or an empty scan"
-    if info.format == "dicom":
-        return "stored values without their intercept, such as -1024" if low >= 0 and high > 900 else None
-    guesses = (
-        (low <= -300, None),
-        (low >= -0.1 and high < 1, "attenuation (1/mm or 1/cm) or values scaled to 0..1"),
-        (low >= -1.01 and high <= 1.01, "values normalised to -1..1"),
-        (low >= 0 and high <= 256, "values scaled to 0..255"),
-        (low >= 0, "stored values without their intercept, such as -1024, or another scale"),
-    )
-    return next(
-        (guess for applies, guess in guesses if applies), "no air in it, which every CT slice has around the body"
-    )
+def _checked(info: SeriesInfo, images: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """The images to be written, as many and as large as the series needs.
 
-
-def _slice_file(info: SeriesInfo, index: int) -> Path:
-    return info.files[index] if len(info.files) > 1 else info.files[0]
+    Raises:
+        SeriesError: they are not.
+    """
+    count = 0
+    for count, image in enumerate(images, start=1):
+        if image.shape != info.shape[1:] or not np.isfinite(image).all():
+            raise SeriesError(
+                f"{info.path}: what is to be written to slice {count - 1} is {image.shape} or not finite; "
+                f"finite numbers of {info.shape[1:]} are needed"
+            )
+        yield image
+    if count != info.shape[0]:
+        raise SeriesError(
+            f"{info.path}: {count} slices are to be written; as many as it has ({info.shape[0]}) are needed"
+        )
 
 
 def _watched(files: list[Path], progress: Callable[[Path], object] | None) -> Iterable[Path]:
@@ -276,6 +328,17 @@ def _suffix(file: Path) -> str:
     return "" if suffix[1:].isdecimal() else suffix
 
 
+def _put(info: SeriesInfo, out: Path, derivation: Derivation, write: Callable[[Path], list[Path]]) -> list[Path]:
+    """Lets ``write`` make the new file, or fill the new folder."""
+    _check_apart(info, out)
+    if not _is_folder(info):
+        _check_new_file(info, out, derivation)
+        return write(out)
+    with atomic.new_folder(out, {".dcm", ".npy"}, overwrite=derivation.overwrite) as folder:
+        written = write(folder)
+    return [out / file.name for file in written]
+
+
 def _check_apart(info: SeriesInfo, out: Path) -> None:
     """The output must not lie in the source folder, nor be the source."""
     source, target = info.path.resolve(), out.resolve()
@@ -289,46 +352,3 @@ def _check_new_file(info: SeriesInfo, out: Path, derivation: Derivation) -> None
         raise OutputError(f"{out}: must end in {' or '.join(suffixes)}, as its source does")
     if out.is_dir() or (out.exists() and not derivation.overwrite):
         raise OutputError(f"{out}: exists; choose another name or allow overwriting")
-
-
-@contextmanager
-def _new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A hidden folder beside ``out`` to fill, which takes its name when all went well and vanishes otherwise."""
-    _check_replaceable(out, overwrite=overwrite)
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        _replace_folder(out, partial)
-    except OSError as error:
-        raise OutputError(
-            f"{out}: cannot be written ({error.strerror or error}); free or choose another place"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _check_replaceable(out: Path, *, overwrite: bool) -> None:
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise OutputError(f"{out}: exists and is not a folder; choose another name")
-    entries = list(out.iterdir()) if out.exists() else []
-    if entries and not overwrite:
-        raise OutputError(f"{out}: exists and is not empty; choose another name or allow overwriting")
-    foreign = [entry for entry in entries if entry.suffix not in {".dcm", ".npy"} or not entry.is_file()]
-    if foreign:
-        raise OutputError(f"{out}: holds {foreign[0].name}, which no earlier run wrote; choose another folder")
-
-
-def _replace_folder(out: Path, partial: Path) -> None:
-    """Gives ``partial`` the name ``out``; an earlier folder of that name goes once the new one stands."""
-    if not out.exists():
-        partial.rename(out)
-        return
-    earlier = partial.with_name(f"{partial.name}-earlier")
-    out.rename(earlier)
-    try:
-        partial.rename(out)
-    except OSError:
-        earlier.rename(out)
-        raise
-    shutil.rmtree(earlier, ignore_errors=True)

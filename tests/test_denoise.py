@@ -15,10 +15,10 @@ from phantom_series import PATIENT_ID, PATIENT_NAME, body_hu, stored_body, write
 from ctcycle import tasks
 from ctcycle.config.loading import load_config
 from ctcycle.config.strict_yaml import dump_yaml
-from ctcycle.denoise import output_paths
-from ctcycle.denoiser import load_denoiser
 from ctcycle.errors import BundleError, OutputError, SeriesError
 from ctcycle.hounsfield import hu_to_mu, mu_to_hu
+from ctcycle.series_denoising import output_paths
+from ctcycle.trained import load_denoiser
 from ctcycle.volumes import find_series
 
 KEPT = ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient", "PixelSpacing")

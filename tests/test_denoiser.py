@@ -1,6 +1,5 @@
 """The denoiser: identity changes nothing through any format, values outside the window stay, any size is taken."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from phantom_series import body_hu, stored_body, write_series
 
+from ctcycle.build import build_generator
 from ctcycle.config.components import Component
-from ctcycle.denoiser import Denoiser, build_generator, load_denoiser, resolve_device
-from ctcycle.errors import BundleError, ConfigError
+from ctcycle.denoiser import Denoiser, resolve_device
+from ctcycle.errors import ConfigError
 from ctcycle.hounsfield import HUWindow, hu_to_mu
 from ctcycle.network_specs import GeneratorSpec
 from ctcycle.volumes import Derivation, find_series, read_series, write_corrected
@@ -148,47 +148,3 @@ def test_devices() -> None:
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(ConfigError, match=r"^device 'cuda:97': not on this machine; use auto or cpu$"):
         resolve_device("cuda:97")
-
-
-@pytest.mark.parametrize("checkpoint", ["best", "last"])
-def test_a_run_folder_gives_its_running_mean(tiny_run: Path, checkpoint: str) -> None:
-    denoiser = load_denoiser(tiny_run, checkpoint, "cpu")
-    state = torch.load(tiny_run / "checkpoints" / f"{checkpoint}.pt", weights_only=True)
-    for name, value in denoiser.generator.state_dict().items():
-        assert torch.equal(value, state["denoiser"][name] if checkpoint == "best" else state["ema"][f"module.{name}"])
-    assert denoiser.window == HUWindow()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "sentence"),
-    [
-        (
-            shutil.rmtree,
-            r"run: not a run folder \(no config\.yaml in it\); train first, or name another",
-        ),
-        (lambda run: (run / "config.yaml").write_text("net: x\nlr: 2"), r"run: its config\.yaml is not that of a run"),
-        (lambda run: (run / "checkpoints" / "best.pt").unlink(), r"best\.pt: there is no such checkpoint; train first"),
-        (
-            lambda run: (run / "checkpoints" / "best.pt").write_bytes(b"x" * 99),
-            r"best\.pt: damaged, or not a checkpoint",
-        ),
-        (
-            lambda run: (run / "config.yaml").write_text(
-                (run / "config.yaml").read_text().replace("filters: 4", "filters: 5")
-            ),
-            r"run: weights of best\.pt do not fit the generator of its config",
-        ),
-        (
-            lambda run: (run / "config.yaml").write_text("task: scan\nsources: [{path: x}]"),
-            r"run: holds a run of task 'scan'; a denoiser comes from task 'train'",
-        ),
-    ],
-)
-def test_what_is_no_run_is_told_in_a_sentence(tiny_run: Path, tmp_path: Path, spoil: Any, sentence: str) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(tiny_run, run)
-    spoil(run)
-    with pytest.raises(BundleError, match=sentence) as error:
-        load_denoiser(run, "best", "cpu")
-    assert error.value.exit_code == 4
-    assert "\n" not in str(error.value)

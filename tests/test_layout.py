@@ -11,16 +11,17 @@ PACKAGE = Path(__file__).parent.parent / "ctcycle"
 # Lowest first. A module imports from lower layers only. A package stands for all of its modules, except those that are
 # named on their own; the modules of one package may import each other.
 LAYERS = (
-    "ctcycle errors hounsfield series stored network_specs scan_settings simulation_settings",
-    "atomic blobs config config.components config.strict_yaml dose image_pool losses networks projection",
+    "ctcycle errors hounsfield stored network_specs scan_settings simulation_settings",
+    "atomic blobs config config.components config.strict_yaml denoiser dose fingerprint image_pool losses networks"
+    " projection series",
     "anatomy build dicom dicom_new manifest metrics nifti noise_swap npy",
     "classical config.schema phantom reconstruction splits transforms volumes",
-    "config.suggestions sampling scan simulation steps store",
+    "config.suggestions sampling scan series_denoising simulation steps store",
     "config.problems",
     "config.merging",
     "config.loading",
     "checkpoints figures handlers pairing run_folder schedules tracking training_data",
-    "denoiser evaluate",
+    "evaluate trained",
     "comparison denoise methods validation",
     "training",
     "tasks",

@@ -10,11 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from ctcycle import scan
 from ctcycle.errors import ManifestError, SeriesError
-from ctcycle.manifest import read_manifest, series_uid, write_manifest
+from ctcycle.manifest import read_manifest, write_manifest
 from ctcycle.run import main
 from ctcycle.scan import scan_sources, summary, write_skipped
 from ctcycle.scan_settings import Source, SplitSettings
-from ctcycle.series import SeriesInfo, Skipped
+from ctcycle.series import SeriesInfo, Skipped, series_uid
 from ctcycle.splits import pair_slices
 from ctcycle.store import SliceStore
 

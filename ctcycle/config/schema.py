@@ -255,11 +255,26 @@ class Denoise(Task):
     """A series, or a folder of many, to denoised ones."""
 
     task: Literal["denoise"]
-    model: Path = Field(description="a run folder")
+    model: Path = Field(description="a run folder or a bundle folder")
     input: Path
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last"] = Field("best", description="of a run folder; a bundle has one alone")
     device: Device = "auto"
+    strength: Annotated[float, Field(ge=0, le=2)] = Field(1.0, description="factor of the correction")
+    tile: Annotated[int, Field(ge=0, multiple_of=32)] = Field(
+        0, description="side in pixels of overlapping tiles, for little memory; at least 64; 0: whole slices"
+    )
+    residual: bool = Field(False, description="also write what was removed, in HU")
+    uncertainty: bool = Field(False, description="also write how far results for flipped slices differ, in HU")
+    strict: bool = Field(False, description="refuse series unlike what the model was trained on, instead of warning")
+    keep_private: bool = Field(False, description="keep private DICOM elements")
     assume_hu: bool = Field(False, description="take NIfTI and npy values for HU although they do not look like it")
+
+    @field_validator("tile")
+    @classmethod
+    def _tile_is_large_enough(cls, tile: int) -> int:
+        if 0 < tile < 64:
+            raise ValueError("must be 0 (whole slices) or at least 64")
+        return tile
 
 
 AnyTrain = Annotated[TrainCycleGAN | TrainSupervised | TrainNoiseSwap, Field(discriminator="method")]
