@@ -1,9 +1,8 @@
 """Small handlers that attach to any engine whose output is a mapping of loss terms."""
 
-import signal
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
 
 import torch
 from ignite.engine import Engine, Events
@@ -70,6 +69,61 @@ class LossLog:
         self._sums, self._count = dict(state["sums"]), int(state["count"])  # type: ignore[call-overload]
 
 
+class CollapseWatch:
+    """Tells, once in a run, that adversarial training has come to a standstill.
+
+    Either the discriminators win without fail, each loss below 0.01 (chance is 0.25 for least squares, 0.69 for cross
+    entropy, 1 for hinge), or no adversarial loss of the generators has moved by 0.1 %.
+
+    Args:
+        patience: iterations that it must have lasted.
+        warn: gets the sentence.
+    """
+
+    def __init__(self, patience: int, warn: Callable[[str], None]) -> None:
+        self.patience, self.warn = patience, warn
+        self._told = False
+        self._won_after = self._still_after = 0
+        self._reference: dict[str, float] = {}
+
+    def __call__(self, iteration: int, means: Mapping[str, float]) -> None:
+        """Takes the mean losses, by name, of the iterations before ``iteration``."""
+        judging = [value for name, value in means.items() if name.startswith("disc_")]
+        fooling = {name: value for name, value in means.items() if name.startswith("gen_adversarial")}
+        if self._told or not (judging and fooling):
+            return
+        if max(judging) >= 0.01:
+            self._won_after = iteration
+        if any(abs(value - self._reference.get(name, math.inf)) > 1e-3 * abs(value) for name, value in fooling.items()):
+            self._still_after, self._reference = iteration, fooling
+        if iteration - self._won_after >= self.patience:
+            self._tell(
+                f"iteration {iteration}: every discriminator's loss has been below 0.01 for {self.patience} iterations,"
+                " so the generator learns nothing from them; try a smaller optimizer.lr_discriminator, image_pool=50 or"
+                " discriminator.spectral_norm=true"
+            )
+        elif iteration - self._still_after >= self.patience:
+            self._tell(
+                f"iteration {iteration}: the adversarial losses have not moved for {self.patience} iterations, the"
+                " discriminators answer the same to everything; try another optimizer.lr_discriminator,"
+                " discriminator.gain=auto or optimizer.clip_norm"
+            )
+
+    def _tell(self, sentence: str) -> None:
+        self._told = True
+        self.warn(sentence)
+
+    def state_dict(self) -> dict[str, object]:
+        """What has been seen, and whether it has been told."""
+        since = {"won_after": self._won_after, "still_after": self._still_after}
+        return {"told": self._told, **since, "reference": dict(self._reference)}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Puts back what `state_dict` gave."""
+        self._told, self._reference = bool(state["told"]), dict(state["reference"])  # type: ignore[call-overload]
+        self._won_after, self._still_after = int(state["won_after"]), int(state["still_after"])  # type: ignore[call-overload]
+
+
 def attach_average(engine: Engine, average: AveragedModel, net: nn.Module) -> None:
     """Takes ``net`` into its running mean after every iteration."""
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: average.update_parameters(net))
@@ -98,25 +152,3 @@ def progress_bar(engine: Engine, name: str) -> Iterator[None]:
         engine.add_event_handler(Events.STARTED, start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: bar.update() and None)
         yield
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Inside, SIGINT and SIGTERM are only noted, so that the running iteration ends; a second one interrupts at once.
-
-    Yields:
-        The signals received, in order.
-    """
-    received: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

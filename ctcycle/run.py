@@ -1,7 +1,8 @@
 """The command line: ``python -m ctcycle.run --config FILE [key.sub=value ...]``.
 
-Exit codes: 0 done; 2 command line or config; 3 input data; 4 output or storage; 5 training diverged; 130 and 143
-stopped by SIGINT and SIGTERM; 1 a fault of the program. The last line on stderr says in one sentence what happened.
+Exit codes: 0 done; 2 command line or config; 3 input data; 4 output or storage; 5 training diverged; 130, 143 and 138
+stopped by SIGINT, SIGTERM and SIGUSR1; 1 a fault of the program. The last line on stderr says in one sentence what
+happened.
 """
 
 import argparse
@@ -9,8 +10,8 @@ import errno
 import json
 import os
 import select
+import signal
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,9 @@ from typing import NoReturn
 from ctcycle import __version__
 from ctcycle.config.loading import json_schema, load_config
 from ctcycle.config.strict_yaml import dump_yaml
+from ctcycle.crashes import describe_crash
 from ctcycle.errors import ConfigError, CtcycleError, OutputError
+from ctcycle.preemption import StopNow, stopping_at_once
 
 COMMAND = "python -m ctcycle.run"
 
@@ -42,10 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _quiet_third_parties()
     try:
-        _run(_parse(argv))
+        with stopping_at_once():
+            _run(_parse(argv))
         sys.stdout.flush()
     except BrokenPipeError as error:
         return 128 + 13 if _reader_gone() else _explain_crash(error)  # what a shell reports for SIGPIPE
+    except StopNow as stop:
+        name = signal.Signals(stop.number).name
+        return _say(f"stopped by {name}; the same command starts again or continues", 128 + stop.number)
     except KeyboardInterrupt:
         return _say("stopped by the keyboard; the same command starts again or continues", 130)
     except CtcycleError as error:
@@ -132,7 +139,7 @@ def _explain_crash(error: Exception) -> int:
     _end_bars()
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
         return _say(f"{error.filename or 'output'}: cannot be written ({error.strerror})", OutputError.exit_code)
-    traceback.print_exception(error)
+    print(describe_crash(error), file=sys.stderr)
     return _say(f"ctcycle failed with {type(error).__name__}; this is a fault of the program, see the lines above", 1)
 
 

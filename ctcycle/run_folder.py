@@ -1,29 +1,33 @@
 """A run folder: what it holds, and whether a run may begin, go on or is finished.
 
 ``config.yaml`` (resolved), ``manifest.csv``, ``checkpoints/``, ``metrics.jsonl`` (append-only), ``results.json``,
-``figures/``, ``log.txt``, and ``finished`` once there is nothing left to do. Everything in it is relative.
+``figures/``, ``log.txt``, ``tracking_events.jsonl`` while MLflow does not take them, ``lock`` while a run is at work,
+and ``finished`` once there is nothing left to do. Everything in it is relative.
 """
 
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from ctcycle.atomic import write_text
+from ctcycle.atomic import remove_leftovers, write_text
 from ctcycle.config.loading import load_config
 from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.errors import ConfigError, OutputError
+from ctcycle.folder_lock import locked
 
 State = Literal["new", "begun", "finished"]
 _FREE = {
     *("out", "resume", "overwrite", "device", "threads", "workers", "data.workers", "data.store", "store"),
-    *("training.stop_after_epoch", "tracking.enabled", "tracking.experiment", "tracking.uri"),
+    *("training.stop_after_epoch", "training.checkpoint_minutes"),
+    *("tracking.enabled", "tracking.experiment", "tracking.uri"),
 }
 """Keys that may differ when a run goes on: they do not change its result, and the folder may have been moved."""
 _OWN = (
-    *("finished", "manifest.csv", "checkpoints", "metrics.jsonl", "tracking.json", "figures", "log.txt"),
-    *("results.json", "results.md", "slices.csv", "patients.csv", "summary.json", "config.yaml"),
+    *("finished", "manifest.csv", "checkpoints", "metrics.jsonl", "tracking.json", "tracking_events.jsonl"),
+    *("figures", "log.txt", "results.json", "results.md", "slices.csv", "patients.csv", "summary.json", "config.yaml"),
 )
 """What a run writes; ``config.yaml``, by which its folder is known, goes last."""
 
@@ -39,10 +43,27 @@ class RunFolder:
         self.path = path
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
         self.log = path / "log.txt"
         self._finished = path / "finished"
         self._found: set[str] = set()
+
+    @contextmanager
+    def opened(self, resolved: Mapping[str, Any], *, overwrite: bool) -> Iterator[State]:
+        """Inside, the folder is this run's alone, made ready as `open` does.
+
+        Raises:
+            ConfigError: as `open`.
+            OutputError: as `open`; or another run is at work here.
+        """
+        self._check_place(resolved)
+        with locked(self.path):
+            for name in _OWN:
+                remove_leftovers(self.path, name)
+            for folder in (self.checkpoints, self.figures):
+                remove_leftovers(folder)
+            yield self.open(resolved, overwrite=overwrite)
 
     def open(self, resolved: Mapping[str, Any], *, overwrite: bool) -> State:
         """Makes the folder ready for the run that ``resolved`` describes, and says what is there already.
@@ -55,10 +76,7 @@ class RunFolder:
             ConfigError: another config was run here.
             OutputError: the folder is a file, holds something else, lies inside the input, or cannot be written.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"{self.path}: is a file; choose another `out`")
-        if "input" in resolved:
-            self._check_outside(Path(resolved["input"]))
+        self._check_place(resolved)
         if overwrite and self.config.exists():
             self._clear()
         if self.config.exists() and not self._is_hopeless(resolved):
@@ -75,8 +93,8 @@ class RunFolder:
 
     def _is_hopeless(self, resolved: Mapping[str, Any]) -> bool:
         """Whether a training run with another config stands here that never got to a checkpoint; it is cleared."""
-        checkpoints = self.path / "checkpoints"
-        hopeless = resolved["task"] == "train" and not any(checkpoints.glob("*.pt*")) and not self._finished.exists()
+        begun = any(self.checkpoints.glob("*.pt*")) or self._finished.exists()
+        hopeless = resolved["task"] == "train" and not begun
         if hopeless and self._changes(resolved):
             self._clear()
             return True
@@ -85,10 +103,22 @@ class RunFolder:
     def _entries(self) -> set[str]:
         return {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
 
-    def _check_outside(self, source: Path) -> None:
-        inner, outer = self.path.resolve(), source.resolve()
+    def _check_place(self, resolved: Mapping[str, Any]) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"{self.path}: is a file; choose another `out`")
+        if (source := resolved.get("input")) is None:
+            return
+        inner, outer = self.path.resolve(), Path(source).resolve()
         if inner == outer or outer in inner.parents:
             raise OutputError(f"{self.path}: is, or lies inside, the input {source}; choose another `out`")
+
+    def check_there(self) -> None:
+        """Raises OutputError where the folder was removed or moved away while its run goes on."""
+        if not self.config.exists():
+            raise OutputError(
+                f"{self.path}: was removed or moved while the run was at work; start the same command again, "
+                "with `out` where the folder is now"
+            )
 
     def _clear(self) -> None:
         for name in _OWN:
@@ -136,6 +166,7 @@ class RunFolder:
 
     def append_metrics(self, record: Mapping[str, float | int]) -> None:
         """Adds one line to ``metrics.jsonl``."""
+        self.check_there()
         try:
             with self.metrics.open("a") as stream:
                 stream.write(json.dumps(record) + "\n")

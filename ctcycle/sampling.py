@@ -4,7 +4,6 @@ A sample is ``{"low_dose": (1, h, w), "full_dose": (1, h, w)}`` float32 in the n
 makes training resumable in the middle of an epoch, and the same for any number of workers.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ctcycle.preemption import follow_parent
 from ctcycle.transforms import PatchTransform
 
 Sample = dict[str, Tensor]
@@ -119,20 +119,14 @@ def make_loader(dataset: Dataset[Sample], sampler: EpochSampler, batch_size: int
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # else every epoch would draw a base seed from the global one
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_leave_group if workers else None,
+        worker_init_fn=follow_parent if workers else None,
     )
 
 
 def stop_workers(loader: DataLoader[Sample]) -> None:
     """Ends the workers of a loader now; to the garbage collector, torch needs five seconds for each of them."""
-    shut_down = getattr(getattr(loader, "_iterator", None), "_shutdown_workers", None)
-    if shut_down is not None:
-        shut_down()
-
-
-def _leave_group(_worker: int) -> None:
-    """Takes a worker out of the process group, which Ctrl-C and others signal as a whole.
-
-    A worker that died of it would take the run along, before its checkpoint is written; the trainer ends its workers.
-    """
-    os.setpgrp()
+    iterator = getattr(loader, "_iterator", None)
+    if iterator is not None and loader.num_workers:
+        iterator._shutdown_workers()  # noqa: SLF001 (there is no public way)
+        for worker in iterator._workers:  # noqa: SLF001
+            worker.kill()  # one that still hangs in a read; the others have ended

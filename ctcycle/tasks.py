@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from ctcycle.atomic import write_text
 from ctcycle.config.loading import LoadedConfig
 from ctcycle.config.schema import AnyTrain, Denoise, Evaluate, Pipeline, Scan, Simulate, Step
 from ctcycle.config.strict_yaml import dump_yaml
+from ctcycle.crashes import describe_crash
 from ctcycle.errors import CtcycleError, OutputError, StoppedError
-from ctcycle.run_folder import RunFolder
+from ctcycle.run_folder import RunFolder, flat
+from ctcycle.tracking import Tracker
 
 
 def run(loaded: LoadedConfig) -> None:
@@ -38,16 +40,27 @@ def run(loaded: LoadedConfig) -> None:
 def _run_step(config: Step, resolved: Mapping[str, Any], name: str) -> None:
     folder = RunFolder(config.out)
     fresh = config.overwrite or getattr(config, "resume", "auto") == "never"
-    state = folder.open(resolved, overwrite=fresh)
-    if state == "finished" and config.task != "denoise":  # there may be new series; what is done already stays
-        _say(f"{config.out}: already finished; overwrite=true does it again")
-        _say(folder.summary() if config.task == "evaluate" else folder.summary().splitlines()[-1])
-        return
+    with folder.opened(resolved, overwrite=fresh) as state:
+        if state == "finished" and config.task != "denoise":  # there may be new series; what is done already stays
+            _tell_finished(config, folder, resolved, name)
+        else:
+            _work(config, folder, resolved, name, new=state == "new")
+
+
+def _tell_finished(config: Step, folder: RunFolder, resolved: Mapping[str, Any], name: str) -> None:
+    if config.task == "train":
+        with _log_to(folder.log):
+            Tracker(config.tracking, folder.path, name, flat(resolved)).send_rest()
+    _say(f"{config.out}: already finished; overwrite=true does it again")
+    _say(folder.summary() if config.task == "evaluate" else folder.summary().splitlines()[-1])
+
+
+def _work(config: Step, folder: RunFolder, resolved: Mapping[str, Any], name: str, *, new: bool) -> None:
     try:
         with _log_to(folder.log):
             text = _TASKS[config.task](config, folder, resolved, name)
     except BaseException:  # the keyboard's, too
-        if state == "new":
+        if new:
             folder.release()
         raise
     folder.finish(text)
@@ -129,11 +142,23 @@ class _BesideBars(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
+class _LogFile(logging.FileHandler):
+    """Adds log records to a file; that its disk is full is for those to tell who write what matters."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Keeps silent, where logging would print a traceback."""
+
+    def close(self) -> None:
+        """Closes the file."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Inside, what ctcycle logs is shown, and added to ``path``."""
     try:
-        handlers = [_BesideBars(), logging.FileHandler(path, encoding="utf-8")]
+        handlers = [_BesideBars(), _LogFile(path, encoding="utf-8")]
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another `out`") from error
     handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -143,9 +168,10 @@ def _log_to(path: Path) -> Iterator[None]:
         logger.addHandler(handler)
     try:
         yield
-    except CtcycleError as error:
+    except Exception as error:
         level = logging.INFO if isinstance(error, StoppedError) else logging.ERROR
-        handlers[1].handle(logging.LogRecord("ctcycle", level, "", 0, str(error), None, None))
+        text = str(error) if isinstance(error, CtcycleError) else describe_crash(error)
+        handlers[1].handle(logging.LogRecord("ctcycle", level, "", 0, text, None, None))  # the terminal gets it last
         raise
     finally:
         for handler in handlers:

@@ -2,98 +2,37 @@
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Timer
 from torch import nn
-from tqdm import tqdm
 
 from ctcycle.checkpoints import CheckpointFolder, denoiser_weights
-from ctcycle.config.schema import GUARD_THRESHOLD, AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
+from ctcycle.config.schema import AnyTrain
 from ctcycle.denoiser import Denoiser, resolve_device
 from ctcycle.errors import BundleError, ConfigError, StoppedError
 from ctcycle.figures import loss_curves
-from ctcycle.handlers import LossLog, attach_average, attach_finite_check, averaged, progress_bar, stop_signals
+from ctcycle.handlers import CollapseWatch, LossLog, attach_average, attach_finite_check, averaged, progress_bar
 from ctcycle.manifest import read_manifest, write_manifest
 from ctcycle.methods import build_method, learning_rates, measure_gain, memory_format
-from ctcycle.pairing import check_pair, check_pairs
+from ctcycle.preemption import StopNow, StopRequest
 from ctcycle.run_folder import RunFolder, flat
-from ctcycle.sampling import EpochSampler, PairedPatches, Sample, UnpairedPatches, make_loader, stop_workers
+from ctcycle.sampling import EpochSampler, Sample, make_loader, stop_workers
 from ctcycle.schedules import attach_schedule
-from ctcycle.splits import SlicePair
 from ctcycle.tracking import Tracker
-from ctcycle.training_data import SliceData, StoredSlices, check_patch_size, load_slices, open_store
-from ctcycle.transforms import PatchTransform
-from ctcycle.validation import Validator
+from ctcycle.training_sets import Patches, load_training_data
 
 _log = logging.getLogger(__name__)
 _L1_TERMS = ("gen_cycle", "gen_identity", "gen_noise_swap", "gen_supervised")
-ItemT = TypeVar("ItemT")
-Patches = UnpairedPatches | PairedPatches
-
-
-def load_training_data(config: AnyTrain) -> tuple[Patches, Validator | None]:
-    """What is trained on, and what it is validated on where the validation patients have pairs.
-
-    Raises:
-        ManifestError: too little data, slices smaller than the crop, or pairs that do not match.
-        SeriesError: a series cannot be decoded.
-    """
-    data, settings = config.data, config.validation
-    transform = PatchTransform(data.transforms, data.hu_window, data.skip_air)
-    store = open_store(data.manifest, data.store, data.mu_water)
-    slices = load_slices(data.manifest, store, kernel=data.kernel, splits=("train", "val"), seen=_bar("reading slices"))
-    _warn_of_kernels(slices)
-    patches = (
-        _paired(config, slices, transform)
-        if isinstance(config, TrainSupervised)
-        else _unpaired(config, slices, transform)
-    )
-    for domain in (patches.low, patches.full):
-        check_patch_size(domain, data.transforms)  # type: ignore[arg-type]
-    if not slices.has_pairs("val"):
-        _log.warning("no validation patient has both doses: the last weights will be taken for the best")
-        return patches, None
-    low, full = slices.paired("val")
-    for number, pair in enumerate(slices.pairs("val")):
-        check_pair(low[number], full[number], pair, GUARD_THRESHOLD, "take the patient out of the split val")
-    return patches, Validator.of(low, full, settings.slices, settings.protocol)
-
-
-def _warn_of_kernels(slices: SliceData) -> None:
-    kernels = sorted({row.kernel for row in slices.manifest if row.split == "train"})
-    if len(kernels) > 1:
-        names = ", ".join(kernel or "unknown" for kernel in kernels)
-        _log.warning("kernels are mixed (%s): their noise differs as doses do; data.kernel chooses one", names)
-
-
-def _unpaired(config: TrainCycleGAN | TrainNoiseSwap, slices: SliceData, transform: PatchTransform) -> UnpairedPatches:
-    low, full = slices.unpaired(config.data.protocol, config.seed)
-    return UnpairedPatches(low, full, transform, config.seed)
-
-
-def _paired(config: TrainSupervised, slices: SliceData, transform: PatchTransform) -> PairedPatches:
-    data, pairs = config.data, slices.pairs("train")
-    if data.pairing == "shuffled":
-        order = np.random.default_rng([config.seed]).permutation(len(pairs))
-        pairs = [SlicePair(pair.low_dose, pairs[other].full_dose) for pair, other in zip(pairs, order, strict=True)]
-    low, full = (StoredSlices(slices.series, [getattr(pair, dose) for pair in pairs]) for dose in SlicePair._fields)
-    patches = PairedPatches(low, full, transform, config.seed, data.same_crop)
-    if data.guard:
-        check_pairs(patches, pairs, data.guard_threshold, _bar("checking pairs"))
-    return patches
-
-
-def _bar(name: str) -> "Callable[[Iterable[ItemT]], Iterable[ItemT]]":
-    return partial(tqdm, desc=name, leave=False, dynamic_ncols=True)
+_STANDSTILL = 500
+"""Iterations after which adversarial training that does not move is told."""
 
 
 @dataclass
@@ -137,8 +76,8 @@ class TrainingRun:
         patches, self.validator = load_training_data(config)
         self._build(patches, device)
         self._resume()
-        self.tracker = Tracker(config.tracking, self.folder.path, self.name)
-        with self._tracked(), stop_signals() as self._signals, progress_bar(self.trainer, self.name):
+        self.tracker = Tracker(config.tracking, self.folder.path, self.name, flat(self.resolved))
+        with StopRequest().listening() as self._request, self._tracked(), progress_bar(self.trainer, self.name):
             self._train()
             self.losses.flush(self.trainer.state.iteration)
             self._finish()
@@ -146,6 +85,10 @@ class TrainingRun:
 
     def _train(self) -> None:
         epochs, length = self.config.training.epochs, len(self.loader)
+        self._saved_at = time.monotonic()
+        if self._validation_due:
+            self._validate(self.trainer)
+            self._end_epoch(self.trainer)
         try:
             if self.trainer.state.iteration < epochs * length:
                 self.trainer.run(self.loader, max_epochs=epochs, epoch_length=length)
@@ -161,7 +104,8 @@ class TrainingRun:
         net = self.method.networks["low2full"]
         self.average = averaged(net, training.ema_decay) if training.ema_decay else None
         self.losses = LossLog(config.tracking.every, self._write_losses)
-        self.checkpoints = CheckpointFolder(self.folder.path / "checkpoints")
+        self.collapse = CollapseWatch(_STANDSTILL, _log.warning)
+        self.checkpoints = CheckpointFolder(self.folder.checkpoints)
         self.device = device
         self.trainer = Engine(self._step)
         self._attach(net)
@@ -191,7 +135,7 @@ class TrainingRun:
         if self.average is not None:
             attach_average(trainer, self.average, net)
         self.losses.attach(trainer)
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._stop_inside_epoch)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._save_inside_epoch)
         self.timer = Timer(average=True)
         self.timer.attach(trainer, start=Events.EPOCH_STARTED, step=Events.ITERATION_COMPLETED)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._log_speed)
@@ -209,6 +153,7 @@ class TrainingRun:
         values |= {f"train/{name}_hu": value * unit for name, value in means.items() if name.startswith(_L1_TERMS)}
         self.folder.append_metrics({"iteration": iteration, **values})
         self.tracker.metrics(values, iteration)
+        self.collapse(iteration, means)
 
     def _log_speed(self, engine: Engine) -> None:
         """Seconds an iteration took in this epoch, to MLflow alone: they are no part of the result."""
@@ -225,7 +170,12 @@ class TrainingRun:
         if self.validator is None or not due:
             return
         denoiser = self.denoiser()
-        scores = self.validator(denoiser)
+        try:
+            with self._request.giving_up():
+                scores = self.validator(denoiser)
+        except StopNow:
+            self._save(validation_due=True)
+            self._stop_as_asked()
         self.folder.append_metrics({"iteration": state.iteration, "epoch": state.epoch, **scores})
         self.tracker.metrics(scores, state.iteration)
         picture = self.folder.figures / f"validation_{state.epoch:04d}.png"
@@ -240,21 +190,35 @@ class TrainingRun:
 
     def _state(self) -> dict[str, Any]:
         average = {} if self.average is None else self.average.state_dict()
-        parts = {"ema": average, "losses": self.losses.state_dict(), "best": self.best}
-        return {"iteration": self.trainer.state.iteration, **self.method.state_dict(), **parts}
+        logs = {"losses": self.losses.state_dict(), "collapse": self.collapse.state_dict(), "best": self.best}
+        return {"iteration": self.trainer.state.iteration, **self.method.state_dict(), "ema": average, **logs}
 
-    def _stop_inside_epoch(self, engine: Engine) -> None:
-        if self._signals and engine.state.iteration % len(self.loader):
-            self.checkpoints.save_last(self._state())
-            self._stop(128 + self._signals[0], "by a signal")
+    def _save(self, *, validation_due: bool = False) -> None:
+        """Writes the checkpoint to go on from; ``validation_due`` where its epoch still lacks the validation."""
+        self.folder.check_there()
+        self.checkpoints.save_last({**self._state(), "validation_due": validation_due})
+        self._saved_at = time.monotonic()
+
+    def _save_inside_epoch(self, engine: Engine) -> None:
+        if engine.state.iteration % len(self.loader) == 0:
+            return  # the epoch's end saves, after its validation
+        due = time.monotonic() - self._saved_at >= 60 * self.config.training.checkpoint_minutes
+        asked = self._request.code  # looked at once: between two looks a signal may come
+        if due or asked:
+            self._save()
+        if asked:
+            self._stop_as_asked()
 
     def _end_epoch(self, engine: Engine) -> None:
-        self.checkpoints.save_last(self._state())
-        if self._signals:
-            self._stop(128 + self._signals[0], "by a signal")
+        self._save()
+        self._stop_as_asked()
         training, epoch = self.config.training, engine.state.epoch
         if epoch == training.stop_after_epoch and epoch < training.epochs:
             self._stop(0, "by training.stop_after_epoch")
+
+    def _stop_as_asked(self) -> None:
+        if self._request.code:
+            self._stop(self._request.code, "by a signal")
 
     def _stop(self, code: int, reason: str) -> None:
         iteration = self.trainer.state.iteration
@@ -264,6 +228,7 @@ class TrainingRun:
 
     def _resume(self) -> None:
         state = self.checkpoints.load_last()
+        self._validation_due = state is not None and bool(state.get("validation_due"))
         if state is None:
             self.folder.forget_metrics_after(0)
             self._keep_manifest()
@@ -288,6 +253,8 @@ class TrainingRun:
             self.average.load_state_dict(state["ema"])
         self.losses.load_state_dict(state["losses"])
         self.best = state["best"]
+        if "collapse" in state:  # which the first checkpoints lack
+            self.collapse.load_state_dict(state["collapse"])
 
     def _keep_manifest(self) -> None:
         write_manifest(self._manifest, read_manifest(self.config.data.manifest))
@@ -307,8 +274,8 @@ class TrainingRun:
     @contextmanager
     def _tracked(self) -> Iterator[None]:
         """Opens the MLflow run; closes it as finished, killed or failed."""
-        self.tracker.start(flat(self.resolved))
-        for path in (self.folder.config, self.config.data.manifest):
+        self.tracker.start()
+        for path in (self.folder.config, self._manifest):
             self.tracker.artifact(path)
         status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
         try:

@@ -1,6 +1,4 @@
 import math
-import os
-import signal
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +7,7 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 
 from ctcycle.errors import DivergedError
-from ctcycle.handlers import LossLog, attach_average, attach_finite_check, averaged, progress_bar, stop_signals
+from ctcycle.handlers import LossLog, attach_average, attach_finite_check, averaged, progress_bar
 
 
 def engine_of(terms: list[dict[str, float]], dtype: torch.dtype = torch.float32) -> Engine:
@@ -139,22 +137,3 @@ def test_the_bar_counts_all_iterations_and_starts_where_the_run_does(
     text = capsys.readouterr().err
     assert text.rsplit("\r", 1)[-1].startswith("fast: 100%")
     assert shown in text
-
-
-def test_one_signal_is_noted_and_a_second_interrupts() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with stop_signals() as received:
-        assert received == []
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert received == [signal.SIGTERM]
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        assert received == [signal.SIGTERM, signal.SIGINT]
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
-
-
-def test_handlers_of_signals_are_put_back_after_a_failure() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(RuntimeError), stop_signals():
-        raise RuntimeError
-    assert signal.getsignal(signal.SIGTERM) is before

@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).parent.parent / "ctcycle"
 # Lowest first. A module imports from lower layers only. A package stands for all of its modules, except those that are
 # named on their own; the modules of one package may import each other.
 LAYERS = (
-    "ctcycle errors hounsfield stored network_specs scan_settings simulation_settings",
-    "atomic blobs config config.components config.strict_yaml denoiser dose fingerprint image_pool losses networks"
-    " projection series",
-    "anatomy build dicom dicom_new manifest metrics nifti noise_swap npy",
+    "ctcycle crashes errors hounsfield stored network_specs preemption scan_settings simulation_settings",
+    "atomic blobs config config.components config.strict_yaml denoiser dose fingerprint folder_lock image_pool losses"
+    " networks projection series",
+    "anatomy build dicom dicom_new event_file manifest metrics nifti noise_swap npy",
     "classical config.schema phantom reconstruction splits transforms volumes",
     "config.suggestions sampling scan series_denoising simulation steps store",
     "config.problems",
@@ -23,6 +23,7 @@ LAYERS = (
     "checkpoints figures handlers pairing run_folder schedules tracking training_data",
     "evaluate trained",
     "comparison denoise methods validation",
+    "training_sets",
     "training",
     "tasks",
     "run",

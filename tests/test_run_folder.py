@@ -148,7 +148,7 @@ def test_a_run_of_which_nothing_came_leaves_its_folder_free(run: RunFolder) -> N
 
 
 def test_metrics_are_kept_line_by_line(run: RunFolder) -> None:
-    run.path.mkdir()
+    run.open(resolved(run.path), overwrite=False)
     records = [{"iteration": 1, "train/loss": 0.1}, {"iteration": 3, "train/loss": 1 / 3, "train/loss_hu": 333.3}]
     for record in records:
         run.append_metrics(record)
@@ -157,7 +157,7 @@ def test_metrics_are_kept_line_by_line(run: RunFolder) -> None:
 
 
 def test_a_torn_last_line_is_left_out_and_forgotten(run: RunFolder) -> None:
-    run.path.mkdir()
+    run.open(resolved(run.path), overwrite=False)
     for iteration in (1, 2, 3):
         run.append_metrics({"iteration": iteration})
     run.metrics.write_text(run.metrics.read_text() + '{"iteration": 4, "tra')
@@ -173,7 +173,8 @@ def test_no_metrics_are_no_error(run: RunFolder) -> None:
 
 
 def test_a_disk_that_takes_no_metrics(run: RunFolder) -> None:
-    run.metrics.mkdir(parents=True)
+    run.open(resolved(run.path), overwrite=False)
+    run.metrics.mkdir()
     with pytest.raises(OutputError, match=r"metrics\.jsonl: cannot be written \(Is a directory\)"):
         run.append_metrics({"iteration": 1})
 

@@ -173,7 +173,8 @@ def test_as_a_program(tmp_path: Path) -> None:
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == (
-        f"{tmp_path / 'none'}: not a run folder (no config.yaml in it); train first, or name another folder\n"
+        f"{tmp_path / 'none'}: not a run folder (no config.yaml in it); "
+        "train first, or name another folder, or a bundle's\n"
     )
 
 

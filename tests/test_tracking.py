@@ -91,8 +91,8 @@ def test_a_stopped_run_is_continued_without_double_steps(tiny: TinyData, tiny_ru
 
 def test_a_killed_run_had_got_further_than_its_checkpoint(runs: Path) -> None:
     def tracker() -> Tracker:
-        made = Tracker(Tracking(), runs / "run", "run")
-        made.start({})
+        made = Tracker(Tracking(), runs / "run", "run", {})
+        made.start()
         return made
 
     (runs / "run").mkdir()
@@ -160,14 +160,15 @@ def test_a_dead_server_costs_seconds_and_a_warning(
     assert time.monotonic() - started < 20
     (warning,) = [record.getMessage() for record in caplog.records if record.name.startswith("ctcycle")]
     assert warning.startswith(f"MLflow at {uri} failed (")
-    assert warning.endswith(f"); training goes on, metrics are in {run}")
+    kept = run / "tracking_events.jsonl"
+    assert warning.endswith(f"); training goes on, what it lacks is kept in {kept} and sent later")
     assert_same_run(run, tiny_run)
 
 
 def test_a_store_that_fails_later_is_told_once(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
     (runs / "run").mkdir()
-    tracker = Tracker(Tracking(), runs / "run", "run")
-    tracker.start({"a": 1})
+    tracker = Tracker(Tracking(), runs / "run", "run", {"a": 1})
+    tracker.start()
     (runs / "mlflow.db").write_bytes(b"broken")
     for step in range(3):
         tracker.metrics({"loss": 0.1}, step)
@@ -189,7 +190,7 @@ def test_without_mlflow(
 
 def test_long_values_and_many_of_them(runs: Path) -> None:
     (runs / "run").mkdir()
-    Tracker(Tracking(), runs / "run", "run").start({f"key{n}": "x" * 7000 for n in range(250)})
+    Tracker(Tracking(), runs / "run", "run", {f"key{n}": "x" * 7000 for n in range(250)}).start()
     (run,) = tracked(runs)
     assert len(run.data.params) == 250
     assert set(map(len, run.data.params.values())) == {500}
@@ -200,7 +201,7 @@ def test_what_identifies_the_code(runs: Path) -> None:
     assert {"ctcycle", "torch", "monai", "pytorch-ignite", "python", "git_commit"} <= found.keys()
     assert len(found["git_commit"].removesuffix("-dirty")) in {7, 40}  # "unknown", or a whole hash
     (runs / "run").mkdir()
-    Tracker(Tracking(), runs / "run", "run").start({})
+    Tracker(Tracking(), runs / "run", "run", {}).start()
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
     known = json.loads((runs / "run" / "tracking.json").read_text())
     assert known["run_id"] == tracked(runs)[0].info.run_id
@@ -214,8 +215,8 @@ import mlflow  # as monai and ignite may, long before a run is tracked
 from ctcycle.config.schema import Tracking
 from ctcycle.tracking import Tracker
 
-tracker = Tracker(Tracking(), Path(sys.argv[1]), "name")
-tracker.start({})
+tracker = Tracker(Tracking(), Path(sys.argv[1]), "name", {})
+tracker.start()
 tracker.finish("FINISHED")
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}

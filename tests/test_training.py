@@ -22,8 +22,10 @@ from ctcycle.checkpoints import read_checkpoint
 from ctcycle.denoiser import Denoiser
 from ctcycle.errors import BundleError, ConfigError, DivergedError, ManifestError, StoppedError
 from ctcycle.hounsfield import HUWindow
+from ctcycle.preemption import SIGNALS
 from ctcycle.run_folder import RunFolder
-from ctcycle.training import TrainingRun, load_training_data
+from ctcycle.training import TrainingRun
+from ctcycle.training_sets import load_training_data
 
 Saved = dict[str, Any]
 
@@ -68,13 +70,20 @@ def test_a_stopped_run_goes_on_to_the_last_bit(method: str, tiny: TinyData, tmp_
     assert last(run)["iteration"] == 12
 
 
-def test_workers_stand_apart_from_the_group_and_end_with_the_run(tiny: TinyData, tmp_path: Path) -> None:
-    groups: list[int] = []
-    look = at_iteration(3, lambda _: groups.extend(os.getpgid(p.pid or 0) for p in multiprocessing.active_children()))
-    with look:
-        train(tiny, tmp_path / "run", "supervised", "data.workers=1", "training.epochs=1")
-    assert len(groups) == 1
-    assert os.getpgrp() not in groups
+def test_workers_outlive_a_signal_to_the_whole_job_and_end_with_the_run(tiny: TinyData, tmp_path: Path) -> None:
+    """Schedulers signal every process of a job: a worker that died of it would take the checkpoint along."""
+    workers = []
+
+    def signal_all(_: object) -> None:
+        workers.extend(multiprocessing.active_children())
+        for number in SIGNALS:
+            for worker in workers:
+                os.kill(worker.pid or 0, number)
+
+    with at_iteration(3, signal_all):
+        run = train(tiny, tmp_path / "run", "supervised", "data.workers=2", "training.epochs=2")
+    assert len(workers) == 2
+    assert last(run)["iteration"] == 6
     assert multiprocessing.active_children() == []
 
 

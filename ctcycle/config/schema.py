@@ -109,6 +109,7 @@ class Training(Section):
     batch_size: Count = 32
     iterations_per_epoch: Count | None = Field(None, description="default: one pass over the low-dose slices")
     stop_after_epoch: Count | None = Field(None, description="end early with a checkpoint; the same command continues")
+    checkpoint_minutes: Positive = Field(10.0, description="an epoch that takes longer gets checkpoints inside, too")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.999, description="running mean of the generator's weights, which is what is evaluated; 0: off"
     )
