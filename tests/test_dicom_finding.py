@@ -4,9 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 from phantom_series import PATIENT_ID, PATIENT_NAME, change, save, slice_dataset, stored_body, write_series
-from pydicom.uid import EnhancedCTImageStorage, SecondaryCaptureImageStorage
+from pydicom.uid import SecondaryCaptureImageStorage
 
-from ctcycle.series import SeriesInfo, Skipped
+from ctcycle.dicom import uneven_spacing
+from ctcycle.series import SeriesInfo, Skipped, hashed
 from ctcycle.volumes import find_series
 
 
@@ -100,8 +101,7 @@ def test_one_uid_in_two_folders_is_two_series(tmp_path: Path) -> None:
     [
         ({"Modality": "MR"}, "MR, needs CT"),
         ({"SOPClassUID": SecondaryCaptureImageStorage}, "Secondary Capture Image Storage, needs CT Image Storage"),
-        ({"SOPClassUID": EnhancedCTImageStorage}, "Enhanced multi-frame is not supported yet"),
-        ({"NumberOfFrames": 2}, "Enhanced multi-frame is not supported yet"),
+        ({"NumberOfFrames": 2}, "2 frames, and nothing says where each one lies"),
         ({"Modality": None, "SOPClassUID": ""}, "neither Modality nor SOPClassUID"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
         ({"PixelData": None}, "no pixel data"),
@@ -151,7 +151,8 @@ def test_a_slice_that_does_not_fit_refuses_the_series(tmp_path: Path, changes: d
     assert found == []
     assert len(skipped) == 1
     assert reason in skipped[0].reason
-    assert "1.2.826.0.1.77" in skipped[0].reason
+    assert "1.2.826.0.1.77" not in skipped[0].reason
+    assert f"series {hashed('1.2.826.0.1.77', 16)}: " in skipped[0].reason
 
 
 def test_a_localizer_of_the_same_series_is_known_by_lying_across(tmp_path: Path) -> None:
@@ -174,10 +175,21 @@ def test_a_copy_is_dropped_and_said(tmp_path: Path) -> None:
     assert "byte for byte" in skipped[0].reason
 
 
-def test_gaps_are_accepted(tmp_path: Path) -> None:
-    files = write_series(tmp_path, stored_body(6))
+def test_gaps_are_accepted_and_can_be_told(tmp_path: Path) -> None:
+    files = write_series(tmp_path, stored_body(9))
+    assert uneven_spacing(only(tmp_path)[0]) == ""
     files[2].unlink()
-    assert only(tmp_path)[0].positions_mm == (2.0, 4.0, 8.0, 10.0, 12.0)
+    info, _ = only(tmp_path)
+    assert info.positions_mm == (2.0, 4.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0)
+    assert "slices 2 and 3 are 4 mm apart, most others 2 mm; a slice may be missing" in uneven_spacing(info)
+    files[4].unlink()
+    assert "most others 2 mm, and 1 more such places" in uneven_spacing(only(tmp_path)[0])
+
+
+@pytest.mark.parametrize("changes", [{"ImagePositionPatient": None}, {"SliceThickness": 1.0}])
+def test_spacing_that_is_even_or_unknown_is_not_told(tmp_path: Path, changes: dict[str, Any]) -> None:
+    write_series(tmp_path, stored_body(4), changes=changes)
+    assert uneven_spacing(only(tmp_path)[0]) == ""
 
 
 @pytest.mark.parametrize("kept", [0, 131, 140, 400])

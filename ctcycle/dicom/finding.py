@@ -1,21 +1,24 @@
 """Which CT series a set of DICOM files holds, and in which order: from the headers alone."""
 
+import filecmp
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pydicom.uid import CTImageStorage
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
-from ctcycle.dicom.headers import Header, read_header
+from ctcycle.dicom.headers import Header, read_headers
 from ctcycle.errors import SeriesError
-from ctcycle.series import SeriesInfo, Skipped
+from ctcycle.series import SeriesInfo, Skipped, hashed
 
 MAX_SIDE = 8192
 """Rows and columns beyond any CT: such a header is broken, or meant to exhaust the memory."""
 
+_STORAGE = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _SAME_POSITION_MM = 0.01
+_SAME_GAP = 0.05
 _SAME_SPACING = 1e-4
 _SAME_DIRECTION = 1e-3
 _NAMED_FILES = 5
@@ -34,8 +37,8 @@ class _Ordered:
 def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]:
     """The CT series among DICOM files.
 
-    The files of one folder that share a SeriesInstanceUID are one series. A folder's copy of a series is a series of
-    its own, since anonymisers and simulators are known to keep the UID.
+    The files of one folder that share a SeriesInstanceUID are one series, each frame of an Enhanced file a slice. A
+    folder's copy of a series is a series of its own, since anonymisers and simulators are known to keep the UID.
 
     Args:
         files: DICOM files, of any folders and in any order.
@@ -48,15 +51,15 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
     skipped: list[Skipped] = []
     for file in files:
         try:
-            header = read_header(file)
+            headers = read_headers(file)
         except SeriesError as error:
             skipped.append(Skipped(file, str(error).removeprefix(f"{file}: "), damaged=True))
             continue
-        key = (file.parent, header.series_uid or header.identity[2])
-        if reason := _unusable(header):
-            rejected.setdefault((*key, reason), []).append(header)
+        key = (file.parent, headers[0].series_uid or headers[0].identity[2])
+        if reason := next(filter(None, map(_unusable, headers)), None):
+            rejected.setdefault((*key, reason), []).append(headers[0])
         else:
-            groups.setdefault(key, []).append(header)
+            groups.setdefault(key, []).extend(headers)
     for (_folder, _uid, reason), headers in rejected.items():
         entry = _skipped([header.path for header in headers], reason)
         skipped.append(replace(entry, damaged=any(map(_cut_off, headers)), uid=headers[0].series_uid))
@@ -65,11 +68,52 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
         try:
             info, left_out = _assemble(group)
         except SeriesError as error:
-            skipped.append(_skipped([header.path for header in group], str(error)))
+            skipped.append(_skipped(_paths(group), str(error)))
         else:
             found.append(info)
             skipped.extend(left_out)
     return found, skipped
+
+
+def in_order(files: Iterable[Path]) -> list[Header]:
+    """The slices of one series in their order, as `find_series` put them.
+
+    Args:
+        files: all files of the series, as `find_series` gave them.
+
+    Raises:
+        SeriesError: a file cannot be read, or the slices have no order any more.
+    """
+    headers, _ = _without_localizers([header for file in files for header in read_headers(file)])
+    return _in_order(_named(headers[0]), headers).headers
+
+
+def uneven_spacing(info: SeriesInfo) -> str:
+    """One sentence on slices that do not follow each other evenly; empty where they do, or their positions are unknown.
+
+    Args:
+        info: a DICOM series.
+    """
+    usual, gaps = info.spacing_mm[0], np.diff(info.positions_mm)
+    uneven = np.flatnonzero(np.abs(gaps - usual) > max(_SAME_GAP * usual, _SAME_POSITION_MM))
+    if not usual or not len(uneven):
+        return ""
+    first = int(uneven[0])
+    more = f", and {len(uneven) - 1} more such places" if len(uneven) > 1 else ""
+    return (
+        f"slices {first + 1} and {first + 2} are {gaps[first]:.3g} mm apart, most others {usual:.3g} mm{more}; a slice "
+        "may be missing, each one is taken for itself"
+    )
+
+
+def _named(header: Header) -> str:
+    """A series as a message may name it: many scanners put their serial number and the date into a UID."""
+    return f"series {hashed(header.series_uid, 16)}" if header.series_uid else "series without UID"
+
+
+def _paths(headers: Iterable[Header]) -> list[Path]:
+    """The files, each once, in the order in which they first come."""
+    return list(dict.fromkeys(header.path for header in headers))
 
 
 def _skipped(paths: Sequence[Path], reason: str) -> Skipped:
@@ -84,7 +128,7 @@ def _skipped(paths: Sequence[Path], reason: str) -> Skipped:
 def _cut_off(header: Header) -> bool:
     """Whether a file ends before the pixels of what is, as far as it can be read, a CT slice."""
     localizer = any(mark in value for value in header.image_type for mark in _LOCALIZERS)
-    is_ct = "CT".startswith(header.modality) and CTImageStorage.startswith(header.sop_class)
+    is_ct = "CT".startswith(header.modality) and any(known.startswith(header.sop_class) for known in _STORAGE)
     return is_ct and not header.has_pixels and not localizer
 
 
@@ -94,13 +138,12 @@ def _unusable(header: Header) -> str | None:
 
 
 def _not_ct(header: Header) -> str | None:
-    name = header.sop_class.name
     if header.modality not in {"CT", ""}:
         return f"{header.modality[:16]}, needs CT"
-    if "Enhanced" in name or header.frames > 1:
-        return "Enhanced multi-frame is not supported yet; convert it to one file per slice"
-    if header.sop_class not in {CTImageStorage, ""}:
-        return f"{name}, needs {CTImageStorage.name}"
+    if header.sop_class and header.sop_class not in _STORAGE:
+        return f"{header.sop_class.name}, needs {CTImageStorage.name}"
+    if header.frames > 1:
+        return f"{header.frames} frames, and nothing says where each one lies; convert it to one file per slice"
     if not header.modality and not header.sop_class:
         return "neither Modality nor SOPClassUID says what it is, needs CT"
     if any(mark in value for value in header.image_type for mark in _LOCALIZERS):
@@ -129,16 +172,16 @@ def _assemble(headers: list[Header]) -> tuple[SeriesInfo, list[Skipped]]:
     Raises:
         SeriesError: the files do not make one series.
     """
-    where = f"series {headers[0].series_uid or 'without UID'}"
+    where = _named(headers[0])
     if len({header.identity for header in headers}) > 1:
         raise SeriesError(f"{where}: two patients or studies in one series; separate them")
     headers, outliers = _without_localizers(headers)
     skipped = [
-        _skipped([header.path], "localizer: it lies across the other slices of its series") for header in outliers
+        _skipped([path], "localizer: it lies across the other slices of its series") for path in _paths(outliers)
     ]
     _check_uniform(where, headers)
     ordered, copies = _without_copies(where, _in_order(where, headers))
-    skipped.extend(_skipped([copy], "a copy of another file of its series, byte for byte") for copy in copies)
+    skipped.extend(_skipped([copy], "a copy of another file of its series, byte for byte") for copy in _paths(copies))
     return _info(ordered), skipped
 
 
@@ -149,7 +192,7 @@ def _info(ordered: _Ordered) -> SeriesInfo:
     return SeriesInfo(
         format="dicom",
         path=first.path.parent,
-        files=tuple(header.path for header in ordered.headers),
+        files=tuple(_paths(ordered.headers)),
         uid=first.series_uid,
         shape=(len(ordered.headers), *first.shape),
         spacing_mm=(round(float(np.median(gaps)), 6) if len(gaps) else 0.0, rows_mm, columns_mm),
@@ -210,7 +253,7 @@ def _in_order(where: str, headers: list[Header]) -> _Ordered:
     known = [key for key in keys if key is not None]
     if len(known) < len(headers):
         raise SeriesError(f"{where}: slices without ImagePositionPatient and InstanceNumber; their order is unknown")
-    order = sorted(range(len(headers)), key=lambda index: (known[index], headers[index].path))
+    order = sorted(range(len(headers)), key=lambda index: (known[index], headers[index].path, headers[index].frame))
     return _Ordered([headers[index] for index in order], [known[index] for index in order], located)
 
 
@@ -220,7 +263,7 @@ def _along(normal: tuple[float, ...] | None, header: Header) -> float | None:
     return round(float(np.dot(normal, header.position)), 6)
 
 
-def _without_copies(where: str, ordered: _Ordered) -> tuple[_Ordered, list[Path]]:
+def _without_copies(where: str, ordered: _Ordered) -> tuple[_Ordered, list[Header]]:
     """One file per position; files with the same bytes are dropped.
 
     Raises:
@@ -229,15 +272,19 @@ def _without_copies(where: str, ordered: _Ordered) -> tuple[_Ordered, list[Path]
     tolerance = _SAME_POSITION_MM if ordered.located else 0.0
     headers, positions, copies = [ordered.headers[0]], [ordered.positions[0]], []
     for header, position in zip(ordered.headers[1:], ordered.positions[1:], strict=True):
-        previous = headers[-1].path
+        previous = headers[-1]
         if position - positions[-1] > tolerance:
             headers.append(header)
             positions.append(position)
-        elif header.path.read_bytes() == previous.read_bytes():
-            copies.append(header.path)
+        elif header.path != previous.path and filecmp.cmp(header.path, previous.path, shallow=False):
+            copies.append(header)
         else:
             raise SeriesError(
-                f"{where}: {previous.name} and {header.path.name} differ and stand at one position ({position:g}); "
+                f"{where}: {_image(previous)} and {_image(header)} differ and stand at one position ({position:g}); "
                 "separate the phases or reconstructions"
             )
     return _Ordered(headers, positions, ordered.located), copies
+
+
+def _image(header: Header) -> str:
+    return f"{header.path.name} (frame {header.frame + 1})" if header.frame else header.path.name

@@ -14,6 +14,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
+from ctcycle.dicom.frames import frame_count, is_multi_frame, single_frame
 from ctcycle.errors import SeriesError
 
 _KEYWORDS = (
@@ -39,6 +40,8 @@ _KEYWORDS = (
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 )
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS]
 _PIXEL_DATA = Tag("PixelData")
@@ -48,10 +51,11 @@ _HEADLESS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")
 
 @dataclass(frozen=True)
 class Header:
-    """What one DICOM file says of its image; missing or unreadable values are empty, 0, or None.
+    """What a file says of an image, or of one of its frames; what is missing or unreadable is empty, 0, or None.
 
     Attributes:
         path: the file.
+        frame: which of its frames, from 0; 0 in a file of a single image.
         series_uid: SeriesInstanceUID.
         sop_class: SOPClassUID.
         modality: Modality.
@@ -64,7 +68,7 @@ class Header:
         orientation: ImageOrientationPatient.
         spacing_mm: PixelSpacing: between rows, between columns.
         shape: Rows, Columns.
-        frames: NumberOfFrames.
+        frames: NumberOfFrames, where no functional groups tell one frame from the other.
         colours: SamplesPerPixel and PhotometricInterpretation.
         rescale: RescaleSlope and RescaleIntercept.
         rescale_type: RescaleType, upper case.
@@ -72,6 +76,7 @@ class Header:
     """
 
     path: Path
+    frame: int
     series_uid: str
     sop_class: UID
     modality: str
@@ -124,8 +129,8 @@ def lacks_header(start: bytes) -> bool:
     return start[:2] in _HEADLESS
 
 
-def read_header(path: Path) -> Header:
-    """The header of one file, its pixels left alone.
+def read_headers(path: Path) -> list[Header]:
+    """The header of a file, its pixels left alone: one for each frame of an Enhanced multi-frame image.
 
     Raises:
         SeriesError: the header cannot be read.
@@ -140,7 +145,10 @@ def read_header(path: Path) -> Header:
     try:
         with quiet(), path.open("rb") as stream:
             dataset = read_partial(stream, stop_when=reached_pixels, specific_tags=_TAGS)
-            return _header(path, dataset, has_pixels=bool(seen))
+            if not is_multi_frame(dataset):
+                return [_header(path, 0, dataset, has_pixels=bool(seen))]
+            frames = (single_frame(dataset, index) for index in range(frame_count(dataset)))
+            return [_header(path, index, frame, has_pixels=bool(seen)) for index, frame in enumerate(frames)]
     except Exception as error:  # noqa: BLE001 (a broken file makes pydicom raise anything)
         raise _unreadable(path, error) from None
 
@@ -183,7 +191,7 @@ def _unreadable(path: Path, error: Exception) -> SeriesError:
     )
 
 
-def _header(path: Path, dataset: Dataset, *, has_pixels: bool) -> Header:
+def _header(path: Path, frame: int, dataset: Dataset, *, has_pixels: bool) -> Header:
     def text(keyword: str) -> str:
         return "/".join(texts(dataset, keyword))
 
@@ -194,6 +202,7 @@ def _header(path: Path, dataset: Dataset, *, has_pixels: bool) -> Header:
     slope, intercept = number("RescaleSlope"), number("RescaleIntercept")
     return Header(
         path=path,
+        frame=frame,
         series_uid=text("SeriesInstanceUID"),
         sop_class=UID(text("SOPClassUID")),
         modality=text("Modality"),

@@ -1,60 +1,104 @@
 """From DICOM files to stored values: decoding, the rescale of each slice, padding."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import UID
 
+from ctcycle.dicom.finding import in_order
+from ctcycle.dicom.frames import is_multi_frame, single_frame
 from ctcycle.dicom.headers import numbers, quiet, read_dataset
 from ctcycle.errors import SeriesError
 from ctcycle.series import SeriesInfo
 from ctcycle.stored import StoredValues
 
 
-def read_stored(info: SeriesInfo) -> Iterator[StoredValues]:
-    """The stored values of a series, slice by slice (1, H, W), in the order of its files.
+@dataclass(frozen=True)
+class Slice:
+    """One slice of a series, decoded.
+
+    Attributes:
+        path: the file that holds it.
+        frame: which of the file's frames it is, from 0; None where the file is a classic one, of a single image.
+        header: as that of a classic CT image, with the transfer syntax of the file; may be changed.
+        stored: its values, (1, H, W).
+    """
+
+    path: Path
+    frame: int | None
+    header: Dataset
+    stored: StoredValues
+
+
+def read_stored(info: SeriesInfo, slices: Iterable[int] | None = None) -> Iterator[StoredValues]:
+    """The stored values of a series, slice by slice (1, H, W), in slice order.
 
     Args:
         info: a DICOM series.
+        slices: which slices, from 0; all by default.
 
     Raises:
         SeriesError: a file is cut off, damaged, compressed in a way that no decoder here knows, or has changed.
     """
-    for file in info.files:
-        yield stored_values(file, read_dataset(file), info.shape[1:])
+    return (item.stored for item in read_slices(info, slices))
 
 
-def stored_values(path: Path, dataset: Dataset, shape: tuple[int, int]) -> StoredValues:
-    """The stored values of one data set.
+def read_slices(info: SeriesInfo, slices: Iterable[int] | None = None) -> Iterator[Slice]:
+    """The slices of a series with their headers, one at a time; of a file with many frames one frame is decoded.
 
     Args:
-        path: where it comes from, for messages.
-        dataset: with its pixel data, compressed or not.
-        shape: rows and columns that it must have.
-
-    Returns:
-        Values of the shape (1, rows, columns).
+        info: a DICOM series.
+        slices: which slices, from 0; all by default.
 
     Raises:
-        SeriesError: the pixels cannot be decoded or are not of that shape.
+        SeriesError: as `read_stored`.
     """
-    values = _decoded(path, dataset)
-    slope, intercept = numbers(dataset, "RescaleSlope", 1), numbers(dataset, "RescaleIntercept", 1)
+    places = _places(info)
+    opened: Path | None = None
+    for path, index in places if slices is None else (places[number] for number in slices):
+        if path != opened:
+            dataset, opened = read_dataset(path), path
+        yield _slice(path, index, dataset, info.shape[1:])
+
+
+def _places(info: SeriesInfo) -> list[tuple[Path, int]]:
+    """The file and frame of every slice."""
+    if len(info.files) == info.shape[0]:  # no file is without an image
+        return [(file, 0) for file in info.files]
+    places = [(header.path, header.frame) for header in in_order(info.files)]
+    if len(places) != info.shape[0]:
+        raise SeriesError(
+            f"{info.path}: has {len(places)} frames and had {info.shape[0]} when it was found; scan it again"
+        )
+    return places
+
+
+def _slice(path: Path, index: int, dataset: Dataset, shape: tuple[int, int]) -> Slice:
+    multi_frame = is_multi_frame(dataset)
+    values = _decoded(path, dataset, index if multi_frame else None)
+    try:
+        with quiet():
+            header = single_frame(dataset, index) if multi_frame else dataset
+    except Exception as error:  # noqa: BLE001 (broken functional groups make pydicom raise anything)
+        raise SeriesError(f"{path}: its frames have changed ({type(error).__name__}); scan the folder again") from None
+    slope, intercept = numbers(header, "RescaleSlope", 1), numbers(header, "RescaleIntercept", 1)
     if values.shape != shape or slope is None or intercept is None:
         raise SeriesError(f"{path}: is {values.shape} and was {shape} when it was found; scan the folder again")
     values = values[None]
-    return StoredValues(values, slope[0], intercept[0], _limits(dataset, values.dtype), _marked(dataset, values))
+    stored = StoredValues(values, slope[0], intercept[0], _limits(header, values.dtype), _marked(header, values))
+    return Slice(path, index if multi_frame else None, header, stored)
 
 
-def _decoded(path: Path, dataset: Dataset) -> NDArray[np.generic]:
+def _decoded(path: Path, dataset: Dataset, frame: int | None) -> NDArray[np.generic]:
     try:
         syntax = UID(dataset.file_meta.TransferSyntaxUID)
         with quiet():
-            return np.asarray(dataset.pixel_array)
+            return np.asarray(dataset.pixel_array if frame is None else pixel_array(dataset, index=frame))
     except AttributeError:
         raise SeriesError(
             f"{path}: no pixel data or no transfer syntax, as when a file is cut off; copy or export it again"

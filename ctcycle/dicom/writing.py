@@ -1,10 +1,16 @@
-"""Derived DICOM series: new pixels, new UIDs, and a plain statement of what was done (DICOM PS3.3 C.7.6.1)."""
+"""Derived DICOM series: new pixels and new UIDs in the source's study, one classic CT image per slice.
+
+An Enhanced multi-frame source becomes classic single-frame images, too: every system reads those, while an Enhanced
+image would have to state of all frames together, by its stricter rules, what is known of each. Patient, study and frame
+of reference stay, and each image names its source frame.
+"""
 
 import hashlib
 import io
+import logging
 import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +18,6 @@ from numpy.typing import NDArray
 from pydicom import DataElement, Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.filewriter import dcmwrite
-from pydicom.sequence import Sequence
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -23,23 +28,33 @@ from pydicom.uid import (
 )
 
 from ctcycle import atomic
-from ctcycle.dicom.headers import numbers, quiet, read_dataset, texts
-from ctcycle.dicom.reading import stored_values
+from ctcycle.dicom.derivation import Derivation, describe
+from ctcycle.dicom.finding import uneven_spacing
+from ctcycle.dicom.headers import quiet
+from ctcycle.dicom.reading import Slice, read_slices
 from ctcycle.errors import SeriesError
 from ctcycle.series import SeriesInfo
+from ctcycle.stored import StoredValues
+
+_log = logging.getLogger(__name__)
 
 _IMPLEMENTATION_UID = UID("2.25.250113902867513391953262041711424953473")
 _NAMESPACE = uuid.UUID("6a1f8a52-9c0f-4d9a-8a5b-2f1f6c1f6d3e")
-_LOSSY = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"}
-"""Transfer syntaxes that always lose something; what is lost once stays flagged. JPEG 2000 may or may not."""
+_LOSSY = {
+    JPEGBaseline8Bit: "ISO_10918_1",
+    JPEGExtended12Bit: "ISO_10918_1",
+    "1.2.840.10008.1.2.4.53": "ISO_10918_1",
+    "1.2.840.10008.1.2.4.55": "ISO_10918_1",
+    JPEGLSNearLossless: "ISO_14495_1",
+}
+"""Transfer syntaxes that always lose something, and their methods. JPEG 2000 may or may not: its files say so."""
 
 _STALE = (
     "IconImageSequence",
     "DigitalSignaturesSequence",
     "MACParametersSequence",
     "DataSetTrailingPadding",
-    "SmallestImagePixelValue",
-    "LargestImagePixelValue",
+    "RealWorldValueMappingSequence",
     "SmallestPixelValueInSeries",
     "LargestPixelValueInSeries",
     "ReferencedSeriesSequence",
@@ -56,32 +71,6 @@ _STALE = (
 
 
 @dataclass(frozen=True)
-class Derivation:
-    """What was done to a series, as its header will say.
-
-    Attributes:
-        version: of this software.
-        model: name of the network.
-        model_digest: SHA-256 of its weights, or another fixed name of them.
-        description: what was done, in a sentence.
-        created: the time to write into the header; None leaves times out, so that a second run gives the same bytes.
-        overwrite: whether an existing output may be replaced.
-    """
-
-    version: str
-    model: str
-    model_digest: str
-    description: str = "Deep-learning noise reduction. Research use only."
-    created: datetime | None = None
-    overwrite: bool = False
-
-    @property
-    def entropy(self) -> tuple[str, ...]:
-        """What makes the UIDs of two derivations of one source different."""
-        return (self.version, self.model, self.model_digest, self.description)
-
-
-@dataclass(frozen=True)
 class _NewUIDs:
     """The series' new UID, and a study's for sources that have none."""
 
@@ -90,13 +79,15 @@ class _NewUIDs:
 
 
 def write_corrected(
-    info: SeriesInfo, correction_hu: NDArray[np.float32], folder: Path, derivation: Derivation
+    info: SeriesInfo, corrections: Iterable[NDArray[np.float32]], folder: Path, derivation: Derivation
 ) -> list[Path]:
     """Writes a derived series, one file ``IM00001.dcm`` per slice in slice order, uncompressed.
 
+    Slices that do not follow each other evenly get a warning in the log, no more: each one is corrected for itself.
+
     Args:
         info: the source.
-        correction_hu: (S, H, W), what is to be added.
+        corrections: (H, W) for each slice, what is to be added, in HU; taken one by one.
         folder: where to; exists.
         derivation: what was done.
 
@@ -107,13 +98,47 @@ def write_corrected(
         SeriesError: a source file cannot be read, or its header cannot be written in DICOM's rules.
         OutputError: a file cannot be written.
     """
+    if uneven := uneven_spacing(info):
+        _log.warning("%s: %s", info.path, uneven)
+    return _write(info, corrections, folder, derivation, StoredValues.corrected)
+
+
+def write_map(
+    info: SeriesInfo, maps: Iterable[NDArray[np.float32]], folder: Path, derivation: Derivation
+) -> list[Path]:
+    """Writes a series of maps over the slices of another, such as what was removed from them.
+
+    Args:
+        info: the source.
+        maps: (H, W) in HU for each slice, which replace the pixels; taken one by one. They are rounded to the stored
+            steps of the source's rescale and clipped to what its pixels can hold.
+        folder: where to; exists.
+        derivation: what was done; its ``kind`` says what the maps are.
+
+    Returns:
+        The files, as of `write_corrected`.
+
+    Raises:
+        SeriesError: as `write_corrected`.
+        OutputError: as `write_corrected`.
+    """
+    return _write(info, maps, folder, derivation, StoredValues.replaced)
+
+
+def _write(
+    info: SeriesInfo,
+    images: Iterable[NDArray[np.float32]],
+    folder: Path,
+    derivation: Derivation,
+    change: Callable[[StoredValues, NDArray[np.float32]], NDArray[np.generic]],
+) -> list[Path]:
     uids = _new_uids(info, derivation)
     written = []
-    for number, (file, step) in enumerate(zip(info.files, correction_hu, strict=True), start=1):
-        dataset = read_dataset(file)
-        pixels = stored_values(file, dataset, info.shape[1:]).corrected(step[None])[0]
+    for number, (source, image) in enumerate(zip(read_slices(info), images, strict=True), start=1):
+        if source.frame is not None:
+            source.header.InstanceNumber = number  # frames of several files may have the same
+        content = _encoded(source, change(source.stored, image[None])[0], uids, derivation)
         target = folder / f"IM{number:05d}.dcm"
-        content = _encoded(file, dataset, pixels, uids, derivation)
         atomic.write_file(target, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
         written.append(target)
     return written
@@ -133,30 +158,30 @@ def _uid(*parts: str) -> UID:
     return UID(f"2.25.{uuid.uuid5(_NAMESPACE, chr(0).join(parts)).int}")
 
 
-def _encoded(
-    source: Path, dataset: Dataset, pixels: NDArray[np.generic], uids: _NewUIDs, derivation: Derivation
-) -> bytes:
-    """The bytes of one derived file; changes ``dataset``."""
+def _encoded(source: Slice, pixels: NDArray[np.generic], uids: _NewUIDs, derivation: Derivation) -> bytes:
+    """The bytes of one derived file; changes the header of ``source``."""
+    dataset = source.header
     try:
         with quiet():
-            _clean(dataset)
-            _refer_to_source(dataset)
-            _describe(dataset, derivation)
+            _clean(dataset, keep_private=derivation.keep_private)
+            describe(dataset, source.frame, derivation)
             _identify(dataset, pixels, uids)
+            _mark_lossy(dataset)
             _put_pixels(dataset, pixels)
-            dataset.file_meta = _file_meta(dataset.SOPInstanceUID)
+            dataset.file_meta = _file_meta(dataset.SOPInstanceUID, derivation.version)
             buffer = io.BytesIO()
             dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
     except Exception as error:  # noqa: BLE001 (a source header that breaks DICOM's rules makes pydicom raise anything)
         raise SeriesError(
-            f"{source}: its header cannot be written as DICOM ({type(error).__name__}); export it again"
+            f"{source.path}: its header cannot be written as DICOM ({type(error).__name__}); export it again"
         ) from None
     return buffer.getvalue()
 
 
-def _clean(dataset: Dataset) -> None:
+def _clean(dataset: Dataset, *, keep_private: bool) -> None:
     """Removes what would be stale or unexplained beside new pixels."""
-    dataset.remove_private_tags()
+    if not keep_private:
+        dataset.remove_private_tags()
     for keyword in _STALE:
         dataset.pop(keyword, None)
     for tag in [tag for tag in dataset.keys() if 0x6000 <= tag.group <= 0x60FF]:  # noqa: SIM118 (iterating decodes)
@@ -171,52 +196,6 @@ def _drop_words(dataset: Dataset, element: DataElement) -> None:
         del dataset[element.tag]
 
 
-def _refer_to_source(dataset: Dataset) -> None:
-    """Names the source image (PS3.3 C.7.6.1.1.4); a source without UIDs cannot be named."""
-    dataset.pop("SourceImageSequence", None)
-    if texts(dataset, "SOPInstanceUID") in {(), ("",)}:
-        return
-    item = Dataset()
-    item.ReferencedSOPClassUID = dataset.get("SOPClassUID") or CTImageStorage
-    item.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
-    item.SpatialLocationsPreserved = "YES"
-    item.PurposeOfReferenceCodeSequence = _code("121322", "Source image for image processing operation")
-    dataset.SourceImageSequence = Sequence([item])
-
-
-def _describe(dataset: Dataset, derivation: Derivation) -> None:
-    kept = [part for part in texts(dataset, "ImageType")[2:] if part] or ["AXIAL"]
-    dataset.ImageType = ["DERIVED", "SECONDARY", *kept]
-    made_by = f"ctcycle {derivation.version}, model {derivation.model}, {derivation.model_digest}"
-    dataset.DerivationDescription = f"{derivation.description} {made_by}"[:1024]
-    described = "/".join(texts(dataset, "SeriesDescription"))[:40].strip()
-    dataset.SeriesDescription = f"{described} ctcycle denoised".strip()
-    number = int((numbers(dataset, "SeriesNumber", 1) or (0,))[0])
-    dataset.SeriesNumber = number * 1000 + 1 if 0 <= number < 2_147_483 else 1
-    dataset.ContributingEquipmentSequence = Sequence(
-        [*(dataset.get("ContributingEquipmentSequence") or ()), _equipment(derivation)]
-    )
-    if derivation.created is not None:
-        dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = f"{derivation.created:%Y%m%d}"
-        dataset.SeriesTime = dataset.ContentTime = dataset.InstanceCreationTime = f"{derivation.created:%H%M%S}"
-
-
-def _equipment(derivation: Derivation) -> Dataset:
-    item = Dataset()
-    item.PurposeOfReferenceCodeSequence = _code("109102", "Processing Equipment")
-    item.Manufacturer = "ctcycle"
-    item.ManufacturerModelName = derivation.model[:64]
-    item.SoftwareVersions = [derivation.version[:64], derivation.model_digest[:64]]
-    item.ContributionDescription = derivation.description[:1024]
-    return item
-
-
-def _code(value: str, meaning: str) -> Sequence:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
-    return Sequence([item])
-
-
 def _identify(dataset: Dataset, pixels: NDArray[np.generic], uids: _NewUIDs) -> None:
     """New UIDs; that of the image depends on the pixels, so that one UID never names two images."""
     source = [str(dataset.get(word)) for word in ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")]
@@ -228,21 +207,35 @@ def _identify(dataset: Dataset, pixels: NDArray[np.generic], uids: _NewUIDs) -> 
     dataset.StudyInstanceUID = dataset.get("StudyInstanceUID") or uids.study
 
 
+def _mark_lossy(dataset: Dataset) -> None:
+    """What lost something once stays flagged, however it is stored now (PS3.3 C.7.6.1.1.5)."""
+    method = _LOSSY.get(dataset.file_meta.TransferSyntaxUID)
+    if method is None:
+        return
+    dataset.LossyImageCompression = "01"
+    if not dataset.get("LossyImageCompressionMethod") and "PixelData" in dataset:
+        whole = dataset.Rows * dataset.Columns * dataset.BitsAllocated / 8
+        dataset.LossyImageCompressionMethod = method
+        dataset.LossyImageCompressionRatio = f"{whole / max(1, len(dataset.PixelData)):.2f}"
+
+
 def _put_pixels(dataset: Dataset, pixels: NDArray[np.generic]) -> None:
     content = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
     dataset.PixelData = content + b"\0" * (len(content) % 2)
     dataset["PixelData"].VR = "OB" if pixels.dtype.itemsize == 1 else "OW"
     dataset["PixelData"].is_undefined_length = False
     dataset.BitsAllocated = 8 * pixels.dtype.itemsize
-    if dataset.file_meta.TransferSyntaxUID in _LOSSY:
-        dataset.LossyImageCompression = "01"
+    dataset.HighBit = dataset.BitsStored - 1
+    for keyword, extreme in (("SmallestImagePixelValue", pixels.min()), ("LargestImagePixelValue", pixels.max())):
+        if keyword in dataset:
+            dataset.add_new(keyword, "SS" if pixels.dtype.kind == "i" else "US", int(extreme))
 
 
-def _file_meta(instance_uid: UID) -> FileMetaDataset:
+def _file_meta(instance_uid: UID, version: str) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = instance_uid
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = _IMPLEMENTATION_UID
-    meta.ImplementationVersionName = "CTCYCLE"
+    meta.ImplementationVersionName = f"CTCYCLE_{'.'.join(version.split('.')[:2])}"[:16]
     return meta
