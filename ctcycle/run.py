@@ -32,6 +32,7 @@ EXAMPLES = {
     "train": ("a denoiser, with or without pairs", "configs/cyclegan.yaml training.epochs=20"),
     "evaluate": ("trained runs against the full dose of held-out patients", "configs/evaluate.yaml split=val"),
     "denoise": ("new low-dose series to denoised ones", "configs/denoise.yaml input=incoming out=denoised"),
+    "bundle": ("a trained denoiser to a MONAI bundle, which runs without ctcycle", "configs/bundle.yaml version=0.2.0"),
     "pipeline": ("several of these, one after another", "configs/demo.yaml"),
 }
 """Each task: what it does, and the arguments of an example."""

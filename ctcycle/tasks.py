@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ctcycle.atomic import write_text
 from ctcycle.config.loading import LoadedConfig
-from ctcycle.config.schema import AnyTrain, Denoise, Evaluate, Pipeline, Scan, Simulate, Step
+from ctcycle.config.schema import AnyTrain, Bundle, Denoise, Evaluate, Pipeline, Scan, Simulate, Step
 from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.crashes import describe_crash
 from ctcycle.errors import CtcycleError, OutputError, StoppedError
@@ -121,12 +121,19 @@ def _denoise(config: Denoise, _folder: RunFolder, _resolved: Mapping[str, Any], 
     return denoise_all(config)
 
 
+def _bundle(config: Bundle, _folder: RunFolder, _resolved: Mapping[str, Any], _name: str) -> str:
+    from ctcycle.bundle.export import export_bundle
+
+    return export_bundle(config)
+
+
 _TASKS: dict[str, Callable[[Any, RunFolder, Mapping[str, Any], str], str]] = {
     "simulate": _simulate,
     "scan": _scan,
     "train": _train,
     "evaluate": _evaluate,
     "denoise": _denoise,
+    "bundle": _bundle,
 }
 
 

@@ -22,9 +22,10 @@ LAYERS = (
     "config.loading",
     "checkpoints figures handlers pairing run_folder schedules tracking training_data",
     "evaluate trained",
-    "comparison denoise methods validation",
-    "training_sets",
-    "training",
+    "bundle_app comparison denoise methods validation",
+    "bundle_pairs training_sets",
+    "bundle_speed bundle_training training",
+    "bundle",
     "tasks",
     "run",
 )

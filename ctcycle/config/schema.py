@@ -4,6 +4,7 @@ Wrong values are refused before torch or monai is imported. Units are in the nam
 that the command is run in.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -278,8 +279,46 @@ class Denoise(Task):
         return tile
 
 
+class ModelCard(Section):
+    """What the model card of a bundle says that nothing here can know; honest where it was not told."""
+
+    title: str = "Low-dose CT denoiser"
+    description: str = "Removes noise from low-dose CT slices; what comes out resembles a routine-dose scan, in HU."
+    authors: str = "not named"
+    copyright: str = "not stated"
+    training_data: str = Field(
+        "Not described by those who made this bundle. Ask them before you rely on it.",
+        description="what it was trained on: patients, scanners, dose, kernels, and whether scans or simulations",
+    )
+    data_license: Path | None = Field(None, description="text file: the licence of the training data")
+    intended_use: str = "Research on noise in CT. Not a medical device, and not for diagnosis."
+    references: tuple[str, ...] = ()
+
+
+class Bundle(Task):
+    """A training run to a MONAI bundle: a folder that denoises where ctcycle is not installed."""
+
+    task: Literal["bundle"]
+    run: Path = Field(description="a run folder of task train")
+    bundle: Path = Field(description="the folder that is made; its name is the bundle's name")
+    checkpoint: Literal["best", "last"] = "best"
+    formats: tuple[Literal["onnx", "pt2"], ...] = Field(("onnx", "pt2"), description="beside the weights")
+    results: Path | None = Field(None, description="results.json of an evaluation of the run, for the model card")
+    fingerprint: bool = Field(True, description="measure the training slices, so that unlike scans are noticed")
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "0.1.0"
+    changelog: dict[str, str] = Field(default_factory=dict, description="version: what changed in it")
+    card: ModelCard = ModelCard()
+
+    @field_validator("bundle")
+    @classmethod
+    def _name_is_plain(cls, bundle: Path) -> Path:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", bundle.name):
+            raise ValueError(f"'{bundle.name}' is no name of a bundle: small letters, digits and _, a letter first")
+        return bundle
+
+
 AnyTrain = Annotated[TrainCycleGAN | TrainSupervised | TrainNoiseSwap, Field(discriminator="method")]
-Step = Annotated[Simulate | Scan | AnyTrain | Evaluate | Denoise, Field(discriminator="task")]
+Step = Annotated[Simulate | Scan | AnyTrain | Evaluate | Denoise | Bundle, Field(discriminator="task")]
 
 
 class Pipeline(Task):
@@ -289,6 +328,6 @@ class Pipeline(Task):
     steps: Annotated[dict[str, Step], Field(min_length=1)]
 
 
-Config = Annotated[Simulate | Scan | AnyTrain | Evaluate | Denoise | Pipeline, Field(discriminator="task")]
-TASKS = ("simulate", "scan", "train", "evaluate", "denoise", "pipeline")
+Config = Annotated[Simulate | Scan | AnyTrain | Evaluate | Denoise | Bundle | Pipeline, Field(discriminator="task")]
+TASKS = ("simulate", "scan", "train", "evaluate", "denoise", "bundle", "pipeline")
 METHODS = ("cyclegan", "supervised", "noise_swap")

@@ -1,0 +1,274 @@
+"""The configs of a bundle as plain data: what is run for inference, evaluation and fine-tuning."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ctcycle.hounsfield import HUWindow
+from ctcycle.network_specs import GeneratorSpec
+
+Config = dict[str, Any]
+FINGERPRINT = "configs/fingerprint.json"
+
+
+def formulas(window: HUWindow) -> tuple[str, str]:
+    """How HU become the network's numbers ``x``, and ``x`` HU, in words."""
+    scale, centre = f"{window.hu_per_unit:g}", f"{window.centre:g}"
+    if not window.centre:
+        return f"clip(HU) / {scale}", f"{scale} x"
+    return f"(clip(HU) - {centre}) / {scale}", f"{scale} x + {centre}"
+
+
+LOGGING = """\
+[loggers]
+keys=root,pydicom
+
+[handlers]
+keys=console
+
+[formatters]
+keys=plain
+
+[logger_root]
+level=INFO
+handlers=console
+
+# its messages quote the header, which may name a patient
+[logger_pydicom]
+level=CRITICAL
+handlers=
+propagate=0
+qualname=pydicom
+
+[handler_console]
+class=StreamHandler
+level=INFO
+formatter=plain
+args=(sys.stdout,)
+
+[formatter_plain]
+format=%(asctime)s %(levelname)s %(message)s
+"""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run leaves to a bundle, beside the weights.
+
+    Attributes:
+        spec: of the generator.
+        window: that it sees.
+        mu_water: attenuation of water in 1/mm.
+        has_fingerprint: whether the bundle says what it was trained on.
+    """
+
+    spec: GeneratorSpec
+    window: HUWindow
+    mu_water: float
+    has_fingerprint: bool
+
+
+def inference(trained: Trained) -> Config:
+    """``configs/inference.json``: a folder of CT in, denoised CT out."""
+    flags = ("overwrite", "assume_hu", "residual", "uncertainty", "strict", "keep_private")
+    return {
+        "bundle_root": ".",
+        "input": "input",
+        "output": "output",
+        "strength": 1.0,
+        "tile": 0,
+        **dict.fromkeys(flags, False),
+        "fingerprint": FINGERPRINT if trained.has_fingerprint else "",
+        "dataset_dir": "@input",
+        "output_dir": "@output",
+        **_model(trained),
+        "dataset": {"_target_": "scripts.bundle_app.CTFolder", "path": "@dataset_dir", "mu_water": "@mu_water"},
+        "options": {
+            "_target_": "scripts.series_denoising.DenoiseOptions",
+            **{name: f"@{name}" for name in flags},
+        },
+        "evaluator": {
+            "_target_": "scripts.bundle_app.FolderDenoiser",
+            "dataset": "@dataset",
+            "out": "@output_dir",
+            "model": "@model",
+            "options": "@options",
+            "fingerprint": "@fingerprint",
+        },
+        "run": [{"_target_": "scripts.bundle_app.run_task", "task": "@evaluator"}],
+    }
+
+
+def evaluate(trained: Trained) -> Config:
+    """``configs/evaluate.json``: low and full dose of the same slices in, scores out."""
+    return {
+        "bundle_root": ".",
+        "low": "low_dose",
+        "full": "full_dose",
+        "output": "output",
+        "strength": 1.0,
+        "tile": 0,
+        "dataset_dir": "@low",
+        "output_dir": "@output",
+        **_model(trained),
+        "dataset": _pairs(),
+        "evaluator": {
+            "_target_": "scripts.bundle_pairs.PairEvaluation",
+            "dataset": "@dataset",
+            "out": "@output_dir",
+            "model": "@model",
+        },
+        "run": [{"_target_": "scripts.bundle_app.run_task", "task": "@evaluator"}],
+    }
+
+
+def train(trained: Trained) -> Config:
+    """``configs/train.json``: fine-tuning on such pairs with MONAI's own trainer, which needs pytorch-ignite."""
+    return {
+        "imports": ["$import monai", "$import torch"],
+        "bundle_root": ".",
+        "low": "low_dose",
+        "full": "full_dose",
+        "output": "output",
+        "dataset_dir": "@low",
+        "output_dir": "@output",
+        "max_epochs": 20,
+        "learning_rate": 1e-4,
+        "batch_size": 16,
+        "patch_size": 128,
+        "val_fraction": 0.2,
+        "val_interval": 1,
+        "seed": 0,
+        **_network(trained),
+        "network": {
+            "_target_": "scripts.bundle_app.load_weights",
+            "network": "@network_def",
+            "path": "$@bundle_root + '/models/model.pt'",
+            "device": "@device",
+        },
+        "pairs": _pairs(),
+        "loss": {"_target_": "torch.nn.L1Loss"},
+        "optimizer": {"_target_": "torch.optim.Adam", "params": "$@network.parameters()", "lr": "@learning_rate"},
+        "train": _training(),
+        "validate": _validation(trained),
+        "initialize": ["$monai.utils.set_determinism(@seed)"],
+        "run": ["$@train#trainer.run()"],
+    }
+
+
+def _network(trained: Trained) -> Config:
+    return {
+        "device": {"_target_": "scripts.denoiser.resolve_device", "name": "auto"},
+        "network_def": {
+            "_target_": "scripts.networks.ResNetGenerator",
+            "spec": {"_target_": "scripts.network_specs.GeneratorSpec", **asdict(trained.spec)},
+        },
+        "hu_window": {"_target_": "scripts.hounsfield.HUWindow", **asdict(trained.window)},
+        "mu_water": trained.mu_water,
+    }
+
+
+def _model(trained: Trained) -> Config:
+    return {
+        **_network(trained),
+        "inferer": {"_target_": "scripts.bundle_app.SlicesOrTiles", "tile": "@tile"},
+        "model": {
+            "_target_": "scripts.bundle_app.BundledModel",
+            "bundle_root": "@bundle_root",
+            "network": "@network_def",
+            "window": "@hu_window",
+            "mu_water": "@mu_water",
+            "device": "@device",
+            "inferer": "@inferer",
+            "strength": "@strength",
+        },
+    }
+
+
+def _pairs() -> Config:
+    return {"_target_": "scripts.bundle_pairs.PairFolder", "low": "@low", "full": "@full", "mu_water": "@mu_water"}
+
+
+def _slices(part: str) -> Config:
+    return {
+        "_target_": "scripts.bundle_training.SlicePairs",
+        "pairs": "@pairs",
+        "part": part,
+        "window": "@hu_window",
+        "val_fraction": "@val_fraction",
+    }
+
+
+def _training() -> Config:
+    keys = ["image", "label"]
+    flips = [{"_target_": "RandFlipd", "keys": keys, "prob": 0.5, "spatial_axis": axis} for axis in (0, 1)]
+    crop = {"_target_": "RandSpatialCropd", "keys": keys, "roi_size": ["@patch_size"] * 2, "random_size": False}
+    return {
+        "preprocessing": {"_target_": "Compose", "transforms": [crop, *flips]},
+        "dataset": {"_target_": "Dataset", "data": _slices("train"), "transform": "@train#preprocessing"},
+        "dataloader": {
+            "_target_": "DataLoader",
+            "dataset": "@train#dataset",
+            "batch_size": "@batch_size",
+            "shuffle": True,
+        },
+        "inferer": {"_target_": "SimpleInferer"},
+        "handlers": [
+            {
+                "_target_": "ValidationHandler",
+                "validator": "@validate#evaluator",
+                "epoch_level": True,
+                "interval": "@val_interval",
+            },
+            {"_target_": "StatsHandler", "tag_name": "train_l1", "output_transform": _from_engine("loss", first=True)},
+        ],
+        "trainer": {
+            "_target_": "SupervisedTrainer",
+            "max_epochs": "@max_epochs",
+            "device": "@device",
+            "train_data_loader": "@train#dataloader",
+            "network": "@network",
+            "loss_function": "@loss",
+            "optimizer": "@optimizer",
+            "inferer": "@train#inferer",
+            "train_handlers": "@train#handlers",
+        },
+    }
+
+
+def _validation(trained: Trained) -> Config:
+    peak = (2000.0 if trained.window.scale else trained.window.high - trained.window.low) / trained.window.hu_per_unit
+    return {
+        "dataset": {"_target_": "Dataset", "data": _slices("val")},
+        "dataloader": {"_target_": "DataLoader", "dataset": "@validate#dataset", "batch_size": 1},
+        "inferer": {"_target_": "SimpleInferer"},
+        "key_metric": {
+            "val_psnr": {
+                "_target_": "PeakSignalToNoiseRatio",
+                "max_val": peak,
+                "output_transform": _from_engine(["pred", "label"]),
+            }
+        },
+        "handlers": [
+            {"_target_": "StatsHandler", "iteration_log": False},
+            {
+                "_target_": "CheckpointSaver",
+                "save_dir": "@output_dir",
+                "save_dict": {"model": "@network"},
+                "save_key_metric": True,
+                "key_metric_filename": "model.pt",
+            },
+        ],
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@validate#dataloader",
+            "network": "@network",
+            "inferer": "@validate#inferer",
+            "key_val_metric": "@validate#key_metric",
+            "val_handlers": "@validate#handlers",
+        },
+    }
+
+
+def _from_engine(keys: str | list[str], *, first: bool = False) -> str:
+    return f"$monai.handlers.from_engine({keys!r}, first={first})"

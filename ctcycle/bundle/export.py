@@ -1,0 +1,192 @@
+"""The task `bundle`: from a training run to a bundle folder that appears whole or not at all."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ctcycle.atomic import write_file, write_json, write_text
+from ctcycle.bundle import configs, training_slices
+from ctcycle.bundle.card import Facts, model_card
+from ctcycle.bundle.configs import FINGERPRINT, LOGGING, Trained
+from ctcycle.bundle.formats import check_packages, export_network, side_multiple
+from ctcycle.bundle.metadata import metadata
+from ctcycle.bundle.results import Results, read_results
+from ctcycle.bundle.scripts import scripts
+from ctcycle.config.loading import load_config
+from ctcycle.config.schema import AnyTrain, Bundle
+from ctcycle.errors import BundleError, ConfigError, OutputError
+from ctcycle.fingerprint import Fingerprint
+from ctcycle.networks import ResNetGenerator
+from ctcycle.trained import load_denoiser
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """All that a bundle is made of."""
+
+    config: Bundle
+    run: AnyTrain
+    generator: ResNetGenerator
+    trained: Trained
+    fingerprint: Fingerprint | None
+    results: Results | None
+    data_license: str
+
+    def facts(self, costs: dict[str, Any]) -> Facts:
+        """What the model card tells, with what the finished bundle costs."""
+        rows = training_slices.training_rows(self.config.run, self.run) if self.fingerprint else []
+        return Facts(
+            trained=self.trained,
+            method=self.run.method,
+            parameters=sum(parameter.numel() for parameter in self.generator.parameters()),
+            training_set=training_slices.in_words(rows) if rows else "",
+            fingerprint=self.fingerprint,
+            results=self.results,
+            costs=costs,
+        )
+
+
+def export_bundle(config: Bundle) -> str:
+    """Makes the bundle folder of a training run, measures it, and writes its model card.
+
+    Returns:
+        What was made, for a terminal.
+
+    Raises:
+        ConfigError: a package for a format is missing, or a file that the config names is not what it should be.
+        BundleError: the run holds no denoiser, or one that cannot travel.
+        ManifestError: the training slices have gone.
+        OutputError: the folder exists, or cannot be written.
+    """
+    check_packages(config.formats)
+    with _new_folder(config.bundle, overwrite=config.overwrite) as folder:
+        source = _read(config)
+        _write_texts(folder, source)
+        _write_models(folder, source)
+        _log.info("%s: measuring speed and parity", config.bundle)
+        write_text(folder / "docs" / "README.md", model_card(config, source.facts(_costs(folder))))
+    made = ", ".join(["model.pt", *(f"model.{name}" for name in config.formats)])
+    return f"bundle {config.bundle.name} {config.version} of {config.run} ({made}); -> {config.bundle}"
+
+
+def _read(config: Bundle) -> _Source:
+    results = None if config.results is None else read_results(config.results, config.run)
+    data_license = "" if config.card.data_license is None else _read_text(config.card.data_license)
+    denoiser = load_denoiser(config.run, config.checkpoint, "cpu")
+    generator = denoiser.generator
+    if not isinstance(generator, ResNetGenerator):
+        raise BundleError(
+            f"{config.run}: its generator is {type(generator).__name__}; only ctcycle's own travels in a bundle"
+        )
+    loaded = load_config(config.run / "config.yaml").config
+    if loaded.task != "train":
+        raise BundleError(f"{config.run}: holds a run of task '{loaded.task}'; a bundle is made of task 'train'")
+    fingerprint = training_slices.measure(config.run, loaded) if config.fingerprint else None
+    trained = Trained(generator.spec, denoiser.window, denoiser.mu_water, fingerprint is not None)
+    return _Source(config, loaded, generator, trained, fingerprint, results, data_license)
+
+
+def _write_texts(folder: Path, source: _Source) -> None:
+    trained = source.trained
+    own = source.results.own if source.results else []
+    contents = {
+        "metadata": metadata(source.config, trained, own),
+        "inference": configs.inference(trained),
+        "evaluate": configs.evaluate(trained),
+        "train": configs.train(trained),
+    }
+    if source.fingerprint is not None:
+        write_json(folder / FINGERPRINT, source.fingerprint.as_dict())
+    for name, content in contents.items():
+        write_json(folder / "configs" / f"{name}.json", content)
+    write_text(folder / "configs" / "logging.conf", LOGGING)
+    for name, text in scripts().items():
+        write_text(folder / "scripts" / name, text)
+    write_text(folder / "LICENSE", _licence())
+    if source.data_license:
+        write_text(folder / "docs" / "data_license.txt", source.data_license)
+
+
+def _write_models(folder: Path, source: _Source) -> None:
+    weights = {name: value.contiguous() for name, value in source.generator.state_dict().items()}
+    write_file(folder / "models" / "model.pt", lambda stream: torch.save(weights, stream))
+    for name in source.config.formats:
+        _log.info("%s: exporting %s", source.config.bundle, name)
+        export_network(source.generator, folder / "models" / f"model.{name}", side_multiple(source.trained.spec))
+
+
+def _costs(folder: Path) -> dict[str, Any]:
+    """What the bundle itself, run by a process of its own, finds of its speed, its memory and its formats."""
+    command = [sys.executable, "-B", "-W", "ignore", "-m", "scripts.bundle_speed"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 (constant words)
+    try:
+        found: dict[str, Any] = json.loads(done.stdout)
+    except ValueError as error:
+        last = done.stderr.strip().rpartition("\n")[2]
+        raise BundleError(f"the bundle does not run ({last}); this is a fault of the export") from error
+    return found
+
+
+@contextmanager
+def _new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A hidden folder beside ``out`` to fill, which takes its name when all went well and vanishes otherwise."""
+    _check_replaceable(out, overwrite=overwrite)
+    partial, earlier = (out.parent / f".{out.name}.{what}-{uuid.uuid4().hex[:8]}" for what in ("partial", "earlier"))
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if out.exists():
+            out.rename(earlier)
+        partial.rename(out)
+    except OSError as error:
+        raise OutputError(
+            f"{out}: cannot be written ({error.strerror or error}); free or choose another place"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if earlier.exists() and not out.exists():
+            earlier.rename(out)
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _check_replaceable(out: Path, *, overwrite: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "configs" / "metadata.json").is_file() or out.is_symlink():
+        raise OutputError(f"{out}: exists and is no bundle; choose another `bundle`")
+    if not overwrite:
+        raise OutputError(f"{out}: exists; choose another `bundle`, or overwrite=true")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"card.data_license: {path} cannot be read as text ({error})") from error
+
+
+def _licence() -> str:
+    """The licence of ctcycle: from its checkout, or from where it is installed."""
+    checkout = Path(__file__).parents[2] / "LICENSE"
+    if checkout.is_file():
+        return checkout.read_text(encoding="utf-8")
+    try:
+        installed = [file for file in files("ctcycle") or [] if file.name == "LICENSE"]
+    except PackageNotFoundError:
+        installed = []
+    if not installed:
+        raise BundleError("ctcycle: its LICENSE file is missing, which a bundle must hold; install it again")
+    return installed[0].read_text()

@@ -1,0 +1,86 @@
+"""``configs/metadata.json`` of a bundle, after MONAI's metadata schema of 2024-07-25."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from ctcycle.bundle.configs import Trained, formulas
+from ctcycle.bundle.formats import side_multiple
+from ctcycle.config.schema import Bundle
+from ctcycle.metrics.results import Row
+
+SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
+REQUIRED = {"pydicom": "3.0.1", "nibabel": "5.3.0", "fire": "0.7.0"}
+"""What a bundle needs beside torch, monai and numpy, and a version that does: fire is for `python -m monai.bundle`."""
+
+
+def metadata(config: Bundle, trained: Trained, rows: Sequence[Row]) -> dict[str, Any]:
+    """What a bundle says of itself.
+
+    Args:
+        config: of the export.
+        trained: the network.
+        rows: results of the network itself, one for each protocol.
+    """
+    card = config.card
+    return {
+        "schema": SCHEMA,
+        "version": config.version,
+        "changelog": changelog(config),
+        "monai_version": package_version("monai"),
+        "pytorch_version": package_version("torch"),
+        "numpy_version": package_version("numpy"),
+        "required_packages_version": {name: package_version(name) or known for name, known in REQUIRED.items()},
+        "name": card.title,
+        "task": "Noise reduction in low-dose CT",
+        "description": card.description,
+        "authors": card.authors,
+        "copyright": card.copyright,
+        "data_source": card.training_data,
+        "data_type": "dicom, nibabel or numpy",
+        "image_classes": "single channel: low-dose CT",
+        "label_classes": "single channel: routine-dose CT",
+        "pred_classes": "single channel: denoised CT",
+        "eval_metrics": _eval_metrics(rows),
+        "intended_use": card.intended_use,
+        "references": list(card.references),
+        "network_data_format": {
+            "inputs": {"image": _tensor(trained, "low-dose slice")},
+            "outputs": {"pred": _tensor(trained, "denoised slice")},
+        },
+    }
+
+
+def changelog(config: Bundle) -> dict[str, str]:
+    """What changed in which version; the exported one is always among them."""
+    return {config.version: "made from a training run", **config.changelog}
+
+
+def package_version(name: str) -> str:
+    """The version that is installed here without its build tag; empty if there is none."""
+    try:
+        return version(name).split("+")[0]
+    except PackageNotFoundError:
+        return ""
+
+
+def _tensor(trained: Trained, what: str) -> dict[str, Any]:
+    window = trained.window
+    return {
+        "type": "image",
+        "format": "hounsfield",
+        "modality": "CT",
+        "num_channels": 1,
+        "spatial_shape": [f"{side_multiple(trained.spec)}*n"] * 2,
+        "dtype": "float32",
+        "value_range": window.normalise(np.array([window.low, window.high])).tolist(),
+        "is_patch_data": False,
+        "channel_def": {"0": f"{what}: {formulas(window)[0]}"},
+    }
+
+
+def _eval_metrics(rows: Sequence[Row]) -> Mapping[str, float]:
+    named = [(f"{name}_{row.protocol}", getattr(row, name)) for row in rows for name in ("psnr", "ssim", "rmse_hu")]
+    return {name: round(value, 4) for name, value in named if value is not None}

@@ -1,0 +1,58 @@
+"""What a run was trained on, as its bundle tells: the fingerprint of the low-dose slices, and their number in words."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcycle.config.schema import AnyTrain
+from ctcycle.errors import CtcycleError, ManifestError
+from ctcycle.fingerprint import Fingerprint, measure_fingerprint
+from ctcycle.manifest import ManifestRow, read_manifest
+from ctcycle.training_data import load_slices, open_store
+
+MEASURED = 200
+"""So many slices at most are measured, spread evenly over all."""
+
+
+def training_rows(run: Path, config: AnyTrain) -> list[ManifestRow]:
+    """The low-dose series that a run was trained on, from the manifest that it kept.
+
+    Raises:
+        ManifestError: there is no manifest, or it cannot be read.
+    """
+    chosen = read_manifest(run / "manifest.csv").select(dose="low_dose", split="train", kernel=config.data.kernel)
+    return list(chosen)
+
+
+def in_words(rows: Sequence[ManifestRow]) -> str:
+    """How many patients and slices, and of which kernels; no patient is named."""
+    kernels = sorted({row.kernel or "unknown" for row in rows})
+    patients = len({row.patient for row in rows})
+    what = f"{patients} patient{'s' if patients != 1 else ''}, {sum(row.slices for row in rows)} slices"
+    return f"{what}, kernel{'s' if len(kernels) > 1 else ''} {', '.join(kernels)}"
+
+
+def measure(run: Path, config: AnyTrain) -> Fingerprint:
+    """The fingerprint of the low-dose training slices of a run.
+
+    Raises:
+        ManifestError: the run's data have gone; the message says how to do without.
+    """
+    store = open_store(config.data.manifest, config.data.store, config.data.mu_water)
+    try:
+        slices = load_slices(run / "manifest.csv", store, kernel=config.data.kernel, splits=("train",))
+        return measure_fingerprint(_spread([slices.series[row.series].hu for row in training_rows(run, config)]))
+    except CtcycleError as error:
+        raise ManifestError(
+            f"{run}: the slices that it was trained on cannot be measured ({error}); put them back, or set "
+            "fingerprint=false, and the bundle will not notice scans that are unlike them"
+        ) from error
+
+
+def _spread(volumes: Sequence[NDArray[np.int16]]) -> Iterator[NDArray[np.float32]]:
+    places = [(volume, index) for volume in volumes for index in range(len(volume))]
+    for number in np.unique(np.linspace(0, len(places) - 1, min(MEASURED, len(places))).round().astype(int)):
+        volume, index = places[number]
+        yield volume[index].astype(np.float32)
