@@ -1,6 +1,7 @@
 """Reading and writing the pixels of DICOM series; which files make a series is in test_dicom_finding."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from ctcycle.dicom import Derivation
 from ctcycle.errors import SeriesError
 from ctcycle.series import SeriesInfo
-from ctcycle.volumes import Derivation, find_series, read_series, write_corrected
+from ctcycle.volumes import find_series, read_series, write_corrected, write_map
 
 DERIVATION = Derivation(version="9.9", model="tiny", model_digest="sha256:0123", description="Noise reduction.")
+NEW_YEAR = datetime(2025, 12, 31, 19, 6, 7, tzinfo=UTC)
 
 
 def the_series(root: Path) -> SeriesInfo:
@@ -170,7 +173,11 @@ def test_what_was_lossy_once_stays_flagged(tmp_path: Path) -> None:
     dataset.compress(JPEGLSNearLossless, jls_error=2, generate_instance_uid=False)
     dataset.pop("LossyImageCompression", None)
     save(dataset, tmp_path / "in" / "1.dcm")
-    assert denoised(tmp_path / "in", tmp_path / "out")[0].LossyImageCompression == "01"
+    derived = denoised(tmp_path / "in", tmp_path / "out")[0]
+    assert derived.LossyImageCompression == "01"
+    assert derived.LossyImageCompressionMethod == "ISO_14495_1"
+    size = len(dataset.PixelData)
+    assert derived.LossyImageCompressionRatio == pytest.approx(dataset.Rows * dataset.Columns * 2 / size, abs=0.01)
 
 
 def test_the_derived_header_says_what_it_is(tmp_path: Path) -> None:
@@ -185,7 +192,7 @@ def test_the_derived_header_says_what_it_is(tmp_path: Path) -> None:
         assert dataset.SeriesDescription == "Abdomen 2.0 ctcycle denoised"
         assert dataset.SeriesNumber == 4001
         assert dataset.DerivationDescription == (
-            "Noise reduction. Not for diagnostic use, research use only. ctcycle 9.9, model tiny, sha256:0123."
+            "Noise reduction. Not for diagnostic use, research use only. ctcycle 9.9, model tiny, weights sha256:0123."
         )
         assert dataset.ImageComments == "Not for diagnostic use, research use only."
         assert dataset.DerivationCodeSequence[-1].CodeValue == "113087"
@@ -195,9 +202,126 @@ def test_the_derived_header_says_what_it_is(tmp_path: Path) -> None:
         (series,) = dataset.ReferencedSeriesSequence
         assert series.SeriesInstanceUID == source.SeriesInstanceUID
         assert series.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
-        assert dataset.ContributingEquipmentSequence[-1].SoftwareVersions == ["9.9", "sha256:0123"]
+        assert dataset.ContributingEquipmentSequence[-1].SoftwareVersions == ["sha256:0123", "9.9"]
         for kept in ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient"):
             assert dataset[kept] == source[kept]
+
+
+def test_what_the_source_said_of_itself_is_kept_beside_what_is_new(tmp_path: Path) -> None:
+    said = {
+        "ImageType": ["DERIVED", "PRIMARY", "AXIAL", "VMI", "X"],
+        "DerivationDescription": "Metal artefact reduction",
+        "ImageComments": "z" * 10_240,
+        "SeriesDescription": "y" * 64,
+        "SeriesNumber": 2_147_483_647,
+        "LossyImageCompression": "01",
+        "LossyImageCompressionRatio": "7.5",
+        "LossyImageCompressionMethod": "ISO_15444_1",
+        "BurnedInAnnotation": "NO",
+        "SpecificCharacterSet": "ISO_IR 192",
+        "InstitutionName": "Sjúkrahús 病院",
+        "WindowCenter": [40, -500],
+        "WindowWidth": [400, 1500],
+        "IrradiationEventUID": "1.2.826.0.1.99",
+        "PatientName": "Åse=山田",
+    }
+    files = write_series(tmp_path / "in", changes=said)
+    for file in files:
+        dataset = pydicom.dcmread(file)
+        dataset.ContributingEquipmentSequence = Sequence([Dataset()])
+        dataset.ContributingEquipmentSequence[0].Manufacturer = "ACME"
+        dataset.DerivationCodeSequence = Sequence([Dataset()])
+        dataset.DerivationCodeSequence[0].CodeValue = "113072"
+        dataset.save_as(file)
+    (derived, *_) = denoised(tmp_path / "in", tmp_path / "out")
+    changed = {
+        "ImageType": ["DERIVED", "SECONDARY", "AXIAL", "VMI", "X"],
+        "DerivationDescription": (
+            "Noise reduction. Not for diagnostic use, research use only. ctcycle 9.9, model tiny, weights sha256:0123. "
+            "Before: Metal artefact reduction"
+        ),
+        "ImageComments": f"{10_000 * 'z'}; Not for diagnostic use, research use only.",
+        "SeriesDescription": f"{40 * 'y'} ctcycle denoised",
+        "SeriesNumber": 1,
+    }
+    assert {keyword: derived[keyword].value for keyword in said} == {
+        keyword: changed.get(keyword, pydicom.dcmread(files[0])[keyword].value) for keyword in said
+    }
+    assert [item.Manufacturer for item in derived.ContributingEquipmentSequence] == ["ACME", "ctcycle"]
+    assert [item.CodeValue for item in derived.DerivationCodeSequence] == ["113072", "113087"]
+
+
+@pytest.mark.parametrize(("kind", "place", "window"), [("residual", 2, (0, 200)), ("uncertainty", 3, (25, 50))])
+def test_a_map_replaces_the_pixels_and_says_what_it_is(
+    tmp_path: Path, kind: Any, place: int, window: tuple[int, int]
+) -> None:
+    stored = stored_body(2, "int16", 2.0, -1000.0)
+    changes = {"RescaleSlope": 2, "RescaleIntercept": -1000, "PixelPaddingValue": int(stored[0, 0, 0])}
+    write_series(tmp_path / "in", stored, changes=changes | {"WindowCenter": 40, "WindowWidth": 400})
+    info = the_series(tmp_path / "in")
+    hu = np.linspace(-30, 30, info.shape[1] * info.shape[2], dtype=np.float32).reshape(info.shape[1:])
+    derivation = replace(DERIVATION, kind=kind)
+    files = write_map(info, (sign * hu for sign in (1, -1)), tmp_path / "out", derivation)
+    image = pydicom.dcmread(files[1])
+    np.testing.assert_allclose(image.pixel_array * 2.0 - 1000, -hu, atol=1)
+    assert image.ImageType == ["DERIVED", "SECONDARY", "AXIAL", kind.upper()]
+    assert image.SeriesDescription == f"Abdomen 2.0 ctcycle {kind}"
+    assert image.SeriesNumber == 4000 + place
+    assert "No image of the patient, but a map" in image.DerivationDescription
+    assert (image.WindowCenter, image.WindowWidth) == window
+    assert "PixelPaddingValue" not in image
+    plain = denoised(tmp_path / "in", tmp_path / "plain")[1]
+    assert plain.SeriesInstanceUID != image.SeriesInstanceUID
+    assert plain.SOPInstanceUID != image.SOPInstanceUID
+
+
+def test_private_elements_stay_on_request(tmp_path: Path) -> None:
+    dataset = slice_dataset(stored_body(1)[0])
+    dataset.private_block(0x0029, "A VENDOR", create=True).add_new(0x10, "LO", "text")
+    save(dataset, tmp_path / "in" / "1.dcm")
+    (kept,) = denoised(tmp_path / "in", tmp_path / "out", derivation=replace(DERIVATION, keep_private=True))
+    assert kept.private_block(0x0029, "A VENDOR")[0x10].value == "text"
+
+
+def test_slices_that_may_miss_one_are_denoised_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = write_series(tmp_path / "in", stored_body(6))
+    assert len(denoised(tmp_path / "in", tmp_path / "whole")) == 6
+    assert not caplog.messages
+    files[2].unlink()
+    assert len(denoised(tmp_path / "in", tmp_path / "out")) == 5
+    (message,) = caplog.messages
+    assert "slices 2 and 3 are 4 mm apart" in message
+
+
+def test_what_a_derivation_says_must_be_writable(tmp_path: Path) -> None:
+    write_series(tmp_path / "in")
+    image = denoised(
+        tmp_path / "in", tmp_path / "out", derivation=Derivation("1" * 99, "a\\b" * 40, "0" * 99, "x" * 900)
+    )[0]
+    (equipment,) = image.ContributingEquipmentSequence
+    assert equipment.ManufacturerModelName == ("a/b" * 40)[:64]
+    assert equipment.SoftwareVersions == ["0" * 64, "1" * 63]
+    assert "Not for diagnostic use" in image.DerivationDescription
+    assert len(image.DerivationDescription) == 1024
+    nobody = Derivation("1", "tiny", "0", created=datetime(1, 1, 1, tzinfo=UTC))
+    with pytest.raises(SeriesError, match="cannot be written as DICOM"):
+        denoised(tmp_path / "in", tmp_path / "never", derivation=nobody)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_name_in_another_character_set_than_declared_keeps_its_bytes(tmp_path: Path, syntax: Any) -> None:
+    dataset = slice_dataset(stored_body(1)[0])
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.PatientName, dataset.PatientID, dataset.SeriesDescription = "MQQller^Eva", "QQ7", "gefQQhrt"
+    file = save(dataset, tmp_path / "in" / "1.dcm")
+    file.write_bytes(file.read_bytes().replace(b"QQ", b"\xfc\xfc"))  # not UTF-8
+    image = denoised(tmp_path / "in", tmp_path / "out")[0]
+    assert image.get_item("PatientName").value.strip() == b"M\xfc\xfcller^Eva"
+    assert image.get_item("PatientID").value.strip() == b"\xfc\xfc7"
+    assert image.SeriesDescription.endswith("hrt ctcycle denoised")
 
 
 def test_what_would_be_stale_is_dropped(tmp_path: Path) -> None:
@@ -212,6 +336,7 @@ def test_what_would_be_stale_is_dropped(tmp_path: Path) -> None:
     dataset.InstanceCreationDate, dataset.StudyDate = "20200101", "20200101"
     save(dataset, tmp_path / "in" / "1.dcm")
     (derived,) = denoised(tmp_path / "in", tmp_path / "out")
+    assert derived.HighBit == 15
     assert not any(element.tag.is_private or element.tag.group == 0x6000 for element in derived)
     assert not {"IconImageSequence", "InstanceCreationDate"} & set(derived.dir())
     assert derived.SmallestImagePixelValue == stored_body(1, "int16").min() != -3
@@ -237,6 +362,10 @@ def test_the_time_is_written_when_given(tmp_path: Path) -> None:
     derivation = Derivation("9.9", "tiny", "0123", created=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC))
     dataset = denoised(tmp_path / "in", tmp_path / "out", derivation=derivation)[0]
     assert (dataset.SeriesDate, dataset.ContentTime) == ("20260304", "050607")
+    assert dataset.ContributingEquipmentSequence[-1].ContributionDateTime == "20260304050607+0000"
+    write_series(tmp_path / "japan", changes={"TimezoneOffsetFromUTC": "+0900"})
+    there = denoised(tmp_path / "japan", tmp_path / "there", derivation=replace(derivation, created=NEW_YEAR))[0]
+    assert (there.SeriesDate, there.ContentTime, there.TimezoneOffsetFromUTC) == ("20260101", "040607", "+0900")
 
 
 def test_a_source_without_uids_gets_valid_ones(tmp_path: Path) -> None:

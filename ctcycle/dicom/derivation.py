@@ -1,14 +1,14 @@
 """What the header of a derived image says of how it was made (DICOM PS3.3 C.7.6.1, C.12.1, C.12.2)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from pydicom import Dataset
-from pydicom.config import RAISE, settings
+from pydicom import DataElement, Dataset
+from pydicom.config import RAISE
+from pydicom.datadict import dictionary_VR
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage
 
 from ctcycle.dicom.headers import numbers, texts
@@ -77,28 +77,23 @@ def describe(dataset: Dataset, frame: int | None, derivation: Derivation) -> Non
     """
     _refer_to_source(dataset, frame)
     _name_series(dataset, derivation)
-    with _strict():
-        dataset.DerivationCodeSequence = _appended(dataset, "DerivationCodeSequence", _smoothing())
-        equipment = _equipment(dataset, derivation)
-        dataset.ContributingEquipmentSequence = _appended(dataset, "ContributingEquipmentSequence", equipment)
-        dataset.RescaleType = "HU"
-        if derivation.kind != "denoised":
-            _show_as_map(dataset, *_WINDOW[derivation.kind])
-        if derivation.created is not None:
-            made = _local(dataset, derivation.created)
-            dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = f"{made:%Y%m%d}"
-            dataset.SeriesTime = dataset.ContentTime = dataset.InstanceCreationTime = f"{made:%H%M%S}"
+    dataset.DerivationCodeSequence = _appended(dataset, "DerivationCodeSequence", _smoothing())
+    equipment = _equipment(dataset, derivation)
+    dataset.ContributingEquipmentSequence = _appended(dataset, "ContributingEquipmentSequence", equipment)
+    _state(dataset, RescaleType="HU")
+    if derivation.kind != "denoised":
+        _show_as_map(dataset, *_WINDOW[derivation.kind])
+    if derivation.created is not None:
+        made = _local(dataset, derivation.created)
+        for occasion in ("Series", "Content", "InstanceCreation"):
+            _state(dataset, **{f"{occasion}Date": f"{made:%Y%m%d}", f"{occasion}Time": f"{made:%H%M%S}"})
 
 
-@contextmanager
-def _strict() -> Iterator[None]:
-    """Values of ours that break DICOM's rules raise; what the source had wrong is not for us to judge."""
-    before = settings.writing_validation_mode
-    settings.writing_validation_mode = RAISE
-    try:
-        yield
-    finally:
-        settings.writing_validation_mode = before
+def _state(dataset: Dataset, **values: object) -> None:
+    """Sets elements by keyword; values of ours that break DICOM's rules raise, whatever the source had wrong."""
+    for keyword, value in values.items():
+        tag = Tag(keyword)
+        dataset[tag] = DataElement(tag, dictionary_VR(tag), value, validation_mode=RAISE)
 
 
 def _refer_to_source(dataset: Dataset, frame: int | None) -> None:
@@ -130,18 +125,21 @@ def _name_series(dataset: Dataset, derivation: Derivation) -> None:
     dataset.ImageType = ["DERIVED", "SECONDARY", flavour, *kind, *others]
     made = f"{derivation.description} {_MEANING[derivation.kind]}{NOT_FOR_DIAGNOSIS} {_made_by(derivation)}."
     earlier = "".join(f" Before: {text}" for text in texts(dataset, "DerivationDescription") if text)
-    dataset.DerivationDescription = f"{made}{earlier}"[:1024]
     described = "/".join(texts(dataset, "SeriesDescription"))[:40].strip()
-    dataset.SeriesDescription = f"{described} ctcycle {derivation.kind}".strip()
-    comments = "/".join(texts(dataset, "ImageComments"))[:10_000]
-    dataset.ImageComments = f"{comments} {NOT_FOR_DIAGNOSIS}".strip()
+    comments = [text[:10_000] for text in texts(dataset, "ImageComments") if text]
     number = int((numbers(dataset, "SeriesNumber", 1) or (0,))[0])
     place = _SERIES[derivation.kind]
-    dataset.SeriesNumber = number * 1000 + place if 0 <= number < _MAX_SERIES_NUMBER else place
+    _state(
+        dataset,
+        DerivationDescription=f"{made}{earlier}"[:1024],
+        SeriesDescription=f"{described} ctcycle {derivation.kind}".strip(),
+        ImageComments="; ".join([*comments, NOT_FOR_DIAGNOSIS]),
+        SeriesNumber=number * 1000 + place if 0 <= number < _MAX_SERIES_NUMBER else place,
+    )
 
 
 def _made_by(derivation: Derivation) -> str:
-    return f"ctcycle {derivation.version}, model {derivation.model}, {derivation.model_digest}"
+    return f"ctcycle {derivation.version}, model {derivation.model}, weights {derivation.model_digest}"
 
 
 def _smoothing() -> Dataset:
@@ -153,19 +151,22 @@ def _equipment(dataset: Dataset, derivation: Derivation) -> Dataset:
     """This software, as one more that the image went through; the scanner's own attributes stay at the top."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = _code("109102", "Processing Equipment")
-    item.Manufacturer = "ctcycle"
-    item.ManufacturerModelName = derivation.model[:64]
-    item.SoftwareVersions = [derivation.version[:64], derivation.model_digest[:64]]
-    item.ContributionDescription = f"{derivation.description} {NOT_FOR_DIAGNOSIS}"[:1024]
+    _state(
+        item,
+        Manufacturer="ctcycle",
+        ManufacturerModelName=derivation.model.replace("\\", "/")[:64],
+        SoftwareVersions=[derivation.model_digest[:64], derivation.version[:63]],  # a blank may follow the last
+        ContributionDescription=f"{derivation.description} {NOT_FOR_DIAGNOSIS}"[:1024],
+    )
     if derivation.created is not None:
-        item.ContributionDateTime = f"{_local(dataset, derivation.created):%Y%m%d%H%M%S%z}"
+        _state(item, ContributionDateTime=f"{_local(dataset, derivation.created):%Y%m%d%H%M%S%z}")
     return item
 
 
 def _show_as_map(dataset: Dataset, centre: int, width: int) -> None:
     for keyword in _NOT_OF_MAPS:
         dataset.pop(keyword, None)
-    dataset.WindowCenter, dataset.WindowWidth = centre, width
+    _state(dataset, WindowCenter=centre, WindowWidth=width)
 
 
 def _local(dataset: Dataset, moment: datetime) -> datetime:
@@ -183,5 +184,5 @@ def _appended(dataset: Dataset, keyword: str, item: Dataset) -> Sequence:
 
 def _code(value: str, meaning: str) -> Sequence:
     item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    _state(item, CodeValue=value, CodingSchemeDesignator="DCM", CodeMeaning=meaning)
     return Sequence([item])

@@ -9,7 +9,7 @@ import hashlib
 import io
 import logging
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydicom import DataElement, Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.filewriter import dcmwrite
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -26,6 +27,7 @@ from pydicom.uid import (
     JPEGExtended12Bit,
     JPEGLSNearLossless,
 )
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PersonName
 
 from ctcycle import atomic
 from ctcycle.dicom.derivation import Derivation, describe
@@ -163,11 +165,13 @@ def _encoded(source: Slice, pixels: NDArray[np.generic], uids: _NewUIDs, derivat
     dataset = source.header
     try:
         with quiet():
+            unreadable = _unreadable_texts(dataset)
             _clean(dataset, keep_private=derivation.keep_private)
             describe(dataset, source.frame, derivation)
             _identify(dataset, pixels, uids)
             _mark_lossy(dataset)
             _put_pixels(dataset, pixels)
+            _put_back(dataset, unreadable)
             dataset.file_meta = _file_meta(dataset.SOPInstanceUID, derivation.version)
             buffer = io.BytesIO()
             dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
@@ -176,6 +180,28 @@ def _encoded(source: Slice, pixels: NDArray[np.generic], uids: _NewUIDs, derivat
             f"{source.path}: its header cannot be written as DICOM ({type(error).__name__}); export it again"
         ) from None
     return buffer.getvalue()
+
+
+def _unreadable_texts(dataset: Dataset) -> dict[BaseTag, tuple[object, bytes]]:
+    """What was read, and its bytes, where a text is not in the character set that the source declares.
+
+    Many archives hold such names. To write what can be read of one would make another patient of it.
+    """
+    found: dict[BaseTag, tuple[object, bytes]] = {}
+    for tag in dataset.keys():  # noqa: SIM118 (iterating decodes)
+        content = dataset.get_item(tag).value
+        if isinstance(content, bytes) and not content.isascii():
+            element = dataset[tag]
+            if element.VR in CUSTOMIZABLE_CHARSET_VR and "\ufffd" in str(element.value):
+                found[tag] = element.value, content
+    return found
+
+
+def _put_back(dataset: Dataset, unreadable: Mapping[BaseTag, tuple[object, bytes]]) -> None:
+    for tag, (value, content) in unreadable.items():
+        if tag in dataset and dataset[tag].value == value:
+            vr = dataset[tag].VR
+            dataset[tag] = DataElement(tag, vr, PersonName(content) if vr == "PN" else content, already_converted=True)
 
 
 def _clean(dataset: Dataset, *, keep_private: bool) -> None:
