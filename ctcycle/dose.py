@@ -39,6 +39,36 @@ def simulate_counts(
     )
 
 
+def dose_noise(
+    line_integrals: NDArray[np.floating],
+    photons: float,
+    dose_fraction: float,
+    electronic_noise: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The noise of line integrals at full dose, and what a fraction of the dose adds to it, as independent draws.
+
+    ``-log`` of a count with mean ``N exp(-p)`` has the variance ``exp(p) / N``, and a read-out noise of ``e`` photons
+    adds ``e² exp(2p) / N²``; what a lower dose adds is the difference between ``dose_fraction N`` and ``N`` photons.
+    Both are drawn as Gaussian noise, which they are for many counts (Zabic et al. 2013).
+
+    Args:
+        line_integrals: any shape, without unit.
+        photons: N, expected at full dose in a ray that meets nothing.
+        dose_fraction: in (0, 1]; 1 adds nothing.
+        electronic_noise: e, standard deviation of the read-out, in photons.
+        rng: drawn from, in place.
+
+    Returns:
+        The noise at full dose and the added noise, in the shape of ``line_integrals``.
+    """
+    per_photon = np.exp(np.minimum(line_integrals.astype(np.float64), np.log(photons / FEWEST_PHOTONS))) / photons
+    quanta, read_out = per_photon, (electronic_noise * per_photon) ** 2
+    added = quanta * (1 / dose_fraction - 1) + read_out * (1 / dose_fraction**2 - 1)
+    own, lacking = rng.standard_normal((2, *per_photon.shape)) * np.sqrt([quanta + read_out, added])
+    return own.astype(np.float32), lacking.astype(np.float32)
+
+
 def _read_out(
     counts: NDArray[np.int64], photons: float, electronic_noise: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ from ctcycle.manifest import Manifest, ManifestRow, series_name, stored_path
 from ctcycle.npy import NpyUnit
 from ctcycle.scan_settings import Dose, Source, Split, SplitSettings
 from ctcycle.series import SeriesInfo, Skipped, series_uid
-from ctcycle.splits import assign_splits, domains, paired_patients
+from ctcycle.splits import assign_splits, paired_patients
 
 
 def _dose_names(levels: str, names: str) -> re.Pattern[str]:
@@ -46,7 +46,6 @@ _FULL = _dose_names("full|normal|routine|standard", "full|fd|nd|ndct")
 _MAYO = re.compile(r"^[CLN]\d{3}(?![A-Za-z0-9])")
 _TCIA = re.compile(r"(?:full|low) dose images", re.IGNORECASE)
 _DOSES: tuple[Dose, Dose] = ("low_dose", "full_dose")
-_NO_PAIRS: dict[Split, str] = {"val": "the last weights are taken for the best", "test": "nothing can be evaluated"}
 _SPLITS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _THICKNESS = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)[-_ ]?mm(?![a-z])", re.IGNORECASE)
 _KERNEL = re.compile(r"(?<![A-Za-z0-9])[BDHIJ][rvfs]?\d{2}[a-z]?(?![A-Za-z0-9])")
@@ -68,6 +67,21 @@ class ScanReport:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class FoundSeries:
+    """The series of sources, before anybody is split.
+
+    Attributes:
+        rows: what is known of each series; ``split`` where a source or a folder says it.
+        skipped: what was left out, and why.
+        guessed: the doses of each patient whom only a name tells from others.
+    """
+
+    rows: tuple[ManifestRow, ...]
+    skipped: tuple[Skipped, ...]
+    guessed: Mapping[str, Collection[Dose]]
+
+
 def scan_sources(
     sources: Sequence[Source],
     manifest_path: Path,
@@ -77,12 +91,39 @@ def scan_sources(
     salt: str = "",
     progress: Callable[[Path], object] | None = None,
 ) -> ScanReport:
-    """Finds all series of the sources; nothing is decoded and nothing written.
+    """Finds all series of the sources and splits their patients; nothing is decoded and nothing written.
+
+    Args:
+        sources: see `find_rows`.
+        manifest_path: where the manifest will be; its paths are relative to the folder of this.
+        split: who is for training, validation and testing.
+        npy_unit: what the numbers in npy files are.
+        salt: see `find_rows`.
+        progress: called with each image file before its header is read.
+
+    Raises:
+        SeriesError: a source does not exist or has no CT; the message has a line for each.
+        ManifestError: the split is impossible.
+    """
+    found = find_rows(sources, manifest_path.parent, npy_unit=npy_unit, salt=salt, progress=progress)
+    rows = sorted(assign_splits(found.rows, split), key=lambda row: (row.patient, row.path, row.uid))
+    notes = (*_same_people(found.guessed), *_not_drawn(rows, split))
+    return ScanReport(Manifest(manifest_path, tuple(rows)), found.skipped, notes)
+
+
+def find_rows(
+    sources: Sequence[Source],
+    root: Path,
+    *,
+    npy_unit: NpyUnit = "auto",
+    salt: str = "",
+    progress: Callable[[Path], object] | None = None,
+) -> FoundSeries:
+    """What is known of each series of the sources.
 
     Args:
         sources: where to look; a series that two sources have belongs to the first.
-        manifest_path: where the manifest will be; its paths are relative to the folder of this.
-        split: who is for training, validation and testing.
+        root: the folder that the rows' paths are to be relative to.
         npy_unit: what the numbers in npy files are.
         salt: goes into the hash of each PatientID. Without one, whoever knows an ID can find it in the
             manifest; with one, it takes the same salt to get the same patient names again.
@@ -90,7 +131,6 @@ def scan_sources(
 
     Raises:
         SeriesError: a source does not exist or has no CT; the message has a line for each.
-        ManifestError: the split is impossible.
     """
     rows: dict[str, ManifestRow] = {}
     skipped: list[Skipped] = []
@@ -102,7 +142,7 @@ def scan_sources(
         if not infos:
             problems.append(_nothing_found(source.path, left_out))
         for info in infos:
-            row = _describe(info, source, manifest_path.parent, salt)
+            row = _describe(info, source, root, salt)
             if row.series in rows:
                 skipped.append(Skipped(info.path, "an earlier source has this series already"))
                 continue
@@ -111,9 +151,7 @@ def scan_sources(
                 guessed[row.patient].add(source.dose)
     if problems:
         raise SeriesError("\n".join(problems))
-    found = sorted(assign_splits(list(rows.values()), split), key=lambda row: (row.patient, row.path, row.uid))
-    notes = (*_same_people(guessed), *_not_drawn(found, split))
-    return ScanReport(Manifest(manifest_path, tuple(found)), tuple(skipped), notes)
+    return FoundSeries(tuple(rows.values()), tuple(skipped), guessed)
 
 
 def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
@@ -125,87 +163,6 @@ def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
     stream = io.StringIO(newline="")
     csv.writer(stream, lineterminator="\n").writerows([("path", "reason"), *((s.path, s.reason) for s in skipped)])
     write_text(path, stream.getvalue())
-
-
-def summary(report: ScanReport, most: int = 40) -> str:
-    """What a scan found, for people: a table, the sums, what to look at, and what was left out.
-
-    Args:
-        report: the result of a scan.
-        most: so many lines of the table are shown.
-    """
-    manifest = report.manifest
-    lines = _table(manifest.rows)
-    lines = [*lines[: most + 1], f"... and {len(lines) - 1 - most} more lines"] if len(lines) > most + 1 else lines
-    return (
-        "\n".join([*lines, "", *_totals(manifest), *report.notes, *_advice(manifest), *_left_out(report.skipped)])
-        + "\n"
-    )
-
-
-def _table(rows: Sequence[ManifestRow]) -> list[str]:
-    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for row in rows:
-        thickness = f"{row.thickness_mm:g}" if row.thickness_mm else "?"
-        groups[row.patient, row.dose or "?", row.kernel or "?", thickness, row.split or "-"].append(row.slices)
-    cells: list[tuple[str, ...]] = [("patient", "dose", "kernel", "mm", "split", "series", "slices")]
-    cells += [(*key, str(len(slices)), str(sum(slices))) for key, slices in sorted(groups.items())]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    aligned = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
-    numbers = [[cell.rjust(width) for cell, width in zip(line[5:], widths[5:], strict=True)] for line in cells]
-    return ["  ".join([*left[:5], *right]) for left, right in zip(aligned, numbers, strict=True)]
-
-
-def _totals(manifest: Manifest) -> Iterator[str]:
-    for split in ("train", "val", "test", ""):
-        part = manifest.select(split=split)
-        slices = {dose: sum(row.slices for row in part.select(dose=dose)) for dose in ("low_dose", "full_dose", "")}
-        if part:
-            unknown = f", {slices['']} of unknown dose" if slices[""] else ""
-            yield (
-                f"{split or 'no split'}: {_count(len(part.patients), 'patient')} "
-                f"({len(paired_patients(part))} with both doses), {len(part)} series, "
-                f"{slices['low_dose']} low-dose and {slices['full_dose']} full-dose slices{unknown}"
-            )
-
-
-def _advice(manifest: Manifest) -> Iterator[str]:
-    """What a user should look at before training."""
-    unknown = manifest.select(dose="")
-    if unknown:
-        yield (
-            f"dose unknown: {len(unknown)} of {len(manifest)} series; fill the column 'dose' of {manifest.path.name}, "
-            "or give the source a 'dose'"
-        )
-    yield from _training_advice(manifest)
-    there = f"there {'is' if len(paired_patients(manifest)) == 1 else 'are'} {len(paired_patients(manifest))}"
-    for split, lost in _NO_PAIRS.items():
-        if not paired_patients(manifest.select(split=split)):
-            yield (
-                f"{split} has no patient with matching series of both doses: {lost}; name one in split.{split} "
-                f"or in the column 'split' of {manifest.path.name}; {there} in all"
-            )
-
-
-def _training_advice(manifest: Manifest) -> Iterator[str]:
-    rows = {dose: manifest.select(dose, "train").rows for dose in _DOSES}
-    missing = [dose for dose in _DOSES if not rows[dose]]
-    if missing:
-        yield (
-            f"train has no {' and no '.join(missing)} series: nothing can be trained; name such patients in "
-            f"split.train, set the column 'split' of {manifest.path.name} to train, or add a source that has them"
-        )
-        return
-    try:
-        domains(rows["low_dose"], rows["full_dose"], "disjoint_patients", 0, lambda _row: ())
-    except ManifestError as error:
-        yield f"train cannot be divided by patient: {error}"
-    low, full = (", ".join(sorted({row.kernel or "unknown" for row in rows[dose]})) for dose in _DOSES)
-    if low != full:
-        yield (
-            f"kernels differ between the doses for training (low: {low}; full: {full}): an unpaired network would "
-            "learn the kernel as well; choose one in data.kernel"
-        )
 
 
 def _same_people(guessed: Mapping[str, Collection[Dose]]) -> Iterator[str]:
@@ -225,20 +182,6 @@ def _not_drawn(rows: Sequence[ManifestRow], settings: SplitSettings) -> Iterator
             yield f"split.{split}_fraction {fraction:g} takes nobody: it takes {only}"
 
 
-def _left_out(skipped: Sequence[Skipped]) -> Iterator[str]:
-    reasons = Counter(item.reason for item in skipped).most_common()
-    places = {item.reason: item.path for item in skipped}
-    yield from ["left out:"] if reasons else []
-    for reason, count in reasons[:10]:
-        yield f"  {count} x {reason}" if count > 1 else f"  {places[reason]}: {reason}"
-    if len(reasons) > 10:
-        yield f"  ... and {_count(len(reasons) - 10, 'other reason')}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _nothing_found(root: Path, skipped: Sequence[Skipped]) -> str:
     if not root.exists():
         return f"{root}: does not exist; give the folder that holds the scans"
@@ -246,7 +189,7 @@ def _nothing_found(root: Path, skipped: Sequence[Skipped]) -> str:
     reasons = Counter(item.reason for item in skipped).most_common(1)
     times = f"{reasons[0][1]} x " if reasons and reasons[0][1] > 1 else ""
     why = f"{times}{reasons[0][0]}" if reasons else "DICOM, NIfTI and npy are read"
-    return f"no CT under {root} ({_count(files, 'file')} seen); {why}"
+    return f"no CT under {root} ({files} {'file' if files == 1 else 'files'} seen); {why}"
 
 
 def _describe(info: SeriesInfo, source: Source, root: Path, salt: str) -> ManifestRow:

@@ -1,13 +1,8 @@
 """A data set without any patient: simulated abdomens, scanned at full and at low dose, as DICOM series."""
 
 import json
-import multiprocessing
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,9 +14,10 @@ from numpy.typing import NDArray
 from ctcycle.atomic import write_json
 from ctcycle.dicom_new import SeriesHeader, write_new_series
 from ctcycle.dose import simulate_counts
-from ctcycle.errors import CtcycleError, OutputError
+from ctcycle.errors import OutputError
 from ctcycle.hounsfield import hu_to_mu, mu_to_hu
 from ctcycle.phantom import draw_slice, make_patient
+from ctcycle.processes import share_out
 from ctcycle.projection import project
 from ctcycle.reconstruction import reconstruct
 from ctcycle.simulation_settings import SimulationSettings
@@ -102,7 +98,7 @@ def simulate_dataset(
     report = progress or (lambda _done: None)
     report(len(patients) - len(missing))
     make = partial(_write_patient, folder, settings, seed)
-    for done, _ in enumerate(_run(make, missing, workers), len(patients) - len(missing) + 1):
+    for done, _ in enumerate(share_out(make, missing, workers), len(patients) - len(missing) + 1):
         report(done)
     return patients
 
@@ -137,41 +133,6 @@ def _read_mark(mark: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise OutputError(f"{mark}: cannot be read ({error}); delete the folder or choose a new one") from error
     return content if isinstance(content, dict) else {}
-
-
-def _run(make: Callable[[int], None], indices: list[int], workers: int) -> Iterator[None]:
-    """Calls ``make`` for each index, in this process or in new ones, and yields after each."""
-    if workers <= 1 or len(indices) <= 1:
-        yield from map(make, indices)
-        return
-    # New interpreters instead of forks: the caller may have started threads (torch, MLflow), and forks inherit locks.
-    pool = ProcessPoolExecutor(min(workers, len(indices)), multiprocessing.get_context("spawn"))
-    try:
-        with _one_thread_each():
-            futures = [pool.submit(make, index) for index in indices]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise CtcycleError(
-            "simulation: a worker process died; run again with fewer workers, what is done is kept"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started meanwhile keep numerical libraries to one thread: their number is the parallelism."""
-    name = "OMP_NUM_THREADS"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def _write_patient(folder: Path, settings: SimulationSettings, seed: int, index: int) -> None:

@@ -1,10 +1,12 @@
 """What a simulated data set is made of; imports nothing, so that a config can be checked at once."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Kernel = Literal["soft", "sharp"]
-"""Reconstruction filters by name: see `ctcycle.reconstruction.reconstruct`."""
+Kernel = Literal["soft", "medium", "sharp", "ramp"]
+"""Reconstruction filters by name, from blunt to sharp: see `ctcycle.reconstruction.reconstruct`."""
+
+KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class SimulationSettings:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"simulation: {name} is {value}; it must be from {low:g} to {high:g}")
-        if self.kernel not in {"soft", "sharp"}:
-            raise ValueError(f"simulation: kernel is {self.kernel!r}; known kernels are 'soft' and 'sharp'")
+        if self.kernel not in KERNELS:
+            raise ValueError(f"simulation: kernel is {self.kernel!r}; known kernels are {', '.join(KERNELS)}")
 
 
 _RANGES = (

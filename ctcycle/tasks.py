@@ -19,6 +19,7 @@ from ctcycle.crashes import describe_crash
 from ctcycle.errors import CtcycleError, OutputError, StoppedError
 from ctcycle.run_folder import RunFolder, flat
 from ctcycle.tracking import Tracker
+from ctcycle.twin_settings import TwinSettings
 
 
 def run(loaded: LoadedConfig) -> None:
@@ -70,6 +71,8 @@ def _work(config: Step, folder: RunFolder, resolved: Mapping[str, Any], name: st
 def _simulate(config: Simulate, folder: RunFolder, _resolved: Mapping[str, Any], _name: str) -> str:
     from ctcycle.simulation import simulate_dataset
 
+    if config.twins is not None:
+        return _make_twins(config, config.twins, folder)
     out, patients = folder.path / "series", config.simulation.patients
     if config.overwrite and (out / "simulation.json").exists():
         shutil.rmtree(out)
@@ -83,9 +86,33 @@ def _simulate(config: Simulate, folder: RunFolder, _resolved: Mapping[str, Any],
     return f"{patients} simulated patients, each at full and at low dose; -> {out}"
 
 
+def _make_twins(config: Simulate, settings: TwinSettings, folder: RunFolder) -> str:
+    from ctcycle.manifest import write_manifest
+    from ctcycle.scan import write_skipped
+    from ctcycle.twins import make_twins
+
+    out, manifest = folder.path / "series", folder.path / "manifest.csv"
+    if config.overwrite:
+        shutil.rmtree(out, ignore_errors=True)
+    with tqdm(desc="making twins", unit="series", dynamic_ncols=True) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        workers = config.workers or os.cpu_count() or 1
+        report = make_twins(out, manifest, settings, config.seed, workers=workers, progress=progress)
+    write_manifest(manifest, report.manifest)
+    write_skipped(folder.path / "skipped.csv", report.skipped)
+    left_out = f"; left out: {len(report.skipped)}, see {folder.path / 'skipped.csv'}" if report.skipped else ""
+    patients = len(report.manifest.patients)
+    return f"{report.twins} low-dose twins of {patients} patients{left_out}; -> {manifest}"
+
+
 def _scan(config: Scan, folder: RunFolder, _resolved: Mapping[str, Any], _name: str) -> str:
     from ctcycle.manifest import write_manifest
-    from ctcycle.scan import scan_sources, summary, write_skipped
+    from ctcycle.scan import scan_sources, write_skipped
+    from ctcycle.scan_summary import summary
 
     path = config.manifest or folder.path / "manifest.csv"
     if path.exists() and not config.overwrite:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ctcycle.dose import simulate_counts
+from ctcycle.dose import dose_noise, simulate_counts
 
 P = np.full((400, 500), 2.0)
 
@@ -53,3 +53,35 @@ def test_at_the_whole_dose_both_have_the_same_photons() -> None:
 def test_the_same_generator_gives_the_same_scan() -> None:
     first, second = (simulate_counts(P, 1e4, 0.25, 5.0, np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(first, second)
+
+
+def test_noise_has_the_variance_of_the_lost_photons() -> None:
+    own, added = dose_noise(P, 1e4, 0.25, 0.0, np.random.default_rng(0))
+    assert own.var() == pytest.approx(np.exp(2) / 1e4, rel=0.02)
+    assert added.var() == pytest.approx(3 * np.exp(2) / 1e4, rel=0.02)
+    assert abs(np.corrcoef(own.ravel(), added.ravel())[0, 1]) < 0.01
+
+
+def test_noise_agrees_with_counting_photons() -> None:
+    rng = np.random.default_rng(0)
+    full, low = simulate_counts(P, 1e5, 0.25, 20.0, rng)
+    own, added = dose_noise(P, 1e5, 0.25, 20.0, rng)
+    assert own.var() == pytest.approx(full.var(), rel=0.02)
+    assert own.var() + added.var() == pytest.approx(low.var(), rel=0.02)
+
+
+def test_read_out_noise_counts_behind_thick_bodies_only() -> None:
+    for p, share in ((1.0, 1.1), (9.0, 4.0)):
+        plain, read_out = (
+            dose_noise(np.full(100_000, p), 1e5, 0.25, noise, np.random.default_rng(0))[1] for noise in (0.0, 5.0)
+        )
+        expected = 1 + 25 * np.exp(p) / 1e5 * 15 / 3
+        assert read_out.var() / plain.var() == pytest.approx(expected, rel=0.02)
+        assert (expected > share) == (p > 5)
+
+
+def test_the_whole_dose_adds_no_noise_and_starved_rays_stay_finite() -> None:
+    assert not dose_noise(P, 1e4, 1.0, 3.0, np.random.default_rng(0))[1].any()
+    own, added = dose_noise(np.full(1000, 80.0), 1e4, 0.1, 3.0, np.random.default_rng(0))
+    assert np.isfinite(own).all()
+    assert np.isfinite(added).all()

@@ -12,12 +12,11 @@ PACKAGE = Path(__file__).parent.parent / "ctcycle"
 # named on their own; the modules of one package may import each other.
 LAYERS = (
     "ctcycle crashes errors hounsfield stored network_specs preemption scan_settings simulation_settings",
-    "atomic blobs config config.components config.strict_yaml denoiser dose fingerprint folder_lock image_pool losses"
-    " networks projection series",
+    "atomic blobs processes twin_settings config config.components config.strict_yaml denoiser dose fingerprint folder_lock image_pool losses networks projection series",
     "anatomy build dicom dicom_new event_file manifest metrics nifti noise_swap npy",
     "classical config.schema phantom reconstruction splits transforms volumes",
-    "config.suggestions sampling scan series_denoising simulation steps store",
-    "config.problems",
+    "config.suggestions twin_noise sampling scan series_denoising simulation steps store",
+    "config.problems scan_summary twins",
     "config.merging",
     "config.loading",
     "checkpoints figures handlers pairing run_folder schedules tracking training_data",

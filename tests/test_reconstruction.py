@@ -6,7 +6,7 @@ from skimage.transform import iradon
 
 from ctcycle.hounsfield import MU_WATER, mu_to_hu
 from ctcycle.projection import project, view_angles
-from ctcycle.reconstruction import reconstruct
+from ctcycle.reconstruction import reconstruct, sharpen
 from ctcycle.simulation_settings import Kernel
 
 SIZE, PIXEL, VIEWS = 128, 2.5, 180
@@ -71,3 +71,19 @@ def test_a_complex_sinogram_carries_two_scans(noise: np.ndarray) -> None:
         expected = reconstruct(alone, PIXEL, SIZE, "sharp")
         assert expected.dtype == np.float32
         assert np.allclose(part, expected, atol=1e-7)
+
+
+def test_sharpening_is_the_sharper_kernel_s_reconstruction(noise: np.ndarray) -> None:
+    medium, sharp = (reconstruct(noise, PIXEL, SIZE, kernel) for kernel in ("medium", "sharp"))
+    inner = np.s_[16:-16, 16:-16]  # the transform takes the slice for periodic
+    assert (sharpen(medium, "sharp", before="medium") - sharp)[inner].std() < 0.25 * sharp.std()
+    assert (medium - sharp)[inner].std() > 0.4 * sharp.std()
+
+
+def test_sharpening_keeps_means_and_stops_at_four(noise: np.ndarray) -> None:
+    image = reconstruct(noise, PIXEL, SIZE, "soft") + 40
+    assert sharpen(image, "ramp").mean() == pytest.approx(image.mean(), rel=1e-4)
+    checks = (-1.0) ** np.arange(SIZE)[:, None] * np.ones(SIZE)  # the highest frequency, which no soft kernel passes
+    assert np.abs(sharpen(checks, "ramp")).max() == pytest.approx(4.0, rel=1e-6)
+    assert np.array_equal(sharpen(image, "soft", before="ramp"), sharpen(image, "soft"))
+    assert np.allclose(sharpen(image, "soft"), image, atol=1e-4)

@@ -12,8 +12,9 @@ from ctcycle import scan
 from ctcycle.errors import ManifestError, SeriesError
 from ctcycle.manifest import read_manifest, write_manifest
 from ctcycle.run import main
-from ctcycle.scan import scan_sources, summary, write_skipped
+from ctcycle.scan import scan_sources, write_skipped
 from ctcycle.scan_settings import Source, SplitSettings
+from ctcycle.scan_summary import summary
 from ctcycle.series import SeriesInfo, Skipped, series_uid
 from ctcycle.splits import pair_slices
 from ctcycle.store import SliceStore

@@ -6,9 +6,9 @@ that the command is run in.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from ctcycle.config.components import Component
 from ctcycle.hounsfield import MU_WATER, HUWindow
@@ -16,6 +16,7 @@ from ctcycle.metrics import ProtocolName
 from ctcycle.network_specs import DiscriminatorSpec, GeneratorSpec
 from ctcycle.scan_settings import Source, SplitSettings
 from ctcycle.simulation_settings import SimulationSettings
+from ctcycle.twin_settings import TwinSettings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -204,11 +205,18 @@ class TrainSupervised(Train):
 
 
 class Simulate(Task):
-    """Simulated CT of many patients, written as DICOM series."""
+    """Simulated low dose: of patients that do not exist, as DICOM series, or of real full-dose series, in their format."""
 
     task: Literal["simulate"]
     simulation: SimulationSettings = SimulationSettings()
+    twins: TwinSettings | None = Field(None, description="low-dose twins of real scans, instead of simulated patients")
     workers: Count | None = Field(None, description="processes; default: all cores")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.twins is not None and self.simulation != SimulationSettings():
+            raise ValueError("has both simulation and twins; name one of them")
+        return self
 
 
 class Scan(Task):
