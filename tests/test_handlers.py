@@ -7,7 +7,7 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 
 from ctcycle.errors import DivergedError
-from ctcycle.handlers import LossLog, attach_average, attach_finite_check, averaged, progress_bar
+from ctcycle.handlers import CollapseWatch, LossLog, attach_average, attach_finite_check, averaged, progress_bar
 
 
 def engine_of(terms: list[dict[str, float]], dtype: torch.dtype = torch.float32) -> Engine:
@@ -137,3 +137,59 @@ def test_the_bar_counts_all_iterations_and_starts_where_the_run_does(
     text = capsys.readouterr().err
     assert text.rsplit("\r", 1)[-1].startswith("fast: 100%")
     assert shown in text
+
+
+HEALTHY = {
+    "gen_cycle_full": 0.1,
+    "gen_adversarial_full": 0.3,
+    "gen_adversarial_low": 0.4,
+    "disc_full": 0.2,
+    "disc_low": 0.25,
+}
+
+
+def watch(rows: list[dict[str, float]], stop_after: int = 0) -> list[str]:
+    """What is told of these means of 20 iterations each; optionally with a restart after some of them."""
+    told: list[str] = []
+    watching = CollapseWatch(100, told.append)
+    for number, row in enumerate(rows, 1):
+        watching(20 * number, row)
+        if number == stop_after:
+            state = watching.state_dict()
+            watching = CollapseWatch(100, told.append)
+            watching.load_state_dict(state)
+    return told
+
+
+def moving(number: int, **changes: float) -> dict[str, float]:
+    """Healthy means that move by a percent, with changes."""
+    return {name: value * (1 + 0.01 * (-1) ** number) for name, value in HEALTHY.items()} | changes
+
+
+WON = {"disc_full": 0.004, "disc_low": 0.009}
+
+
+@pytest.mark.parametrize("stop_after", [0, 5, 9])
+def test_discriminators_that_always_win_are_told_once_with_what_to_try(stop_after: int) -> None:
+    rows = [moving(number, **(WON if number > 3 else {})) for number in range(1, 20)]
+    (told,) = watch(rows, stop_after)
+    assert told.startswith("iteration 160: every discriminator's loss has been below 0.01 for 100 iterations")
+    assert "try a smaller optimizer.lr_discriminator, image_pool=50 or discriminator.spectral_norm=true" in told
+
+
+def test_losses_that_do_not_move_are_told() -> None:
+    (told,) = watch([moving(0), *[HEALTHY] * 10])
+    assert told.startswith("iteration 140: the adversarial losses have not moved for 100 iterations")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [moving(number) for number in range(30)],
+        [moving(number, **(WON if number % 5 else {})) for number in range(30)],  # it recovers in time
+        [moving(number, disc_full=0.001) for number in range(30)],  # one of two
+        [{"gen_supervised": 0.1}] * 30,
+    ],
+)
+def test_training_that_goes_on_is_not_disturbed(rows: list[dict[str, float]]) -> None:
+    assert watch(rows) == []

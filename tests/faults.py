@@ -1,0 +1,234 @@
+"""Kills a training again and again, and compares what it ends with to one that was left alone.
+
+    python tests/faults.py --kills 20
+
+Half of the kills come at random times, half at named points: inside the write of a checkpoint, between its renames, in
+a validation, around a call of MLflow. All are SIGKILL. Every attempt is a fork of one process that has imported all.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import torch
+from mlflow import MlflowClient
+from tiny_data import TinyData, assert_same_run, make_tiny_data, write_train_config
+
+from ctcycle import training, validation
+from ctcycle.atomic import write_text
+from ctcycle.checkpoints import CheckpointFolder
+from ctcycle.event_file import EventFile
+from ctcycle.run import main as run_command
+from ctcycle.run_folder import RunFolder
+from ctcycle.tracking import Tracker, recorded_uri
+from ctcycle.training import TrainingRun
+from ctcycle.validation import Validator
+
+LENGTH = ["training.epochs=5", "training.iterations_per_epoch=4", "tracking.enabled=true"]
+POINTS: dict[tuple[Any, str], int] = {
+    (torch, "save"): 5,
+    (Path, "replace"): 15,
+    (os, "fsync"): 15,
+    (TrainingRun, "_step"): 20,
+    (Validator, "_score"): 4,
+    (CheckpointFolder, "save_best"): 1,
+    (RunFolder, "append_metrics"): 8,
+    (EventFile, "add"): 8,
+    (Tracker, "_perform"): 8,
+    (RunFolder, "finish"): 1,
+}
+"""What a training calls: it is killed just before or just after one of so many calls."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in the program.
+
+    Attributes:
+        owner: whose function.
+        name: of the function.
+        call: at which call of it, counted from 1.
+        after: when it returns, not when it is called.
+    """
+
+    owner: Any
+    name: str
+    call: int
+    after: bool
+
+    def __str__(self) -> str:
+        where = f"{self.owner.__name__}.{self.name}"
+        return f"{'after' if self.after else 'before'} call {self.call} of {where}"
+
+    def arm(self) -> None:
+        """Makes this process kill itself there."""
+        function, calls = getattr(self.owner, self.name), 0
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == self.call and not self.after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = function(*args, **kwargs)
+            if calls == self.call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(self.owner, self.name, called)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time.
+
+    Attributes:
+        seconds: after the start.
+    """
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.2f} s after the start"
+
+
+def in_fork(action: Callable[[], int], log: Path, kill: Point | Moment | None = None) -> bool:
+    """Runs ``action`` in a process of its own; whether it ended by itself, with exit code 0, before it was killed.
+
+    Raises:
+        RuntimeError: it ended in another way.
+    """
+    child = os.fork()
+    if child == 0:
+        with log.open("a") as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+        if isinstance(kill, Point):
+            kill.arm()
+        os._exit(action())
+    if isinstance(kill, Moment):
+        time.sleep(kill.seconds)
+        os.kill(child, signal.SIGKILL)  # no harm where it has ended: nobody has waited for it yet
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code not in ({0, -signal.SIGKILL} if kill else {0}):
+        raise RuntimeError(f"exit code {code}:\n{log.read_text()[-3000:]}")
+    return code == 0
+
+
+class Trial:
+    """One uninterrupted training, and others that are killed.
+
+    Args:
+        folder: for everything.
+        store: an empty SQLite store of MLflow.
+        seed: of the kills.
+    """
+
+    def __init__(self, folder: Path, store: Path, seed: int) -> None:
+        self.folder, self.random = folder, random.Random(seed)  # noqa: S311 (not for secrets)
+        self.data: TinyData = make_tiny_data(folder)
+        (folder / "runs").mkdir()
+        shutil.copy(store, folder / "runs" / "mlflow.db")
+        self.whole = folder / "runs" / "whole"
+        started = time.monotonic()
+        self.train(self.whole)
+        self.seconds = time.monotonic() - started
+
+    def train(self, run: Path, kill: Point | Moment | None = None, overrides: list[str] | None = None) -> bool:
+        """Starts or continues ``run``; whether it is finished."""
+        config = write_train_config(self.data, run, "cyclegan")
+        line = ["--config", str(config), *LENGTH, *(overrides or [])]
+        return in_fork(partial(run_command, line), run.with_suffix(".log"), kill)
+
+    def kills(self) -> Iterator[Point | Moment]:
+        """Kills of both kinds in turn, without end."""
+        points = [Point(*function, call, after) for function, call in POINTS.items() for after in (False, True)]
+        self.random.shuffle(points)
+        for point in cycle(points):
+            yield replace(point, call=self.random.randint(1, point.call))
+            yield Moment(self.random.uniform(0, self.seconds))
+
+    def survive(self, number: int) -> int:
+        """Kills trainings until that has been done ``number`` times, compares each, and gives how many there were."""
+        kills, done, runs = self.kills(), 0, 0
+        kill = next(kills)
+        while done < number:
+            runs += 1
+            run = self.folder / "runs" / f"killed{runs}"
+            finished = False
+            while done < number and not finished:
+                often = ["training.checkpoint_minutes=1e-5", f"data.workers={self.random.randint(0, 1)}"]
+                finished = self.train(run, kill, often)
+                if finished:  # it was too late for this one, which comes next
+                    continue
+                done += 1
+                state = CheckpointFolder(run / "checkpoints").load_last()
+                print(f"{done} {run.name}: {kill}; checkpoint of iteration {state['iteration'] if state else 0}")
+                kill = next(kills)
+            if not finished:
+                self.train(run)
+            self.compare(run)
+        return runs
+
+    def compare(self, run: Path) -> None:
+        """Asserts that ``run`` ended like the uninterrupted one, in its folder and in MLflow."""
+        assert_same_run(run, self.whole)
+        assert history(run) == history(self.whole)
+        left = {path.name for path in run.rglob("*") if path.name.startswith(".")} | {
+            path.name for path in run.iterdir()
+        }
+        assert left == {path.name for path in self.whole.iterdir()}, left
+
+
+def history(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What MLflow has of a finished run: every metric but the times, (step, value) in the order of its steps."""
+    client, run_id = MlflowClient(recorded_uri(run)), json.loads((run / "tracking.json").read_text())["run_id"]
+    found = client.get_run(run_id)
+    assert found.info.status == "FINISHED", found.info.status
+    keys = sorted(key for key in found.data.metrics if not key.startswith("time/"))
+    return {key: [(point.step, point.value) for point in client.get_metric_history(run_id, key)] for key in keys}
+
+
+def warm_up(store: Path) -> None:
+    """Has everything imported that a training imports on its way, and ``store`` made if there is none.
+
+    No gradient is computed: torch does not allow that in a fork of a process that has done it.
+    """
+    MlflowClient(f"sqlite:///{store}").search_experiments()
+    torch.optim.Adam([torch.zeros(1)])
+    torch.set_num_threads(1)
+
+    def draw(path: Path, _content: object) -> None:
+        write_text(path, "a figure")
+
+    validation.slice_panels = training.loss_curves = draw  # type: ignore[assignment]
+
+
+def faults(arguments: list[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--store", type=Path, help="an empty SQLite store of MLflow, which takes seconds to make")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        store = given.store or Path(folder) / "mlflow.db"
+        warm_up(store)
+        trial = Trial(Path(folder), store, given.seed)
+        runs = trial.survive(given.kills)
+    print(f"{given.kills} kills in {runs} trainings: each ended as the one that was left alone, to the last bit")
+
+
+if __name__ == "__main__":
+    faults(sys.argv[1:])

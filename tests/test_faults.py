@@ -1,0 +1,20 @@
+"""SIGKILL at any moment, and the same command again."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_again_and_again_ends_as_if_it_had_not_been(mlflow_store: Path) -> None:
+    line = [sys.executable, str(Path(__file__).with_name("faults.py")), "--kills", "3", "--store", str(mlflow_store)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    *kills, last = done.stdout.splitlines()
+    assert [line.split()[0] for line in kills] == ["1", "2", "3"]
+    assert last.startswith("3 kills in ")
+    assert last.endswith(": each ended as the one that was left alone, to the last bit")
