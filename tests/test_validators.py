@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,8 @@ def test_another_toolkit_sees_the_same_geometry_and_the_same_numbers(tmp_path: P
 
 
 def check_geometry(sources: list[Path], derived: list[Path]) -> None:
-    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
+    reason = "SimpleITK is not installed"
+    sitk = import_module("SimpleITK") if REQUIRED else pytest.importorskip("SimpleITK", reason=reason)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     before, after = (sitk.ReadImage([str(file) for file in files]) for files in (sources, derived))
     for name in ("GetSize", "GetOrigin", "GetSpacing", "GetDirection", "GetPixelIDValue"):
