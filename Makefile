@@ -34,11 +34,11 @@ clean:
 
 # The stamps are older than what they were made from whenever an installation is due.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[bundle]"
 	@touch $@
 
 $(VENV)/.installed-dev: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[bundle,dev]"
 	@touch $@ $(VENV)/.installed
 
 $(BIN)/python:

@@ -170,8 +170,8 @@ def _sharpens(settings: TwinSettings, kernel: Kernel) -> bool:
 
 
 def _write(info: SeriesInfo, change: NDArray[np.float32], target: Path, what: str) -> None:
-    description = f"Made for training, not for diagnosis: {what}."
-    write_corrected(info, change, target, Derivation(__version__, "twin", "none", description))
+    description = f"Made for training: {what}."
+    write_corrected(info, change, target, Derivation(__version__, "twin", "none", description, kind="simulated"))
 
 
 def _dose(settings: TwinSettings, row: ManifestRow, kernel: Kernel, seed: int, copy: int) -> tuple[int, LowerDose]:

@@ -145,6 +145,8 @@ def test_dicom_twins_say_that_they_are_simulated(scans: Path, tmp_path: Path) ->
     assert twin.SeriesInstanceUID != source.SeriesInstanceUID
     assert twin.ImageType[:2] == ["DERIVED", "SECONDARY"]
     assert "0.25 of the dose" in twin.DerivationDescription
+    assert twin.SeriesDescription == "Abdomen 2.0 ctcycle simulated"
+    assert "DerivationCodeSequence" not in twin
     assert not {PATIENT_NAME, source.PatientID} & set(vars(row).values())
 
 

@@ -15,11 +15,12 @@ from ctcycle.dicom.headers import numbers, texts
 
 NOT_FOR_DIAGNOSIS = "Not for diagnostic use, research use only."
 
-_Kind = Literal["denoised", "residual", "uncertainty"]
-_SERIES: dict[_Kind, int] = {"denoised": 1, "residual": 2, "uncertainty": 3}
+_Kind = Literal["denoised", "residual", "uncertainty", "simulated"]
+_SERIES: dict[_Kind, int] = {"denoised": 1, "residual": 2, "uncertainty": 3, "simulated": 4}
 _MEANING: dict[_Kind, str] = {
     "denoised": "",
-    "residual": "No image of the patient, but a map: the denoised minus the source image, in HU. ",
+    "simulated": "",
+    "residual": "No image of the patient, but a map: what was removed, the source minus the denoised image, in HU. ",
     "uncertainty": "No image of the patient, but a map: the standard deviation of the denoised image, in HU. ",
 }
 _WINDOW: dict[_Kind, tuple[int, int]] = {"residual": (0, 200), "uncertainty": (25, 50)}
@@ -47,7 +48,7 @@ class Derivation:
         description: what was done, in a sentence.
         created: the time to write into the header; None leaves times out, so that a second run gives the same bytes.
         overwrite: whether an existing output may be replaced.
-        kind: what the pixels are: the denoised image, or a map beside it.
+        kind: what the pixels are: the denoised image, a map beside it, or a scan simulated for training.
         keep_private: keeps the source's private elements, which may hold the patient's identity, or figures such as a
             noise level that are no longer true.
     """
@@ -77,11 +78,12 @@ def describe(dataset: Dataset, frame: int | None, derivation: Derivation) -> Non
     """
     _refer_to_source(dataset, frame)
     _name_series(dataset, derivation)
-    dataset.DerivationCodeSequence = _appended(dataset, "DerivationCodeSequence", _smoothing())
+    if derivation.kind != "simulated":  # there is no code for noise that is added, either
+        dataset.DerivationCodeSequence = _appended(dataset, "DerivationCodeSequence", _smoothing())
     equipment = _equipment(dataset, derivation)
     dataset.ContributingEquipmentSequence = _appended(dataset, "ContributingEquipmentSequence", equipment)
     _state(dataset, RescaleType="HU")
-    if derivation.kind != "denoised":
+    if derivation.kind in _WINDOW:
         _show_as_map(dataset, *_WINDOW[derivation.kind])
     if derivation.created is not None:
         made = _local(dataset, derivation.created)
@@ -121,7 +123,7 @@ def _name_series(dataset: Dataset, derivation: Derivation) -> None:
     """What people see first: kind of image, descriptions, number and comments; the source's own are kept beside."""
     flavour, *others = [part for part in texts(dataset, "ImageType")[2:] if part] or ["AXIAL"]
     # value 4 may say which energy or material an image shows (PS3.3 C.8.2.1.1.1): a denoised one still shows it
-    kind = [] if derivation.kind == "denoised" else [derivation.kind.upper()]
+    kind = [derivation.kind.upper()] if derivation.kind in _WINDOW else []
     dataset.ImageType = ["DERIVED", "SECONDARY", flavour, *kind, *others]
     made = f"{derivation.description} {_MEANING[derivation.kind]}{NOT_FOR_DIAGNOSIS} {_made_by(derivation)}."
     earlier = "".join(f" Before: {text}" for text in texts(dataset, "DerivationDescription") if text)
