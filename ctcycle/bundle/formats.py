@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.export import Dim
+from torch import nn
+from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from ctcycle.errors import BundleError, ConfigError
 from ctcycle.network_specs import GeneratorSpec
@@ -39,9 +40,9 @@ def check_packages(formats: Sequence[str]) -> None:
 
 
 def side_multiple(spec: GeneratorSpec) -> int:
-    """What rows and columns must be a multiple of: 32 px, or more where the dilations reach farther than that."""
+    """What rows and columns must be a multiple of: 32 px, or more where dilations reach farther."""
     side = 32
-    while side >> spec.downsamplings <= max(*spec.dilations, spec.kernel):  # reflection needs more than it reflects
+    while side >> spec.downsamplings <= max(spec.dilations, default=1):  # reflection needs more than it reflects
         side *= 2
     return side
 
@@ -62,7 +63,9 @@ def export_network(generator: nn.Module, path: Path, multiple: int) -> None:
     generator = generator.eval().requires_grad_(requires_grad=False)
     try:
         with _quiet():
-            _EXPORTS[path.suffix](generator, example, free, path)
+            program = torch.export.export(generator, (example,), dynamic_shapes=(free,))
+            _forget_places(program)
+            _WRITERS[path.suffix](program, path)
     except Exception as error:  # the exporters raise nearly anything
         raise BundleError(
             f"{path.name}: torch cannot export this network so ({type(error).__name__}: {_first_line(error)}); "
@@ -70,17 +73,24 @@ def export_network(generator: nn.Module, path: Path, multiple: int) -> None:
         ) from error
 
 
-def _export_pt2(generator: nn.Module, example: Tensor, free: dict[int, Any], path: Path) -> None:
-    program = torch.export.export(generator, (example,), dynamic_shapes=(free,))
+def _forget_places(program: ExportedProgram) -> None:
+    """Takes out where in whose folders each operation's code lies, which the formats would keep."""
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, GraphModule) else ():
+            node.meta.pop("stack_trace", None)
+
+
+def _write_pt2(program: ExportedProgram, path: Path) -> None:
     torch.export.save(program, path)
 
 
-def _export_onnx(generator: nn.Module, example: Tensor, free: dict[int, Any], path: Path) -> None:
-    names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_shapes": (free,)}
-    torch.onnx.export(generator, (example,), path, external_data=False, dynamo=True, verbose=False, **names)
+def _write_onnx(program: ExportedProgram, path: Path) -> None:
+    axes = ({0: "batch", 2: "rows", 3: "columns"},)
+    names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_shapes": axes}
+    torch.onnx.export(program, (), path, external_data=False, dynamo=True, verbose=False, **names)
 
 
-_EXPORTS = {".pt2": _export_pt2, ".onnx": _export_onnx}
+_WRITERS = {".pt2": _write_pt2, ".onnx": _write_onnx}
 
 
 @contextmanager

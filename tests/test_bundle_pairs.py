@@ -1,0 +1,144 @@
+"""Pairs of a bundle's user, and their scores."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from phantom_series import body_hu, change, save, slice_dataset, stored_body, write_series
+from torch import nn
+
+from ctcycle.bundle_app import BundledModel
+from ctcycle.bundle_pairs import PROTOCOL, PairEvaluation, PairFolder, find_pairs, score
+from ctcycle.errors import SeriesError
+from ctcycle.hounsfield import HUWindow
+from ctcycle.metrics import protocols
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Two patients, noisy and less so, in two folders laid out alike."""
+    low, full = tmp_path / "low", tmp_path / "full"
+    for number in range(2):
+        clean = body_hu(seed=number)
+        noisy = clean + np.random.default_rng(number).normal(0, 40, clean.shape)
+        for folder, hu in ((low, noisy), (full, clean)):
+            stored = np.rint(hu.clip(-1024, 3000) + 1024).astype("uint16")
+            write_series(folder / f"p{number}" / "ct", stored, f"1.2.826.0.1.1{number}{folder.name == 'full':d}")
+    return low, full
+
+
+@pytest.mark.parametrize("offset", [0, 700])
+def test_scores_are_those_of_protocol_hu2000(offset: float) -> None:
+    reference = body_hu(1, 64)[0] + offset
+    output = reference + np.random.default_rng(1).normal(3, 25, reference.shape)
+    expected = protocols.score(protocols.PROTOCOLS["hu2000"], output, reference)
+    found = score(output, reference)
+    assert found.rmse_hu == pytest.approx(expected.rmse_hu, rel=1e-12)
+    assert found.psnr_db == pytest.approx(expected.psnr, rel=1e-12)
+    assert found.ssim == pytest.approx(expected.ssim, abs=1e-9)
+
+
+def test_equal_slices_have_no_psnr() -> None:
+    hu = body_hu(1)[0]
+    found = score(hu, hu)
+    assert (found.rmse_hu, found.psnr_db, found.ssim) == (0.0, None, 1.0)
+
+
+@pytest.mark.parametrize("other", [(32, 35), (10, 10)])
+def test_slices_that_cannot_be_compared_are_told(other: tuple[int, int]) -> None:
+    with pytest.raises(SeriesError, match="two equal ones of at least 11 px"):
+        score(np.zeros((10, 10) if other == (10, 10) else (32, 36)), np.zeros(other))
+
+
+def test_series_at_the_same_place_are_pairs(folders: tuple[Path, Path]) -> None:
+    write_series(folders[0] / "p9" / "ct", series="1.2.826.0.1.9")  # its full dose is absent
+    pairs = find_pairs(*folders)
+    assert [pair.name for pair in pairs] == ["p0/ct", "p1/ct"]
+    low, full = next(pairs[1].slices())
+    assert low.shape == full.shape == (32, 36)
+    np.testing.assert_array_equal(full, body_hu(seed=1)[0])
+    assert 30 < np.std((low - full)[full > 0]) < 50
+
+
+def test_two_single_series_are_a_pair_wherever_they_lie(tmp_path: Path) -> None:
+    write_series(tmp_path / "a")
+    write_series(tmp_path / "b" / "c", series="1.2.826.0.1.78")
+    assert [pair.name for pair in find_pairs(tmp_path / "a", tmp_path / "b")] == ["."]
+
+
+def test_nothing_in_common_is_told(tmp_path: Path) -> None:
+    for name in ("low/a", "low/b", "full/c", "full/d"):
+        write_series(tmp_path / name, series=f"1.2.826.0.1.{ord(name[-1])}")
+    with pytest.raises(SeriesError, match="no series lies at the same place in both"):
+        find_pairs(tmp_path / "low", tmp_path / "full")
+
+
+def test_two_series_in_a_folder_are_told(tmp_path: Path) -> None:
+    for folder in ("low", "full"):
+        for series in "12":
+            names = [f"{series}-{number}.dcm" for number in range(3)]
+            write_series(tmp_path / folder, series=f"1.2.826.0.1.{series}", names=names)
+    with pytest.raises(SeriesError, match="low: holds 2 series; give each a folder of its own"):
+        find_pairs(tmp_path / "low", tmp_path / "full")
+
+
+def test_other_slices_are_no_pair(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    write_series(tmp_path / "short", stored_body(2), "1.2.826.0.1.80")
+    with pytest.raises(SeriesError, match=r"is \(3, 32, 36\), its full dose \(2, 32, 36\)"):
+        find_pairs(folders[0] / "p0", tmp_path / "short")
+    for number, stored in enumerate(stored_body(), start=1):
+        dataset = slice_dataset(stored, "1.2.826.0.1.81", number)
+        change(dataset, {"ImagePositionPatient": [-10.0, -20.0, 2.0 * number + 5]})
+        save(dataset, tmp_path / "moved" / f"{number}.dcm")
+    with pytest.raises(SeriesError, match=r"its slices lie up to 5\.0 mm from those of its full dose"):
+        find_pairs(folders[0] / "p0", tmp_path / "moved")
+
+
+class Halved(nn.Module):
+    """A network that takes half of every value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.zeros(()))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image * self.factor
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> BundledModel:
+    (tmp_path / "bundle" / "models").mkdir(parents=True)
+    torch.save({"factor": torch.tensor(0.5)}, tmp_path / "bundle" / "models" / "model.pt")
+    return BundledModel(tmp_path / "bundle", Halved(), HUWindow(), device="cpu")
+
+
+def test_an_evaluation_scores_input_and_output_slice_by_slice(
+    folders: tuple[Path, Path], model: BundledModel, tmp_path: Path
+) -> None:
+    text = PairEvaluation(PairFolder(*folders), tmp_path / "out", model).run()
+    found: dict[str, Any] = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert found["protocol"] == PROTOCOL
+    assert [(record["series"], record["slice"]) for record in found["slices"]] == [
+        (f"p{patient}/ct", number) for patient in range(2) for number in range(3)
+    ]
+    low, full = list(find_pairs(*folders)[1].slices())[2]
+    inside = (low >= -1000) & (low <= 1000)
+    expected = score(np.where(inside, low / 2, low), full)
+    assert found["slices"][-1]["denoised"]["rmse_hu"] == pytest.approx(expected.rmse_hu, rel=1e-4)
+    assert found["slices"][-1]["input"]["ssim"] == pytest.approx(score(low, full).ssim)
+    mean = np.mean([record["input"]["psnr_db"] for record in found["slices"]])
+    assert found["means"]["input"]["psnr_db"] == pytest.approx(mean)
+    assert f"{mean:.2f}" in text
+    assert "6 slices of 2 series" in text
+
+
+def test_items_are_volumes_in_hu(folders: tuple[Path, Path]) -> None:
+    dataset = PairFolder(*folders)
+    item = dataset[1]
+    assert len(dataset) == 2
+    assert item["image"].shape == item["label"].shape == (3, 32, 36)
+    np.testing.assert_array_equal(item["label"].numpy(), body_hu(seed=1))
+    assert item["path"] == "p1/ct"
