@@ -108,15 +108,15 @@ class Tracker:
         """Closes the run with ``status``."""
         if self.settings.enabled:
             self._events.add({"status": status, "time": _now()})
-            self.send_rest()
+            self.send_rest(_END_S)
 
-    def send_rest(self) -> None:
-        """Sends what is left, waiting a few seconds for it at most."""
+    def send_rest(self, wait: float = 60.0) -> None:
+        """Sends what is left, waiting for it up to ``wait`` seconds."""
         if not (self.settings.enabled and len(self._events)):
             return
-        until = time.monotonic() + _END_S
+        until = time.monotonic() + wait
         if self._sender is not None:
-            self._sender.join(_END_S)
+            self._sender.join(wait)
         self._next_try = 0.0
         self._send(max(0.0, until - time.monotonic()))
         if left := len(self._events):
@@ -136,7 +136,7 @@ class Tracker:
         self._sender.start()
         self._sender.join(wait)
         if self._sender.is_alive() and not self._pause:
-            self._fail(f"no answer within {wait:.0f} s")
+            self._fail(f"no answer within {wait:.3g} s")
 
     def _deliver(self) -> None:
         done = 0

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import types
@@ -93,6 +94,13 @@ def test_the_keyboard(config: str, tasks: Tasks, capsys: pytest.CaptureFixture[s
     tasks(raises(KeyboardInterrupt()))
     assert main(["--config", config]) == 130
     assert capsys.readouterr().err.startswith("stopped by the keyboard")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_scheduler(number: signal.Signals, config: str, tasks: Tasks, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks(lambda _: signal.raise_signal(number))
+    assert main(["--config", config]) == 128 + number
+    assert capsys.readouterr().err == f"stopped by {number.name}; the same command starts again or continues\n"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from phantom_series import write_series
+from test_folder_lock import holder
 from tiny_data import TinyData, write_train_config
 
 from ctcycle import tasks
@@ -152,12 +153,56 @@ def test_output_that_cannot_be(config: Path, tmp_path: Path, capsys: pytest.Capt
     assert run(capsys, "--config", config, f"out={tmp_path / 'file' / 'below'}")[0] == 4
 
 
+def test_two_runs_in_one_folder(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with holder(tmp_path / "run") as process:
+        code, said = run(capsys, "--config", config, "overwrite=true")
+        assert (code, f"run: another run is at work here (process {process.pid} on " in said) == (4, True)
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]
+        process.kill()
+    assert run(capsys, "--config", config, "training.epochs=1")[0] == 0
+    assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_what_a_killed_run_had_begun_to_write_is_removed(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    halves = [".metrics.jsonl.abcd_123", "checkpoints/.new.pt.abcd_123", "figures/.losses.png.abcd_123"]
+    others = [".notes.md.abcd_123", "checkpoints/kept.pt"]
+    for name in [*halves, *others]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    assert run(capsys, "--config", config, "training.epochs=1")[0] == 0
+    assert [(folder / name).exists() for name in [*halves, *others]] == [False] * 3 + [True] * 2
+
+
+def test_a_crash_is_in_the_log_file_too(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctcycle.training.resolve_device", lambda _: 1 / 0)
+    assert main(["--config", str(config)]) == 1
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "ERROR Traceback (most recent call last):" in log
+    assert "ZeroDivisionError: division by zero" in log
+    assert "division by zero" in capsys.readouterr().err
+
+
+def test_a_log_file_on_a_full_disk_hides_nothing(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.txt").symlink_to("/dev/full")
+    code, said = run(capsys, "--config", config, "data.kernel=B30f")
+    assert (code, "no series of kernel 'B30f'" in said) == (3, True)
+
+
 def test_log_and_terminal(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", str(config), "training.epochs=2", "training.stop_after_epoch=1"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("after iteration 3; the same command goes on")
     assert main(["--config", str(config), "training.epochs=2"]) == 0
     said = capsys.readouterr()
     assert f"{tmp_path / 'run'}: goes on after iteration 3" in said.err
+    assert "reading slices" not in said.err  # a bar that erases itself cannot do so in a log file
     assert said.out.startswith("supervised trained; best epoch 2: ")
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "INFO" in log

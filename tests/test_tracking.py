@@ -5,10 +5,15 @@ import logging
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
@@ -147,6 +152,27 @@ def test_the_environment_and_the_experiment_are_respected(
     assert [run.info.run_name for run in tracked(elsewhere, "mine")] == ["run"]
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short waits, and hardly a pause before the next try."""
+    for name, seconds in {"_START_S": 3.0, "_WAIT_S": 0.2, "_END_S": 0.5, "_FIRST_PAUSE_S": 1e-6}.items():
+        monkeypatch.setattr(f"ctcycle.tracking.{name}", seconds)
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    ours = [record for record in caplog.records if record.name.startswith("ctcycle")]
+    return [record.getMessage() for record in ours if record.levelno >= logging.WARNING]
+
+
+def whole(runs: Path, run: Run) -> None:
+    """Asserts that MLflow has all of a tiny supervised run."""
+    assert run.info.status == "FINISHED"
+    assert run.data.params["seed"] == "0"
+    assert [step for step, _ in steps(runs, run, "train/gen_supervised")] == [2, 4, 6, 8, 10, 12]
+    assert [step for step, _ in steps(runs, run, "val/psnr")] == [6, 12]
+    assert files(runs, run) == {"config.yaml", "manifest.csv", "metrics.jsonl", "samples", "figures", "model"}
+
+
 def test_a_dead_server_costs_seconds_and_a_warning(
     tiny: TinyData, tiny_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,26 +181,111 @@ def test_a_dead_server_costs_seconds_and_a_warning(
         closed.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
     started = time.monotonic()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         run = train(tiny, tmp_path / "run", "supervised", ON, f"tracking.uri={uri}")
     assert time.monotonic() - started < 20
-    (warning,) = [record.getMessage() for record in caplog.records if record.name.startswith("ctcycle")]
-    assert warning.startswith(f"MLflow at {uri} failed (")
     kept = run / "tracking_events.jsonl"
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith(f"MLflow at {uri} failed (")
     assert warning.endswith(f"); training goes on, what it lacks is kept in {kept} and sent later")
+    events = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert f"{kept}: {len(events)} events for MLflow are kept; the same command sends them" in caplog.text
+    assert [event["step"] for event in events if "train/gen_supervised" in event.get("metrics", {})] == [
+        *(2, 4, 6, 8, 10, 12)
+    ]
+    assert events[-1]["status"] == "FINISHED"
     assert_same_run(run, tiny_run)
 
 
-def test_a_store_that_fails_later_is_told_once(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_never_answers_is_not_waited_for(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
     (runs / "run").mkdir()
-    tracker = Tracker(Tracking(), runs / "run", "run", {"a": 1})
-    tracker.start()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        tracker = Tracker(Tracking(uri=uri), runs / "run", "run", {})
+        monkeypatch.setattr("ctcycle.tracking._START_S", 0.5)
+        started = time.monotonic()
+        tracker.start()
+        for step in range(100):
+            tracker.metrics({"loss": 0.1}, step)
+        tracker.finish("FINISHED")
+        assert time.monotonic() - started < 2
+    assert (runs / "run" / "tracking_events.jsonl").read_text().count("\n") == 101
+
+
+@contextmanager
+def locked_store(runs: Path) -> Iterator[sqlite3.Connection]:
+    """Inside, nobody else can use the store."""
+    with closing(sqlite3.connect(runs / "mlflow.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield connection
+        connection.execute("COMMIT")
+
+
+def test_a_store_that_is_locked_for_a_while_lacks_nothing_in_the_end(
+    tiny: TinyData, tiny_run: Path, runs: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctcycle.tracking._WAIT_S", 0.2)
+    with ExitStack() as stack, caplog.at_level(logging.INFO):
+        lock, free = at_iteration(3, lambda _: stack.enter_context(locked_store(runs))), lambda _: stack.close()
+        with lock, at_iteration(11, free):
+            assert_same_run(train(tiny, runs / "run", "supervised", ON), tiny_run)
+    assert len(warnings_of(caplog)) == 1
+    assert "failed (no answer within 0.2 s); training goes on" in warnings_of(caplog)[0]
+    assert "is back; it has all that was kept" in caplog.text
+    whole(runs, tracked(runs)[0])
+    assert not (runs / "run" / "tracking_events.jsonl").exists()
+
+
+def test_what_was_kept_is_sent_when_a_finished_run_is_started_again(
+    tiny: TinyData, runs: Path, caplog: pytest.LogCaptureFixture, impatient: None
+) -> None:
+    good = (runs / "mlflow.db").read_bytes()
     (runs / "mlflow.db").write_bytes(b"broken")
-    for step in range(3):
+    train(tiny, runs / "run", "supervised", ON)
+    assert len(warnings_of(caplog)) == 1
+    (runs / "mlflow.db").write_bytes(good)
+    for _ in range(2):  # the second time there is nothing left
+        train(tiny, runs / "run", "supervised", ON)
+        whole(runs, tracked(runs)[0])
+    assert len(tracked(runs)) == 1
+    assert not (runs / "run" / "tracking_events.jsonl").exists()
+
+
+def test_what_was_kept_is_sent_when_the_run_goes_on(
+    tiny: TinyData, tiny_run: Path, runs: Path, impatient: None
+) -> None:
+    good = (runs / "mlflow.db").read_bytes()
+    (runs / "mlflow.db").write_bytes(b"broken")
+    with pytest.raises(StoppedError):
+        train(tiny, runs / "run", "supervised", ON, "training.stop_after_epoch=3")
+    (runs / "mlflow.db").write_bytes(good)
+    statuses: list[str] = []
+    with at_iteration(11, lambda _: statuses.extend(run.info.status for run in tracked(runs))):
+        assert_same_run(train(tiny, runs / "run", "supervised", ON), tiny_run)
+    assert statuses == ["RUNNING"]  # that it had been stopped is not sent after it was started again
+    whole(runs, tracked(runs)[0])
+
+
+def test_tries_become_rarer(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (runs / "run").mkdir()
+    now, tries = [1000.0], []
+
+    def fail() -> None:
+        tries.append(now[0])
+        raise OSError("down")
+
+    monkeypatch.setattr("ctcycle.tracking.time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+    tracker = Tracker(Tracking(), runs / "run", "run", {})
+    monkeypatch.setattr(tracker, "_connect", fail)
+    tracker.start()
+    for step in range(3000):
+        now[0] += 1
         tracker.metrics({"loss": 0.1}, step)
-    tracker.artifact(runs / "nothing")
-    tracker.finish("FINISHED")
-    assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == ["ctcycle.tracking"]
+        if tracker._sender is not None:
+            tracker._sender.join()
+    assert [later - earlier for earlier, later in pairwise(tries)] == [15, 30, 60, 120, 240, 480, 600, 600, 600]
 
 
 @pytest.mark.parametrize(("enabled", "warnings"), [("false", 0), ("true", 1)])

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,12 +21,13 @@ from tiny_data import METHODS, TinyData, assert_same, assert_same_run, train, tr
 from ctcycle import tasks
 from ctcycle.checkpoints import read_checkpoint
 from ctcycle.denoiser import Denoiser
-from ctcycle.errors import BundleError, ConfigError, DivergedError, ManifestError, StoppedError
+from ctcycle.errors import BundleError, ConfigError, DivergedError, ManifestError, OutputError, StoppedError
 from ctcycle.hounsfield import HUWindow
 from ctcycle.preemption import SIGNALS
 from ctcycle.run_folder import RunFolder
 from ctcycle.training import TrainingRun
 from ctcycle.training_sets import load_training_data
+from ctcycle.validation import Validator
 
 Saved = dict[str, Any]
 
@@ -45,6 +47,10 @@ def at_iteration(iteration: int, act: Callable[[dict[str, torch.Tensor]], object
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrainingRun, "_step", changed)
         yield
+
+
+def crash(_: object) -> None:
+    raise MemoryError
 
 
 def last(run: Path) -> Saved:
@@ -68,6 +74,74 @@ def test_a_stopped_run_goes_on_to_the_last_bit(method: str, tiny: TinyData, tmp_
     train(tiny, run, method)
     assert_same_run(run, whole)
     assert last(run)["iteration"] == 12
+
+
+def test_checkpoints_by_the_clock_cost_a_crash_one_iteration(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
+    run, often = tmp_path / "run", "training.checkpoint_minutes=1e-9"
+    with at_iteration(9, crash), pytest.raises(MemoryError):
+        train(tiny, run, "supervised", often)
+    saved = [read_checkpoint(run / "checkpoints" / f"{name}.pt")["iteration"] for name in ("previous", "last")]
+    assert saved == [7, 8]
+    assert "MemoryError" in (run / "log.txt").read_text()
+    assert_same_run(train(tiny, run, "supervised"), tiny_run)
+
+
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_a_signal_in_a_validation_gives_it_up_and_it_is_done_when_the_run_goes_on(
+    epoch: int, tiny: TinyData, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, score, calls = tmp_path / "run", Validator._score, []
+
+    def interrupted(*arguments: Any) -> object:
+        calls.append(arguments)
+        if len(calls) == epoch:  # two slices every two epochs: the second slice of this epoch's
+            signal.raise_signal(signal.SIGTERM)
+        return score(*arguments)
+
+    monkeypatch.setattr(Validator, "_score", interrupted)
+    with pytest.raises(StoppedError, match=f"after iteration {3 * epoch}; ") as stop:
+        train(tiny, run, "supervised")
+    monkeypatch.setattr(Validator, "_score", score)
+    assert stop.value.exit_code == 143
+    assert last(run)["validation_due"]
+    assert [record["epoch"] for record in RunFolder(run).read_metrics() if "epoch" in record] == [2][: epoch // 2 - 1]
+    assert_same_run(train(tiny, run, "supervised"), tiny_run)
+
+
+def test_a_folder_that_is_taken_away_is_not_made_again(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    with (
+        at_iteration(5, lambda _: run.rename(moved)),
+        pytest.raises(OutputError, match="run: was removed or moved while the run was at work; start the same command"),
+    ):
+        train(tiny, run, "supervised")
+    assert not run.exists()
+    assert last(moved)["iteration"] == 3
+    moved.rename(run)
+    assert_same_run(train(tiny, run, "supervised"), tiny_run)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[object], None]]:
+    """Lets files grow to a few bytes only, from when it is called to the end of the test."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda _: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_disk_that_fills_up_costs_no_checkpoint(
+    tiny: TinyData, tmp_path: Path, full_disk: Callable[[object], None]
+) -> None:
+    run = tmp_path / "run"
+    with (
+        at_iteration(5, full_disk),
+        pytest.raises(OutputError, match=r"new\.pt: cannot be written \(File too large\)") as error,
+    ):
+        train(tiny, run, "supervised", "validation.every=4")
+    assert error.value.exit_code == 4
+    assert last(run)["iteration"] == 3
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.pt"}
 
 
 def test_workers_outlive_a_signal_to_the_whole_job_and_end_with_the_run(tiny: TinyData, tmp_path: Path) -> None:
@@ -115,10 +189,7 @@ def test_another_seed_is_another_run(tiny: TinyData, tiny_run: Path, tmp_path: P
 def test_a_run_killed_before_its_first_checkpoint_leaves_no_trace(
     tiny: TinyData, tiny_run: Path, tmp_path: Path
 ) -> None:
-    def die(_: object) -> None:
-        raise MemoryError
-
-    with at_iteration(3, die), pytest.raises(MemoryError):
+    with at_iteration(3, crash), pytest.raises(MemoryError):
         train(tiny, tmp_path / "run", "supervised")
     assert RunFolder(tmp_path / "run").read_metrics() != []
     assert_same_run(train(tiny, tmp_path / "run", "supervised"), tiny_run)
@@ -300,7 +371,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     raise TimeoutError(path)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
 def test_a_signal_to_the_whole_group_stops_with_a_checkpoint(
     number: signal.Signals, code: int, tiny: TinyData, tmp_path: Path
 ) -> None:
