@@ -8,13 +8,14 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from monai.inferers.inferer import Inferer
 from numpy.typing import NDArray
 from phantom_series import body_hu, stored_body, write_series
 
 from ctcycle.build import build_generator
 from ctcycle.config.components import Component
-from ctcycle.denoiser import Denoiser, resolve_device
-from ctcycle.errors import ConfigError
+from ctcycle.denoiser import Denoiser, make_inferer, resolve_device
+from ctcycle.errors import ConfigError, SeriesError
 from ctcycle.hounsfield import HUWindow, hu_to_mu
 from ctcycle.network_specs import GeneratorSpec
 from ctcycle.volumes import Derivation, find_series, read_series, write_corrected
@@ -29,11 +30,11 @@ def identity(window: HUWindow = CT) -> Denoiser:
     return Denoiser(build_generator(GeneratorSpec(filters=4, blocks=1, downsamplings=1)), window, CPU)
 
 
-def random(window: HUWindow = CT, **changes: Any) -> Denoiser:
+def random(window: HUWindow = CT, *, inferer: Inferer | None = None, strength: float = 1.0, **changes: Any) -> Denoiser:
     """A network that changes everything it sees."""
     spec = GeneratorSpec(**{"filters": 4, "blocks": 1, "init": "kaiming", "zero_last": False, **changes})
     torch.manual_seed(3)
-    return Denoiser(build_generator(spec), window, CPU)
+    return Denoiser(build_generator(spec), window, CPU, inferer=inferer, strength=strength)
 
 
 def through(source: Path, out: Path, denoiser: Denoiser) -> list[Path]:
@@ -148,3 +149,92 @@ def test_devices() -> None:
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(ConfigError, match=r"^device 'cuda:97': not on this machine; use auto or cpu$"):
         resolve_device("cuda:97")
+
+
+NEAR: dict[str, Any] = {"downsamplings": 0, "kernel": 3}  # each pixel depends on those up to 4 px away
+REACH = 4
+
+
+@pytest.mark.parametrize(("tile", "bound_hu"), [(64, 1.0), (96, 0.2), (128, 0.005)])
+def test_tiles_give_what_the_whole_slice_gives(tile: int, bound_hu: float) -> None:
+    hu = np.random.default_rng(1).normal(0, 200, (224, 320)).astype(np.float32)
+    whole, tiled = (random(inferer=inferer, **NEAR).correction(hu) for inferer in (None, make_inferer(tile)))
+    assert np.abs(whole).max() > 1000
+    assert 0 < np.abs(tiled - whole).max() < bound_hu
+
+
+def test_tiles_of_a_network_with_downsampling_stand_on_its_grid() -> None:
+    hu = np.random.default_rng(1).normal(0, 200, (224, 320)).astype(np.float32)
+    for downsamplings in (1, 2, 3):
+        how = {"downsamplings": downsamplings, "kernel": 3, "blocks": 0}
+        whole, tiled = (random(inferer=inferer, **how).correction(hu) for inferer in (None, make_inferer(160)))
+        np.testing.assert_allclose(tiled, whole, atol=1e-3 * np.abs(whole).max())
+
+
+def test_tiles_of_a_network_that_changes_nothing_change_nothing() -> None:
+    hu = np.random.default_rng(1).normal(0, 200, (100, 150)).astype(np.float32)
+    for network in (identity().generator, torch.nn.Identity()):
+        assert not Denoiser(network, CT, CPU, inferer=make_inferer(64)).correction(hu).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 300), (64, 65)])
+def test_slices_smaller_than_a_tile(shape: tuple[int, int]) -> None:
+    hu = np.random.default_rng(1).normal(0, 200, shape).astype(np.float32)
+    found = random(inferer=make_inferer(64), **NEAR).correction(hu)
+    assert found.shape == shape
+    inner = (slice(REACH, -REACH), slice(REACH, -REACH))
+    np.testing.assert_allclose(found[inner], random(**NEAR).correction(hu)[inner], atol=1)
+
+
+@pytest.mark.parametrize("tile", [-64, 1, 32, 100])
+def test_tiles_off_the_grid_are_refused(tile: int) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"^tile {tile}: must be 0 \(whole slices\), or a multiple of 32 from 64 on$"
+    ):
+        make_inferer(tile)
+
+
+def test_strength_scales_the_correction() -> None:
+    hu = np.random.default_rng(1).normal(0, 200, (40, 50)).astype(np.float32)
+    full = random().correction(hu)
+    assert not random(strength=0).correction(hu).any()
+    for strength in (0.5, 2):
+        np.testing.assert_allclose(random(strength=strength).correction(hu), strength * full, rtol=1e-6)
+    for wrong in (-0.1, 2.1, float("nan")):
+        with pytest.raises(ConfigError, match=r"^strength .*: must be from 0 \(nothing is changed\) to 2$"):
+            random(strength=wrong)
+
+
+@pytest.mark.parametrize("shape", [(32, 64), (45, 33)])
+def test_uncertainty_is_the_spread_over_flips(shape: tuple[int, int]) -> None:
+    hu = np.random.default_rng(1).normal(0, 200, shape).astype(np.float32)
+    denoiser = random(strength=1.5)
+    results = [
+        denoiser(hu),
+        denoiser(hu[::-1])[::-1],
+        denoiser(hu[:, ::-1])[:, ::-1],
+        denoiser(hu[::-1, ::-1])[::-1, ::-1],
+    ]
+    found = denoiser.uncertainty(hu)
+    np.testing.assert_allclose(found, np.std(np.array(results, dtype=np.float64), axis=0), atol=1e-3)
+    assert found.dtype == np.float32
+    assert found.mean() > 1
+
+
+def test_a_symmetric_network_is_certain() -> None:
+    hu = np.random.default_rng(1).normal(0, 200, (64, 64)).astype(np.float32)
+    smooth = Denoiser(torch.nn.AvgPool2d(3, 1, 1), CT, CPU)
+    assert np.abs(smooth.correction(hu)).max() > 100
+    assert smooth.uncertainty(hu).max() < 1e-3
+
+
+class Greedy(torch.nn.Module):
+    """Needs more memory than there is."""
+
+    def forward(self, _image: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80.00 GiB")
+
+
+def test_too_little_memory_is_told_in_a_sentence() -> None:
+    with pytest.raises(SeriesError, match=r"^slices of 40 x 50 px: too large for the memory of cpu; denoise in"):
+        Denoiser(Greedy(), CT, CPU).correction(np.zeros((40, 50)))

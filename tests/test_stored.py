@@ -59,3 +59,18 @@ def test_floats_are_corrected_without_rounding() -> None:
 @pytest.mark.parametrize(("dtype", "limits"), [("uint8", (0, 255)), (">i2", (-32768, 32767)), ("float32", None)])
 def test_limits_are_the_type_s(dtype: str, limits: tuple[int, int] | None) -> None:
     assert integer_limits(np.dtype(dtype)) == limits
+
+
+def test_replaced_values_are_rounded_and_clipped_in_stored_units() -> None:
+    stored = StoredValues(np.zeros(5, dtype=np.uint16), 2.0, -1000.0, (0, 4095))
+    hu = np.array([-1000.9, -998.9, 0.0, 9000.0, -5000.0], dtype=np.float32)
+    found = stored.replaced(hu)
+    assert (found.tolist(), found.dtype) == ([0, 1, 500, 4095, 0], np.uint16)
+
+
+def test_replaced_values_stand_in_padding_too_and_keep_the_type() -> None:
+    stored = StoredValues(np.array([-2000, 7], dtype=">i2"), 1.0, 0.0, (-32768, 32767), marked=np.array([True, False]))
+    found = stored.replaced(np.array([-3.4, 3.6], dtype=np.float32))
+    assert (found.tolist(), found.dtype) == ([-3, 4], np.dtype(">i2"))
+    floats = StoredValues(np.zeros(1, dtype=np.float64), 2.0, 1.0, None)
+    assert floats.replaced(np.array([1.5], dtype=np.float32)).tolist() == [0.25]

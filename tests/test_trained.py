@@ -1,15 +1,25 @@
 """Trained denoisers: from run folders and bundle folders, and what is neither."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from ctcycle.denoiser import Denoiser
 from ctcycle.errors import BundleError
+from ctcycle.fingerprint import measure_fingerprint
 from ctcycle.hounsfield import HUWindow
-from ctcycle.trained import load_denoiser
+from ctcycle.network_specs import GeneratorSpec
+from ctcycle.networks import ResNetGenerator
+from ctcycle.trained import is_bundle, load_denoiser, load_fingerprint, weights_path
+
+SPEC = GeneratorSpec(filters=3, blocks=2, dilations=(1, 2), downsamplings=1, kernel=3, zero_last=False)
+HU = np.random.default_rng(0).normal(0, 100, (40, 50)).astype(np.float32)
 
 
 @pytest.mark.parametrize("checkpoint", ["best", "last"])
@@ -54,3 +64,135 @@ def test_what_is_no_run_is_told_in_a_sentence(tiny_run: Path, tmp_path: Path, sp
         load_denoiser(run, "best", "cpu")
     assert error.value.exit_code == 4
     assert "\n" not in str(error.value)
+
+
+def bundle_config() -> dict[str, Any]:
+    spec = {"_target_": "scripts.network_specs.GeneratorSpec", "filters": 3, "blocks": 2, "dilations": [1, 2]}
+    return {
+        "imports": ["$import torch"],
+        "network_def": {
+            "_target_": "scripts.networks.ResNetGenerator",
+            "spec": {**spec, "downsamplings": 1, "kernel": 3, "zero_last": False},
+        },
+        "hu_window": {"_target_": "scripts.hounsfield.HUWindow", "low": -1024, "high": 2000.0},
+        "mu_water": 0.02,
+    }
+
+
+def write_bundle(folder: Path, config: Any = None) -> ResNetGenerator:
+    """A bundle of a network that was not trained; gives the network."""
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    (folder / "configs" / "metadata.json").write_text("{}")
+    (folder / "configs" / "inference.json").write_text(json.dumps(bundle_config() if config is None else config))
+    torch.manual_seed(5)
+    network = ResNetGenerator(SPEC)
+    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    return network
+
+
+def test_a_bundle_gives_the_same_as_its_parts(tmp_path: Path) -> None:
+    network = write_bundle(tmp_path / "ct")
+    found = load_denoiser(tmp_path / "ct", device="cpu")
+    assert (found.window, found.mu_water) == (HUWindow(-1024, 2000), 0.02)
+    expected = Denoiser(network, HUWindow(-1024, 2000), torch.device("cpu"))
+    np.testing.assert_array_equal(found.correction(HU), expected.correction(HU))
+    assert weights_path(tmp_path / "ct") == tmp_path / "ct" / "models" / "model.pt"
+    assert is_bundle(tmp_path / "ct")
+
+
+def test_strength_and_tiles_reach_the_denoiser(tiny_run: Path, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "ct")
+    hu = np.tile(HU, (4, 4))
+    for model in (tiny_run, tmp_path / "ct"):
+        full, half, tiled = (
+            load_denoiser(model, "best", "cpu", strength=strength, tile=tile).correction(hu)
+            for strength, tile in ((1, 0), (0.5, 0), (1, 64))
+        )
+        np.testing.assert_allclose(half, full / 2, rtol=1e-6)
+        assert 0 < np.abs(tiled - full).max() < 0.1 * np.abs(full).max()
+
+
+def spoilt(*path: str, value: Any) -> Callable[[Path], object]:
+    """Changes one value of the config of a bundle."""
+
+    def spoil(bundle: Path) -> None:
+        config: dict[str, Any] = bundle_config()
+        place = config
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        (bundle / "configs" / "inference.json").write_text(json.dumps(config))
+
+    return spoil
+
+
+EVIL = "$__import__('pathlib').Path('evil').touch()"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (spoilt("network_def", "_target_", value="os.system"), r"_target_ 'os\.system', needs 'scripts\.networks\."),
+        (spoilt("network_def", value=EVIL), r"inference\.json: is not as ctcycle writes it"),
+        (
+            spoilt("network_def", "_requires_", value=EVIL),
+            r"ResNetGenerator with \['_requires_', 'spec'\], needs \['spec'\]",
+        ),
+        (spoilt("network_def", "spec", "filters", value=EVIL), r"filters: Input should be a valid integer"),
+        (spoilt("network_def", "spec", "filters", value=4.5), r"filters: "),
+        (spoilt("network_def", "spec", "filters", value=0), r"filters must be at least 1"),
+        (spoilt("network_def", "spec", "wings", value=2), r"wings: "),
+        (spoilt("network_def", "spec", "_target_", value="builtins.dict"), r"needs 'scripts\.network_specs"),
+        (spoilt("hu_window", "low", value=EVIL), r"low: Input should be a valid number"),
+        (spoilt("hu_window", "low", value=9999), r"low 9999\.0 is not below high"),
+        (spoilt("hu_window", value=[1]), r"is not as ctcycle writes it"),
+        (spoilt("mu_water", value="@other"), r"Input should be a valid number"),
+        (spoilt("mu_water", value=0), r"greater than 0"),
+        (lambda bundle: (bundle / "configs" / "inference.json").write_text("{"), r"is not as ctcycle writes it"),
+        (lambda bundle: (bundle / "configs" / "inference.json").write_text("[]"), r"is not as ctcycle writes it"),
+        (lambda bundle: (bundle / "configs" / "inference.json").write_text("{}"), r"'network_def' is missing"),
+        (lambda bundle: (bundle / "configs" / "inference.json").unlink(), r"No such file"),
+        (lambda bundle: (bundle / "models" / "model.pt").unlink(), r"model\.pt: there are no such weights"),
+        (lambda bundle: (bundle / "models" / "model.pt").write_bytes(b"x" * 99), r"model\.pt: damaged, or more than"),
+        (lambda bundle: torch.save([1], bundle / "models" / "model.pt"), r"model\.pt: damaged, or more than weights"),
+        (lambda bundle: torch.save(SPEC, bundle / "models" / "model.pt"), r"model\.pt: damaged, or more than weights"),
+        (lambda bundle: torch.save({"w": HU[0, 0]}, bundle / "models" / "model.pt"), r"model\.pt: damaged, or more"),
+        (lambda bundle: torch.save({}, bundle / "models" / "model.pt"), r"model\.pt: does not fit the network"),
+    ],
+)
+def test_of_a_bundle_only_what_ctcycle_writes_is_understood(
+    spoil: Callable[[Path], object], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_bundle(tmp_path / "ct")
+    spoil(tmp_path / "ct")
+    with pytest.raises(BundleError, match=sentence) as error:
+        load_denoiser(tmp_path / "ct", device="cpu")
+    assert error.value.exit_code == 4
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_flipped_bit_in_the_weights_is_noticed(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "ct")
+    weights = weights_path(tmp_path / "ct")
+    value = ResNetGenerator(SPEC).state_dict()["body.1.bias"]
+    content = bytearray(weights.read_bytes())
+    place = content.index(b"\x50\x4b\x03\x04", len(content) // 2) - 200 - value.numel()
+    content[place] ^= 4
+    weights.write_bytes(content)
+    with pytest.raises(BundleError, match="damaged"):
+        load_denoiser(tmp_path / "ct", device="cpu")
+
+
+@pytest.mark.parametrize("where", ["fingerprint.json", "configs/fingerprint.json"])
+def test_the_fingerprint_of_a_model(where: str, tmp_path: Path) -> None:
+    if where.startswith("configs"):
+        write_bundle(tmp_path / "model")
+    else:
+        (tmp_path / "model").mkdir()
+    assert load_fingerprint(tmp_path / "model") is None
+    fingerprint = measure_fingerprint([HU])
+    (tmp_path / "model" / where).write_text(json.dumps(fingerprint.as_dict()))
+    assert repr(load_fingerprint(tmp_path / "model")) == repr(fingerprint)
