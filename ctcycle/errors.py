@@ -52,10 +52,10 @@ class DivergedError(CtcycleError):
 
 
 class StoppedError(CtcycleError):
-    """A run that was asked to stop (SIGINT, SIGTERM, or the config's own limit) and has written its checkpoint.
+    """A run that was asked to stop (SIGINT, SIGTERM, SIGUSR1, or the config's own limit) and has written its checkpoint.
 
     Attributes:
-        exit_code: 130 or 143 after a signal, 0 where the config asked for the stop.
+        exit_code: 130, 143 or 138 after a signal, 0 where the config asked for the stop.
     """
 
     def __init__(self, message: str, exit_code: int) -> None:
