@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,15 @@ class StoredSeries:
         shape: slices, rows, columns.
         spacing_mm: between slices, rows, columns; 0.0 where unknown.
         positions_mm: one per slice along the slice normal, or slice numbers where the format has no positions.
+        digests: one per slice: the same for the same HU, whatever file they came from; empty for a slice of one value.
+            Loader workers have no use for them, and get none.
     """
 
     path: Path
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     positions_mm: tuple[float, ...]
+    digests: tuple[str, ...] = field(default=(), compare=False)
 
     @cached_property
     def hu(self) -> NDArray[np.int16]:
@@ -154,6 +157,16 @@ class SliceStore:
         _check_shape(row, known[1].shape)
         return known[1]
 
+    def known(self, row: ManifestRow, root: Path) -> StoredSeries | None:
+        """The series of a manifest row if it is decoded already and its files have not changed since.
+
+        Args:
+            row: a row of a manifest.
+            root: the folder that its path is relative to, `Manifest.root`.
+        """
+        found = self._look_up(self._index_name(root / row.path, row.uid))
+        return None if found is None else found[1]
+
     def _index_name(self, path: Path, uid: str) -> str:
         return _digest([*self._settings, str(path.resolve()), uid])
 
@@ -168,6 +181,7 @@ class SliceStore:
                 tuple(entry["shape"]),
                 tuple(entry["spacing_mm"]),
                 tuple(entry["positions_mm"]),
+                tuple(entry["digests"]),
             )
             files = entry["files"]
         except (OSError, ValueError, KeyError, TypeError):  # none, cut off or of another version
@@ -180,23 +194,26 @@ class SliceStore:
             key = _digest([*self._settings, info.format, *(_file_digest(file) for file in info.files)])
         except OSError as error:
             raise SeriesError(f"{info.path}: cannot be read ({error.strerror}); scan it again") from error
-        stored = StoredSeries(self._volume_path(key), info.shape, info.spacing_mm, info.positions_mm)
-        if _map(stored.path, stored.shape) is None:
-            self._decode(info, stored.path, states)
+        path = self._volume_path(key)
+        mapped = _map(path, info.shape)
+        volume = self._decode(info, path, states) if mapped is None else mapped
+        digests = tuple(_slice_digest(hu) for hu in volume)
+        stored = StoredSeries(path, info.shape, info.spacing_mm, info.positions_mm, digests)
         if time.time_ns() - max(max(state[1:]) for state in states.values()) > SETTLED_NS:
-            self._write_index(name, info, key, states)
+            self._write_index(name, info, key, {"states": states, "digests": digests})
         return stored
 
-    def _decode(self, info: SeriesInfo, path: Path, states: dict[str, list[int]]) -> None:
+    def _decode(self, info: SeriesInfo, path: Path, states: dict[str, list[int]]) -> NDArray[np.int16]:
         series = volumes.read_series(info, self._mu_water, self._npy_unit, self._assume_hu)
         values = to_int16(series)
         if _states(map(Path, states)) != states:
             raise SeriesError(f"{info.path}: changed while it was read; wait until it is complete and run again")
         write_file(path, lambda stream: np.lib.format.write_array(stream, values, allow_pickle=False))
+        return values
 
-    def _write_index(self, name: str, info: SeriesInfo, key: str, states: dict[str, list[int]]) -> None:
+    def _write_index(self, name: str, info: SeriesInfo, key: str, found: dict[str, Any]) -> None:
         geometry = {"shape": info.shape, "spacing_mm": info.spacing_mm, "positions_mm": info.positions_mm}
-        entry = {"key": key, "files": _names(info), "states": states, **geometry}
+        entry = {"key": key, "files": _names(info), **found, **geometry}
         write_json(self._cache / "index" / f"{name}.json", entry)
 
     def _volume_path(self, key: str) -> Path:
@@ -241,6 +258,11 @@ def _states(paths: Iterable[Path]) -> dict[str, list[int]]:
 def _file_digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+
+
+def _slice_digest(hu: NDArray[np.int16]) -> str:
+    """Tells a slice from any other that was measured; blank ones are all alike."""
+    return "" if (hu == hu.flat[0]).all() else hashlib.blake2b(hu.tobytes(), digest_size=8).hexdigest()
 
 
 def _digest(values: Iterable[object]) -> str:

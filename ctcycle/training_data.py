@@ -115,14 +115,34 @@ def load_slices(
         seen: wraps the rows while they are decoded: a progress bar.
 
     Raises:
-        ManifestError: the manifest is wrong, or holds no series that fits.
+        ManifestError: the manifest is wrong, holds no series that fits, or the same slices in two splits.
         SeriesError: a series cannot be decoded.
     """
     chosen = read_manifest(path).select(kernel=kernel)
     rows = tuple(row for row in chosen if row.split in splits and row.dose)
     if not rows:
         raise ManifestError(_no_series(path, kernel, splits))
-    return SliceData(Manifest(path, rows), {row.series: store.open_row(row, path.parent) for row in seen(rows)})
+    series = {row.series: store.open_row(row, path.parent) for row in seen(rows)}
+    others = {row: store.known(row, path.parent) for row in chosen if row.split and row not in rows}
+    _check_splits_apart([*((row, series[row.series]) for row in rows), *others.items()])
+    return SliceData(Manifest(path, rows), series)
+
+
+def _check_splits_apart(found: Iterable[tuple[ManifestRow, StoredSeries | None]]) -> None:
+    """Refuses splits that share slices: a patient has two names, and what is held out has been trained on.
+
+    Raises:
+        ManifestError: with the two series.
+    """
+    owners: dict[str, ManifestRow] = {}
+    for row, series in found:
+        for digest in series.digests if series and row.split else ():
+            owner = owners.setdefault(digest, row) if digest else row
+            if owner.split != row.split:
+                raise ManifestError(
+                    f"series {owner.series} (split {owner.split}) and {row.series} (split {row.split}) hold the same "
+                    "slices: they are of one patient; give both the same 'patient' and split, or remove one"
+                )
 
 
 def _no_series(path: Path, kernel: str | None, splits: Sequence[str]) -> str:

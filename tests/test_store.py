@@ -293,7 +293,8 @@ def test_the_index_holds_no_identity(tmp_path, settled):
     SliceStore(tmp_path / "cache").open(info)
     (path,) = (tmp_path / "cache" / "index").iterdir()
     assert "Jane" not in path.read_text()
-    assert set(json.loads(path.read_text())) == {"key", "files", "states", "shape", "spacing_mm", "positions_mm"}
+    keys = {"key", "files", "states", "digests", "shape", "spacing_mm", "positions_mm"}
+    assert set(json.loads(path.read_text())) == keys
 
 
 def test_a_hundred_series_open_fast(tmp_path, settled):
@@ -306,3 +307,16 @@ def test_a_hundred_series_open_fast(tmp_path, settled):
     start = time.process_time()
     assert sum(store.open_row(row, manifest.root).shape[0] for row in manifest) == 300
     assert time.process_time() - start < 0.5
+
+
+def test_the_same_slices_are_known_again_in_other_files_and_blank_ones_are_not(tmp_path, settled):
+    make(tmp_path / "a", (1, 2, 3))
+    np.save(tmp_path / "a" / "2.npy", np.full((16, 24), -1000, np.int16))
+    (tmp_path / "b").mkdir()
+    np.save(tmp_path / "b" / "ct.npy", np.stack([slice_hu(3), slice_hu(4)]).astype(np.float32))
+    store = SliceStore(tmp_path / "cache")
+    one, other = (store.open(info_of(tmp_path / name)).digests for name in "ab")
+    assert one[1] == ""
+    assert one[2] == other[0]
+    assert len({*one, *other}) == 4
+    assert store.open(info_of(tmp_path / "a")).digests == one, "from the index, too"

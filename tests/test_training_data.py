@@ -1,17 +1,23 @@
 """From a manifest to slices: which series are decoded, how they are paired, what is refused."""
 
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from tiny_data import TEST, VAL, TinyData
 
+from ctcycle import store as store_module
 from ctcycle.config.components import Component
 from ctcycle.errors import ManifestError
-from ctcycle.manifest import Manifest, read_manifest
+from ctcycle.manifest import Manifest, read_manifest, write_manifest
+from ctcycle.scan import find_rows
+from ctcycle.scan_settings import Source
 from ctcycle.splits import SliceRef
+from ctcycle.store import SliceStore
 from ctcycle.training_data import SliceData, check_patch_size, load_slices, open_store
 
 TRAINED = {f"sim{number:03d}" for number in range(6)}
@@ -129,3 +135,41 @@ def test_rows_without_dose_are_left_out(data: SliceData, tiny: TinyData, tmp_pat
     (tmp_path / "manifest.csv").write_text(text)
     found = load(replace(tiny, manifest=tmp_path / "manifest.csv"), "val")
     assert [row.dose for row in found.manifest] == ["full_dose"]
+
+
+@pytest.fixture
+def leaking(tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, SliceStore, set[str]]:
+    """A manifest that has a test patient a second time, for training, under another name; an empty store; the names."""
+    monkeypatch.setattr(store_module, "SETTLED_NS", -1)  # what was just made counts as old, so that the index is used
+    manifest, twin = read_manifest(tiny.manifest), tmp_path / "twin"
+    held_out = next(row for row in manifest if row.patient == TEST and row.dose == "low_dose")
+    twin.mkdir()
+    for file in sorted((manifest.root / held_out.path).iterdir()):
+        dataset = pydicom.dcmread(file)
+        dataset.PatientID, dataset.SeriesInstanceUID = "Somebody^Else", "1.2.3"
+        dataset.save_as(twin / file.name)
+    (found,) = find_rows([Source(twin)], manifest.root).rows
+    copied = replace(found, split="train", dose="low_dose")
+    assert copied.patient != TEST
+    write_manifest(tmp_path / "manifest.csv", replace(manifest, rows=(*manifest.rows, copied)))
+    rows = read_manifest(tmp_path / "manifest.csv").rows
+    names = {row.series for row in rows if row.patient == copied.patient or row.path.endswith(held_out.path)}
+    return tmp_path / "manifest.csv", SliceStore(tmp_path / "store"), names
+
+
+def test_one_patient_under_two_names_in_two_splits_is_found(leaking: tuple[Path, SliceStore, set[str]]) -> None:
+    manifest, store, names = leaking
+    with pytest.raises(ManifestError, match=r"hold the same slices: they are of one patient; give both") as error:
+        load_slices(manifest, store, kernel=None, splits=("train", "test"))
+    named = re.findall(r"[0-9a-f]{12}", str(error.value))
+    assert set(named) <= {row.series for row in read_manifest(manifest)}
+    assert names & set(named)
+    assert "split train" in str(error.value)
+    assert "split test" in str(error.value)
+
+
+def test_splits_that_were_decoded_before_are_compared_too(leaking: tuple[Path, SliceStore, set[str]]) -> None:
+    manifest, store, _names = leaking
+    assert load_slices(manifest, store, kernel=None, splits=("train",)).series
+    with pytest.raises(ManifestError, match="hold the same slices"):
+        load_slices(manifest, store, kernel=None, splits=("test",))
