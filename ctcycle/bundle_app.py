@@ -43,7 +43,7 @@ class Task(Protocol):
 
 
 def run_task(task: Task) -> str:
-    """Runs a task as the command line should: what is wrong ends it with one sentence and an exit code.
+    """Runs a task as a command line should: what was done is shown; what is wrong ends it with a sentence and a code.
 
     Raises:
         SystemExit: with the exit code of `ctcycle.errors`; the sentence is the last line on stderr.
@@ -56,7 +56,7 @@ def run_task(task: Task) -> str:
         sys.stdout.flush()
         sys.stderr.write(f"{error}\n")
         raise SystemExit(error.exit_code) from None
-    _log.info("%s", text)
+    sys.stdout.write(f"{text}\n")
     return text
 
 

@@ -180,12 +180,14 @@ def test_a_fault_of_the_program_is_not_hidden() -> None:
         run_task(Failing(ZeroDivisionError()))
 
 
-def test_progress_and_the_end_are_logged_without_any_name(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_and_the_end_are_told_without_any_name(
+    root: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     with caplog.at_level(logging.INFO):
         text = run_task(denoiser(root))
     assert "ct: 3 of 3 slices" in caplog.text
-    assert text in caplog.text
-    assert PATIENT_NAME not in caplog.text
+    assert capsys.readouterr().out == f"{text}\n"
+    assert PATIENT_NAME not in caplog.text + text
 
 
 def test_progress_passes_everything_on() -> None:

@@ -153,7 +153,7 @@ _FORMATS = {
 _OPTIONS = (
     ("strength", "1.0", "factor of the correction, from 0 (nothing) to 2"),
     ("tile", "0", "side of tiles in pixels, a multiple of 32 such as 256, where memory is short; 0: whole slices"),
-    ("residual", "false", "also write the difference between the series and the denoised one, as a series of its own"),
+    ("residual", "false", "also write what was removed, the series minus the denoised one, as a series of its own"),
     ("uncertainty", "false", "also write how far the results for flipped slices differ, in HU; four times as slow"),
     ("strict", "false", "refuse series that are unlike the training slices; else they are done, with a warning"),
     ("assume_hu", "false", "take NIfTI and npy values for HU although they do not look like it"),

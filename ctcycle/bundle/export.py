@@ -31,6 +31,7 @@ from ctcycle.networks import ResNetGenerator
 from ctcycle.trained import load_denoiser
 
 _log = logging.getLogger(__name__)
+_ZOO_MB = 25
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,17 @@ def _write_texts(folder: Path, source: _Source) -> None:
 
 
 def _write_models(folder: Path, source: _Source) -> None:
+    models = folder / "models"
     weights = {name: value.contiguous() for name, value in source.generator.state_dict().items()}
-    write_file(folder / "models" / "model.pt", lambda stream: torch.save(weights, stream))
+    write_file(models / "model.pt", lambda stream: torch.save(weights, stream))
     for name in source.config.formats:
         _log.info("%s: exporting %s", source.config.bundle, name)
-        export_network(source.generator, folder / "models" / f"model.{name}", side_multiple(source.trained.spec))
+        export_network(source.generator, models / f"model.{name}", side_multiple(source.trained.spec))
+    for path in sorted(models.iterdir()):
+        if (size := path.stat().st_size / 2**20) > _ZOO_MB:
+            _log.warning(
+                "%s is %.0f MB; the model zoo takes larger files than %d MB by link only", path.name, size, _ZOO_MB
+            )
 
 
 def _costs(folder: Path) -> dict[str, Any]:
