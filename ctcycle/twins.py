@@ -1,5 +1,6 @@
 """Low-dose twins of real full-dose series: training pairs from scans that exist at one dose only."""
 
+import re
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -176,11 +177,17 @@ def _write(info: SeriesInfo, change: NDArray[np.float32], target: Path, what: st
 
 def _dose(settings: TwinSettings, row: ManifestRow, kernel: Kernel, seed: int, copy: int) -> tuple[int, LowerDose]:
     """A seed for the copy, and what it imitates: pure functions of seed, series and copy."""
-    number = int(np.random.SeedSequence([seed, int(row.uid or row.series, 16), copy]).generate_state(1, np.uint64)[0])
+    number = int(np.random.SeedSequence([seed, _series_number(row), copy]).generate_state(1, np.uint64)[0])
     rng = np.random.default_rng([number, 1])
     fraction = _draw(settings.dose_fraction, rng)
     noise = None if settings.noise_hu is None else _draw(settings.noise_hu, rng)
     return number, LowerDose(fraction, kernel, noise, settings.photons, settings.electronic_noise)
+
+
+def _series_number(row: ManifestRow) -> int:
+    """Its hashed UID, wherever it lies; only where it has none, its name, which depends on its place."""
+    hexadecimal = row.uid if re.fullmatch(r"[0-9a-f]{16}", row.uid) else row.series
+    return int(hexadecimal, 16)
 
 
 def _draw(values: Range, rng: np.random.Generator) -> float:

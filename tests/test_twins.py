@@ -110,6 +110,12 @@ def test_any_number_of_workers_and_a_second_call_give_the_same_pixels(
     assert [path.stat().st_mtime_ns for path in kept[1:]] == stamps
 
 
+def test_a_series_without_a_uid_has_noise_of_its_own(scans: Path, tmp_path: Path) -> None:
+    scan(tmp_path / "in" / "dora", 8, SeriesInstanceUID=None)
+    report = twins(tmp_path / "out", settings(tmp_path / "in"))
+    assert report.twins == 1
+
+
 def test_what_cannot_be_projected_is_left_out_with_its_reason(scans: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     shutil.copytree(scans / "anna", source / "anna")
