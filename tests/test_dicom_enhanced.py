@@ -54,9 +54,9 @@ def test_some_slices_are_read_without_the_others(tmp_path: Path, monkeypatch: py
     info = the_series(write_enhanced(tmp_path / "all.dcm", stored_body(5), order=[4, 3, 2, 1, 0]).parent)
     decoded = []
 
-    def watched(dataset: Any, index: int) -> Any:
+    def watched(dataset: Any, index: int, **options: Any) -> Any:
         decoded.append(index)
-        return pydicom.pixels.pixel_array(dataset, index=index)
+        return pydicom.pixels.pixel_array(dataset, index=index, **options)
 
     monkeypatch.setattr("ctcycle.dicom.reading.pixel_array", watched)
     np.testing.assert_array_equal(hu(info, [1, 4]), body_hu(5)[[1, 4]])

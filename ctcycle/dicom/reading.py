@@ -12,10 +12,13 @@ from pydicom.uid import UID
 
 from ctcycle.dicom.finding import in_order
 from ctcycle.dicom.frames import is_multi_frame, single_frame
-from ctcycle.dicom.headers import numbers, quiet, read_dataset
+from ctcycle.dicom.headers import numbers, quiet, read_dataset, texts
 from ctcycle.errors import SeriesError
 from ctcycle.series import SeriesInfo
 from ctcycle.stored import StoredValues
+
+_PLUGINS = ("pydicom", "pyjpegls", "pylibjpeg", "gdcm", "pillow")
+"""Decoders, the safest and most exact first: pillow knows no 12-bit JPEG."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,9 @@ def read_slices(info: SeriesInfo, slices: Iterable[int] | None = None) -> Iterat
     for path, index in places if slices is None else (places[number] for number in slices):
         if path != opened:
             dataset, opened = read_dataset(path), path
-        yield _slice(path, index, dataset, info.shape[1:])
+        with quiet():
+            found = _slice(path, index, dataset, info.shape[1:])
+        yield found
 
 
 def _places(info: SeriesInfo) -> list[tuple[Path, int]]:
@@ -82,8 +87,7 @@ def _slice(path: Path, index: int, dataset: Dataset, shape: tuple[int, int]) -> 
     multi_frame = is_multi_frame(dataset)
     values = _decoded(path, dataset, index if multi_frame else None)
     try:
-        with quiet():
-            header = single_frame(dataset, index) if multi_frame else dataset
+        header = single_frame(dataset, index) if multi_frame else dataset
     except Exception as error:  # noqa: BLE001 (broken functional groups make pydicom raise anything)
         raise SeriesError(f"{path}: its frames have changed ({type(error).__name__}); scan the folder again") from None
     slope, intercept = numbers(header, "RescaleSlope", 1), numbers(header, "RescaleIntercept", 1)
@@ -95,30 +99,52 @@ def _slice(path: Path, index: int, dataset: Dataset, shape: tuple[int, int]) -> 
 
 
 def _decoded(path: Path, dataset: Dataset, frame: int | None) -> NDArray[np.generic]:
+    _check_storage(path, dataset)
+    syntax = UID("/".join(texts(dataset.file_meta, "TransferSyntaxUID")))
+    plugin = _plugin(path, syntax)
     try:
-        syntax = UID(dataset.file_meta.TransferSyntaxUID)
-        with quiet():
-            return np.asarray(dataset.pixel_array if frame is None else pixel_array(dataset, index=frame))
+        return np.asarray(pixel_array(dataset, index=frame, decoding_plugin=plugin))
     except AttributeError:
         raise SeriesError(
-            f"{path}: no pixel data or no transfer syntax, as when a file is cut off; copy or export it again"
+            f"{path}: no pixel data, or nothing that describes it, as when a file is cut off; copy or export it again"
         ) from None
     except Exception as error:  # damaged pixels make the decoders raise anything
-        if not _can_decode(syntax):
-            raise SeriesError(
-                f"{path}: no decoder for {syntax.name}; convert it to Explicit VR Little Endian"
-            ) from error
         raise SeriesError(
             f"{path}: the pixels cannot be decoded ({syntax.name}, {type(error).__name__}); the file is "
             "cut off, damaged or of an unknown kind, copy it again or convert it to Explicit VR Little Endian"
         ) from error
 
 
-def _can_decode(syntax: UID) -> bool:
+def _check_storage(path: Path, dataset: Dataset) -> None:
+    """Refuses what CT does not store: decoders in other languages may end the process instead of raising.
+
+    Raises:
+        SeriesError: the header contradicts itself.
+    """
+    allocated, stored = (numbers(dataset, keyword, 1) for keyword in ("BitsAllocated", "BitsStored"))
+    if allocated and stored and not (allocated[0] in {8, 16, 32} and 1 <= stored[0] <= allocated[0]):
+        raise SeriesError(
+            f"{path}: BitsAllocated is {allocated[0]:g} and BitsStored {stored[0]:g}; 8, 16 or 32, and no more stored "
+            "than allocated, are allowed, export it again"
+        )
+
+
+def _plugin(path: Path, syntax: UID) -> str:
+    """The decoder for a transfer syntax; empty where none is needed.
+
+    One alone: pydicom would ask them all in turn, and gdcm aborts the process at damage that the others report.
+
+    Raises:
+        SeriesError: there is none.
+    """
     try:
-        return bool(get_decoder(syntax).is_available)
+        decoder = get_decoder(syntax)
     except NotImplementedError:
-        return False
+        decoder = None
+    if decoder is None or not decoder.is_available:
+        name = syntax.name or "a file without transfer syntax"
+        raise SeriesError(f"{path}: no decoder for {name}; convert it to Explicit VR Little Endian")
+    return next((name for name in _PLUGINS if name in decoder.available_plugins), "")
 
 
 def _limits(dataset: Dataset, dtype: np.dtype[np.generic]) -> tuple[int, int]:
