@@ -123,14 +123,16 @@ def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) 
         SeriesError: the source cannot be read.
         OutputError: the file cannot be written.
     """
-    header = _read_header(info.path)
-    image: Any = nib.load(info.path)
-    extensions = _content(info.path)[len(image.header.binaryblock) : header.offset]
-    image.header.set_data_dtype(np.float32)
-    image.header.set_slope_inter(1, 0)
-    image.header["cal_min"] = image.header["cal_max"] = 0  # how the source is best displayed
-    body = _filled(header, np.dtype(np.float32).newbyteorder(image.header.endianness), maps)
-    atomic.write_file(out, lambda stream: _write(stream, out, (image.header.binaryblock, extensions, body)))
+    header, content = _read_header(info.path), _content(info.path)
+    described: Any = nib.load(info.path).header
+    size, order = described.sizeof_hdr, described.endianness
+    described = type(described)(content[:size], order, check=False)  # as it is in the file; loading changes it
+    described.set_data_dtype(np.float32)
+    described.set_slope_inter(1, 0)
+    described["cal_min"] = described["cal_max"] = 0  # how the source is best displayed
+    body = _filled(header, np.dtype(np.float32).newbyteorder(order), maps)
+    parts = (described.binaryblock, content[size : header.offset], body)
+    atomic.write_file(out, lambda stream: _write(stream, out, parts))
     return [out]
 
 

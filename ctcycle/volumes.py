@@ -112,7 +112,7 @@ def sample_slices(info: SeriesInfo, count: int = 16, mu_water: float = MU_WATER,
         The slices in HU, in order; ``info`` is that of the whole series.
 
     Raises:
-        SeriesError: as for `read_series`, but for the look of the numbers, which `check_hu` judges.
+        SeriesError: as for `read_series`, but for the look of the numbers.
     """
     picked = np.unique(np.linspace(0, info.shape[0] - 1, min(count, info.shape[0])).round().astype(int)).tolist()
     return _stacked(info, len(picked), _decoded(info, mu_water, npy_unit, picked))
@@ -185,12 +185,7 @@ def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path, 
         out: as for `write_corrected`.
         derivation: what the numbers are.
 
-    Returns:
-        The files written, in slice order.
-
-    Raises:
-        SeriesError: a map does not fit the series, or the source cannot be read any more.
-        OutputError: as for `write_corrected`.
+    Returns and raises what `write_corrected` does.
     """
     checked = _checked(info, maps)
     writers: dict[Format, Callable[[Path], list[Path]]] = {
@@ -266,6 +261,8 @@ def _checked(info: SeriesInfo, images: Iterable[NDArray[np.float32]]) -> Iterato
     """
     count = 0
     for count, image in enumerate(images, start=1):
+        if count > info.shape[0]:
+            break
         if image.shape != info.shape[1:] or not np.isfinite(image).all():
             raise SeriesError(
                 f"{info.path}: what is to be written to slice {count - 1} is {image.shape} or not finite; "
@@ -273,9 +270,7 @@ def _checked(info: SeriesInfo, images: Iterable[NDArray[np.float32]]) -> Iterato
             )
         yield image
     if count != info.shape[0]:
-        raise SeriesError(
-            f"{info.path}: {count} slices are to be written; as many as it has ({info.shape[0]}) are needed"
-        )
+        raise SeriesError(f"{info.path}: {count} slices are to be written; it has {info.shape[0]}, and needs as many")
 
 
 def _watched(files: list[Path], progress: Callable[[Path], object] | None) -> Iterable[Path]:

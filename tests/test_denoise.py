@@ -1,5 +1,6 @@
 """Denoising of folders and files: what appears where, what is kept, what is refused and what goes on all the same."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +16,8 @@ from phantom_series import PATIENT_ID, PATIENT_NAME, body_hu, stored_body, write
 from ctcycle import tasks
 from ctcycle.config.loading import load_config
 from ctcycle.config.strict_yaml import dump_yaml
-from ctcycle.errors import BundleError, OutputError, SeriesError
+from ctcycle.errors import BundleError, ConfigError, OutputError, SeriesError
+from ctcycle.fingerprint import measure_fingerprint
 from ctcycle.hounsfield import hu_to_mu, mu_to_hu
 from ctcycle.series_denoising import output_paths
 from ctcycle.trained import load_denoiser
@@ -269,3 +271,51 @@ def test_padding_stays(tiny_run: Path, tmp_path: Path) -> None:
     out = denoise(tiny_run, tmp_path / "in", tmp_path / "out")
     for file in sorted((out / "in").glob("*.dcm")):
         np.testing.assert_array_equal(pydicom.dcmread(file).pixel_array[:5], -500)
+
+
+def test_options_of_the_command_line_reach_the_files(tiny_run: Path, tmp_path: Path) -> None:
+    hu = body_hu(2, size=160)
+    np.save(tmp_path / "ct.npy", hu)
+    options = {"strength": "strength=0.5", "tile": "tile=64", "both": "residual=true", "spread": "uncertainty=true"}
+    plain = np.load(denoise(tiny_run, tmp_path / "ct.npy", tmp_path / "plain") / "ct.npy")
+    out = {name: denoise(tiny_run, tmp_path / "ct.npy", tmp_path / name, value) for name, value in options.items()}
+    np.testing.assert_allclose(np.load(out["strength"] / "ct.npy"), (hu + plain) / 2, atol=1e-3)
+    assert 0 < np.abs(np.load(out["tile"] / "ct.npy") - plain).max() < 1
+    np.testing.assert_array_equal(np.load(out["both"] / "ct_residual.npy"), hu - plain)
+    assert np.load(out["spread"] / "ct_uncertainty.npy").max() > 0
+
+
+@pytest.mark.parametrize("wrong", ["strength=2.5", "strength=-1", "tile=32", "tile=100", "tile=-64"])
+def test_options_out_of_range_are_refused_before_anything_is_read(wrong: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=wrong.partition("=")[0]):
+        denoise(tmp_path / "nothing", tmp_path / "nowhere", tmp_path / "out", wrong)
+
+
+def test_a_run_with_a_fingerprint_can_be_strict(tiny_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    np.save(tmp_path / "ct.npy", body_hu(2, size=128))
+    with pytest.raises(BundleError, match="no fingerprint"):
+        denoise(run, tmp_path / "ct.npy", tmp_path / "without", "strict=true")
+    (run / "fingerprint.json").write_text(json.dumps(measure_fingerprint(body_hu(2, size=128, seed=4)).as_dict()))
+    assert summary(denoise(run, tmp_path / "ct.npy", tmp_path / "out", "strict=true"))["denoised"] == 1
+    (run / "fingerprint.json").write_text(json.dumps(measure_fingerprint(body_hu(2, size=128) * 0 + 700).as_dict()))
+    with pytest.raises(SeriesError, match="1 refused"):
+        denoise(run, tmp_path / "ct.npy", tmp_path / "other", "strict=true")
+
+
+def test_the_header_names_the_model_by_folder_and_weights(tiny_run: Path, tmp_path: Path) -> None:
+    write_series(tmp_path / "in")
+    out = denoise(tiny_run, tmp_path / "in", tmp_path / "out")
+    digest = hashlib.sha256((tiny_run / "checkpoints" / "best.pt").read_bytes()).hexdigest()
+    described = pydicom.dcmread(out / "in" / "IM00001.dcm").DerivationDescription
+    assert tiny_run.name in described
+    assert digest in described
+
+
+def test_a_time_series_is_refused_in_a_sentence(tiny_run: Path, tmp_path: Path) -> None:
+    nib.Nifti1Image(np.zeros((8, 8, 3, 5), dtype=np.int16), np.eye(4)).to_filename(tmp_path / "time.nii.gz")
+    with pytest.raises(
+        SeriesError, match=r"time\.nii\.gz: no CT found \(has the shape \(8, 8, 3, 5\); one volume .* split"
+    ):
+        denoise(tiny_run, tmp_path / "time.nii.gz", tmp_path / "out")

@@ -9,7 +9,7 @@ from phantom_series import body_hu
 
 from ctcycle.errors import OutputError, SeriesError
 from ctcycle.series import SeriesInfo
-from ctcycle.volumes import Derivation, find_series, read_series, write_corrected
+from ctcycle.volumes import Derivation, find_series, iterate_hu, read_series, write_corrected, write_map
 
 DERIVATION = Derivation("9.9", "tiny", "0123")
 RADIOLOGICAL = np.diag([-0.5, -0.75, 2.0, 1.0])
@@ -146,6 +146,75 @@ def test_what_is_no_nifti_is_named(tmp_path: Path, content: bytes) -> None:
     assert found == []
     assert skipped[0].path == tmp_path / "x.nii.gz"
     assert skipped[0].reason.startswith("cannot be read as NIfTI")
+
+
+def rich(path: Path, version: type[nib.Nifti1Image] = nib.Nifti1Image, order: str = "<") -> SeriesInfo:
+    """A scaled volume with all that a header can say of its geometry, its units, its display, and an extension."""
+    oblique = np.array([[-0.5, 0.02, 0.1, 40], [0.01, -0.75, 0.2, -30], [0.03, 0.1, 2.0, 7], [0, 0, 0, 1.0]])
+    stored = np.rint((body_hu() + 1024) / 0.5).astype(f"{order}i2").T
+    image = version(stored, None)
+    header = image.header if order == "<" else image.header.as_byteswapped(order)
+    header.set_sform(oblique, code=2)
+    header.set_qform(RADIOLOGICAL, code=1)
+    header.set_xyzt_units("mm", "sec")
+    header.set_slope_inter(0.5, -1024)
+    header["cal_min"], header["cal_max"], header["descrip"], header["aux_file"] = -160, 240, b"body", b"none"
+    comment = b"\1\0\0\0" + nib.nifti1.Nifti1Extension("comment", b"kept as it is").get_content()
+    size = (len(comment) + 8 + 15) // 16 * 16
+    extension = np.array([size, 6], dtype=f"{order}i4").tobytes() + comment[4:].ljust(size - 8, b"\0")
+    header["vox_offset"] = len(header.binaryblock) + 4 + size
+    path.write_bytes(header.binaryblock + comment[:4] + extension + stored.tobytes(order="F"))
+    if path.name.endswith(".gz"):
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    (info,), _ = find_series(path)
+    return info
+
+
+def bytes_of(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
+
+
+RICH = pytest.mark.parametrize(
+    ("name", "version", "order"),
+    [
+        ("ct.nii", nib.Nifti1Image, "<"),
+        ("ct.nii.gz", nib.Nifti1Image, "<"),
+        ("ct.nii", nib.Nifti1Image, ">"),
+        ("ct.nii.gz", nib.Nifti2Image, "<"),
+    ],
+)
+
+
+@RICH
+def test_header_units_and_extension_stay_bit_for_bit(
+    name: str, version: type[nib.Nifti1Image], order: str, tmp_path: Path
+) -> None:
+    info = rich(tmp_path / name, version, order)
+    np.testing.assert_allclose(read_series(info).hu, body_hu(), atol=0.25)
+    out = tmp_path / f"out_{name}"
+    write_corrected(info, np.full(info.shape, -3.2, dtype=np.float32), out, DERIVATION)
+    before, after = nib.load(info.path), nib.load(out)
+    voxels = before.dataobj.get_unscaled().nbytes
+    assert bytes_of(out)[:-voxels] == bytes_of(info.path)[:-voxels]
+    assert np.unique(after.dataobj.get_unscaled().astype(int) - before.dataobj.get_unscaled()).tolist() == [-6]
+    np.testing.assert_allclose(after.get_fdata() - before.get_fdata(), -3)
+
+
+@RICH
+def test_a_map_has_the_geometry_of_its_source_as_floats(
+    name: str, version: type[nib.Nifti1Image], order: str, tmp_path: Path
+) -> None:
+    info = rich(tmp_path / name, version, order)
+    maps = np.random.default_rng(0).normal(0, 40, info.shape).astype(np.float32)
+    out = tmp_path / f"map_{name}"
+    assert write_map(info, maps, out, DERIVATION) == [out]
+    before, after = nib.load(info.path), nib.load(out)
+    np.testing.assert_array_equal(list(iterate_hu(find_series(out)[0][0])), maps)
+    assert (after.get_data_dtype(), after.dataobj.slope, after.dataobj.inter) == (np.dtype(f"{order}f4"), 1, 0)
+    differ = {key for key in before.header if before.header[key].tobytes() != after.header[key].tobytes()}
+    assert differ == {"datatype", "bitpix", "cal_min", "cal_max"}
+    assert after.header.extensions == before.header.extensions
+    assert len(after.header.extensions) == 1
 
 
 @pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz"])

@@ -1,5 +1,6 @@
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +12,16 @@ from phantom_series import body_hu, write_series
 from ctcycle import atomic
 from ctcycle.errors import OutputError, SeriesError
 from ctcycle.series import SeriesInfo
-from ctcycle.volumes import Derivation, find_series, read_series, write_corrected
+from ctcycle.volumes import (
+    Derivation,
+    as_written,
+    find_series,
+    iterate_hu,
+    read_series,
+    sample_slices,
+    write_corrected,
+    write_map,
+)
 
 DERIVATION = Derivation("9.9", "tiny", "0123")
 REPLACING = Derivation("9.9", "tiny", "0123", overwrite=True)
@@ -218,12 +228,143 @@ def test_a_volume_is_not_written_over_itself(tmp_path: Path) -> None:
         write_corrected(info, np.zeros(info.shape, dtype=np.float32), info.path, REPLACING)
 
 
-@pytest.mark.parametrize("correction", [np.zeros((1, 2, 2)), np.full((3, 32, 36), np.nan)])
-def test_a_correction_that_does_not_fit_is_refused(tmp_path: Path, correction: NDArray[np.float32]) -> None:
-    info, _ = a_series(tmp_path / "in")
-    with pytest.raises(SeriesError, match="correction"):
-        write_corrected(info, correction, tmp_path / "out", DERIVATION)
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize(
+    ("shape", "value", "reason"),
+    [
+        ((3, 2, 2), 0, r"slice 0 is \(2, 2\)"),
+        ((3, 32, 36), np.nan, r"slice 0 is .* or not finite"),
+        ((2, 32, 36), 0, r"2 slices are to be written; it has 3, and"),
+        ((4, 32, 36), 0, r"4 slices are to be written; it has 3, and"),
+    ],
+)
+@pytest.mark.parametrize("name", ["series", "ct.nii", "ct.npy", "slices"])
+@pytest.mark.parametrize("write", [write_corrected, write_map])
+def test_what_does_not_fit_the_series_is_refused(
+    name: str, shape: tuple[int, ...], value: float, reason: str, write: object, tmp_path: Path
+) -> None:
+    info = make(tmp_path, name)
+    with pytest.raises(SeriesError, match=reason):
+        write(info, np.full(shape, value, dtype=np.float32), tmp_path / f"out{info.path.suffix}", DERIVATION)  # type: ignore[operator]
+    assert not [entry for entry in tree(tmp_path) if "out" in entry]
+
+
+FORMATS = ("series", "ct.nii", "ct.nii.gz", "ct.npy", "slices")
+
+
+def make(folder: Path, name: str, slices: int = 3) -> SeriesInfo:
+    """A body as DICOM, as a volume, or as slices, of that name."""
+    hu, path = body_hu(slices), folder / name
+    if name == "series":
+        write_series(path, (hu + 1024).astype(np.uint16))
+    elif ".nii" in name:
+        nib.save(nib.Nifti1Image(hu.T.astype(np.int16), np.diag([-0.5, -0.75, 2.0, 1.0])), path)
+    elif name == "ct.npy":
+        np.save(path, hu)
+    else:
+        path.mkdir()
+        for number, image in enumerate(hu):
+            np.save(path / f"{number}.npy", image)
+    (info,), _ = find_series(path)
+    return info
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_slices_one_by_one_are_those_of_the_whole(name: str, tmp_path: Path) -> None:
+    info = make(tmp_path, name)
+    slices = list(iterate_hu(info))
+    assert all((image.shape, image.dtype) == (info.shape[1:], np.float32) for image in slices)
+    np.testing.assert_array_equal(slices, read_series(info).hu)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("count", "picked"), [(1, [0]), (2, [0, 6]), (3, [0, 3, 6]), (16, list(range(7)))])
+def test_a_sample_is_spread_over_the_series(name: str, count: int, picked: list[int], tmp_path: Path) -> None:
+    info = make(tmp_path, name, slices=7)
+    sample = sample_slices(info, count)
+    np.testing.assert_array_equal(sample.hu, body_hu(7)[picked])
+    assert (sample.info, sample.padding) == (info, None)
+
+
+def test_a_sample_reads_no_other_slices_and_marks_their_padding(tmp_path: Path) -> None:
+    stored = (body_hu(5) + 1024).clip(1, None).astype(np.uint16)
+    stored[2, :4], stored[3] = 0, 0
+    files = write_series(tmp_path, stored, changes={"PixelPaddingValue": 0})
+    (info,), _ = find_series(tmp_path)
+    for index in (1, 3):
+        files[index].write_bytes(b"gone")
+    padding = sample_slices(info, 3).padding
+    assert padding is not None
+    assert padding.sum(axis=(1, 2)).tolist() == [0, 4 * 36, 0]
+
+
+@pytest.mark.parametrize("name", ["ct.nii", "ct.npy", "slices"])
+def test_a_slice_that_is_not_finite_is_named_wherever_it_is_met(name: str, tmp_path: Path) -> None:
+    hu = body_hu(5)
+    hu[2, 3, 3] = np.inf
+    if name == "ct.nii":
+        nib.save(nib.Nifti1Image(hu.T, np.diag([-0.5, -0.75, 2.0, 1.0])), tmp_path / name)
+    else:
+        (tmp_path / "slices").mkdir()
+        np.save(tmp_path / "ct.npy", hu)
+        for number, image in enumerate(hu):
+            np.save(tmp_path / "slices" / f"{number}.npy", image)
+    (info,), _ = find_series(tmp_path / name)
+    file = "slices/2.npy" if name == "slices" else name
+    for read in (read_series, sample_slices, lambda found: list(iterate_hu(found))):
+        with pytest.raises(SeriesError, match=rf"{file}: slice 2 holds NaN or infinity"):
+            read(info)
+
+
+def test_a_slice_is_read_and_corrected_only_when_its_turn_comes(tmp_path: Path) -> None:
+    """The order of events: no slice is asked for before the one before it is written."""
+    info = make(tmp_path, "series", slices=4)
+    seen = []
+
+    def corrections() -> Iterator[NDArray[np.float32]]:
+        for hu in iterate_hu(info):
+            seen.append(len([entry for entry in tree(tmp_path) if entry.endswith(".dcm") and "partial" in entry]))
+            yield np.ones_like(hu)
+
+    write_corrected(info, corrections(), tmp_path / "out", DERIVATION)
+    assert seen == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_fault_in_the_middle_leaves_nothing(name: str, tmp_path: Path) -> None:
+    info = make(tmp_path, name, slices=4)
+    before = tree(tmp_path)
+
+    def corrections() -> Iterator[NDArray[np.float32]]:
+        for number, hu in enumerate(iterate_hu(info)):
+            if number == 2:
+                raise SeriesError("out of memory")
+            yield np.ones_like(hu)
+
+    with pytest.raises(SeriesError, match="out of memory"):
+        write_corrected(info, corrections(), tmp_path / f"out{''.join(info.path.suffixes)}", DERIVATION)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_maps_have_the_geometry_of_their_series(name: str, tmp_path: Path) -> None:
+    info = make(tmp_path, name)
+    out = tmp_path / f"map{''.join(info.path.suffixes)}"
+    maps = np.random.default_rng(0).normal(0, 30, info.shape).astype(np.float32)
+    written = write_map(info, maps, out, Derivation("1", "m", "d", kind="residual"))
+    again = find_series(out)[0][0]
+    assert (again.shape, again.spacing_mm, again.positions_mm) == (info.shape, info.spacing_mm, info.positions_mm)
+    assert again.files == tuple(written)
+    np.testing.assert_allclose(list(iterate_hu(again)), np.rint(maps) if name == "series" else maps)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_was_written_is_found_again_without_a_search(name: str, tmp_path: Path) -> None:
+    info = make(tmp_path, name, slices=12)
+    out = tmp_path / f"out{''.join(info.path.suffixes)}"
+    steps = np.arange(12, dtype=np.float32)[:, None, None] * np.ones(info.shape, dtype=np.float32)
+    written = write_corrected(info, steps, out, DERIVATION)
+    assert as_written(info, out).files == tuple(written)
+    np.testing.assert_array_equal(list(iterate_hu(as_written(info, out))), body_hu(12) + steps)
 
 
 @pytest.mark.real_data

@@ -1,0 +1,280 @@
+"""Folders of series through a denoiser: what is written, warned of and refused, and how much memory it takes."""
+
+import json
+import logging
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import torch
+from numpy.typing import NDArray
+from phantom_series import PATIENT_ID, PATIENT_NAME, body_hu, write_series
+from torch.nn import Identity, Module
+
+from ctcycle.denoiser import Denoiser
+from ctcycle.dicom import Derivation
+from ctcycle.errors import BundleError, OutputError, SeriesError
+from ctcycle.fingerprint import Fingerprint, measure_fingerprint
+from ctcycle.hounsfield import HUWindow, hu_to_mu
+from ctcycle.series_denoising import DenoiseOptions, denoise_folder
+from ctcycle.volumes import find_series, iterate_hu
+
+ALL = DenoiseOptions(residual=True, uncertainty=True)
+DERIVATION = Derivation("1.0", "tiny", "0123")
+
+
+def smooth(strength: float = 1.0) -> Denoiser:
+    """Averages 3 x 3 pixels, all but the first row and column of which it takes double: flips matter."""
+    net = torch.nn.Conv2d(1, 1, 3, padding=1, padding_mode="replicate", bias=False)
+    net.weight.data = torch.tensor([[1.0, 1, 1], [1, 2, 2], [1, 2, 2]])[None, None] / 13
+    return Denoiser(net, HUWindow(), torch.device("cpu"), strength=strength)
+
+
+def run(
+    source: Path,
+    out: Path,
+    options: DenoiseOptions = ALL,
+    denoiser: Denoiser | None = None,
+    fingerprint: Fingerprint | None = None,
+) -> dict[str, Any]:
+    """Denoises, and gives the summary."""
+    denoise_folder(source, out, denoiser or smooth(), DERIVATION, options, fingerprint)
+    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    return found
+
+
+def write(folder: Path, name: str, hu: NDArray[np.float32]) -> None:
+    """A series as DICOM, volume, or slices, in whole HU or in attenuation."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if name == "series":
+        write_series(folder / name, (hu + 1024).astype(np.uint16))
+    elif ".nii" in name:
+        nib.save(nib.Nifti1Image(hu.T.astype(np.int16), np.diag([-0.5, -0.75, 2.0, 1.0])), folder / name)
+    elif name.endswith(".npy"):
+        np.save(folder / name, hu if name == "hu.npy" else hu_to_mu(hu).astype(np.float32))
+    else:
+        (folder / name).mkdir()
+        for number, image in enumerate(hu):
+            np.save(folder / name / f"{number}.npy", image)
+
+
+def read(path: Path) -> NDArray[np.float32]:
+    (info,), _ = find_series(path)
+    return np.stack(list(iterate_hu(info)))
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+NAMES = {
+    "series": ("series", "series-residual", "series-uncertainty"),
+    "slices": ("slices", "slices-residual", "slices-uncertainty"),
+    "a.b.nii.gz": ("a.b.nii.gz", "a.b_residual.nii.gz", "a.b_uncertainty.nii.gz"),
+    "ct.nii": ("ct.nii", "ct_residual.nii", "ct_uncertainty.nii"),
+    "hu.npy": ("hu.npy", "hu_residual.npy", "hu_uncertainty.npy"),
+    "mu.npy": ("mu.npy", "mu_residual.npy", "mu_uncertainty.npy"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_removed_and_what_is_uncertain_lie_beside_the_result(name: str, tmp_path: Path) -> None:
+    hu = body_hu(4)
+    write(tmp_path / "in", name, hu)
+    assert run(tmp_path / "in", tmp_path / "out")["denoised"] == 1
+    places = [tmp_path / "out" / place for place in NAMES[name]]
+    assert {entry.name for entry in (tmp_path / "out").iterdir()} == {*NAMES[name], "summary.json"}
+    before = read(tmp_path / "in" / name)
+    denoised, residual, uncertainty = (read(place) for place in places)
+    np.testing.assert_array_equal(residual, before - denoised)
+    assert residual.std() > 5
+    step = 1.0 if name in {"series", "a.b.nii.gz", "ct.nii"} else 0.01
+    np.testing.assert_allclose(denoised, before + smooth().correction(before), atol=step / 2 + 1e-3)
+    expected = np.stack([smooth().uncertainty(image) for image in before])
+    np.testing.assert_allclose(uncertainty, expected, atol=0.5 if name == "series" else 1e-3)
+    assert expected.mean() > 1
+
+
+def test_maps_are_series_of_their_own_that_name_their_kind(tmp_path: Path) -> None:
+    write_series(tmp_path / "in" / "a")
+    run(tmp_path / "in", tmp_path / "out")
+    images = [pydicom.dcmread(tmp_path / "out" / name / "IM00002.dcm") for name in ("a", "a-residual", "a-uncertainty")]
+    assert len({image.SeriesInstanceUID for image in images}) == 3
+    assert len({image.SOPInstanceUID for image in images}) == 3
+    for image, kind in zip(images, ("denoised", "residual", "uncertainty"), strict=True):
+        assert kind in image.SeriesDescription.lower()
+    assert {image.FrameOfReferenceUID for image in images} == {"1.2.826.0.1.8"}
+
+
+def test_what_is_wanted_later_is_added_and_the_rest_stays(tmp_path: Path) -> None:
+    write(tmp_path / "in", "series", body_hu(3))
+    write(tmp_path / "in", "ct.nii", body_hu(3))
+    out = tmp_path / "out"
+    run(tmp_path / "in", out, DenoiseOptions())
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != "summary.json"}
+    found = run(tmp_path / "in", out)
+    assert (found["denoised"], found["already_there"]) == (2, 0)
+    assert {path: path.stat().st_mtime_ns for path in before if path.is_file()} == {
+        path: time for path, time in before.items() if path.is_file()
+    }
+    assert len(tree(out)) == 3 * 3 + 3 + 1
+    found = run(tmp_path / "in", out)
+    assert (found["denoised"], found["already_there"]) == (0, 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+def test_strength_scales_what_is_written(name: str, strength: float, tmp_path: Path) -> None:
+    write(tmp_path / "in", name, body_hu(3))
+    for part, factor in (("full", 1.0), ("part", strength)):
+        run(tmp_path / "in", tmp_path / part, DenoiseOptions(), smooth(factor))
+    before, full, part = (read(tmp_path / folder / name) for folder in ("in", "full", "part"))
+    assert np.abs(full - before).max() > 20
+    step = 1.0 if name in {"series", "a.b.nii.gz", "ct.nii"} else 0.01
+    assert np.abs((part - before) - strength * (full - before)).max() <= step
+    if strength == 0:
+        np.testing.assert_array_equal(part, before)
+        if name.endswith(("nii", "npy")):
+            assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "in" / name).read_bytes()
+
+
+def peak_bytes(source: Path, out: Path, options: DenoiseOptions) -> int:
+    """The most memory that arrays and objects take at a time."""
+    tracemalloc.start()
+    run(source, out, options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.parametrize(("name", "options"), [("series", DenoiseOptions()), ("slices", ALL), ("hu.npy", ALL)])
+def test_a_long_series_needs_no_more_memory_than_a_short_one(
+    name: str, options: DenoiseOptions, tmp_path: Path
+) -> None:
+    hu = body_hu(1, size=160)
+    write(tmp_path / "short", name, hu.repeat(16, axis=0))
+    write(tmp_path / "long", name, hu.repeat(32, axis=0))
+    run(tmp_path / "short", tmp_path / "warm", options)
+    short, long = (peak_bytes(tmp_path / part, tmp_path / f"{part}-out", options) for part in ("short", "long"))
+    assert long - short < 4 * hu.nbytes
+
+
+@pytest.fixture(scope="module")
+def trained_on() -> Fingerprint:
+    """Of bodies like those of the tests, large enough to measure the noise."""
+    return measure_fingerprint(body_hu(4, size=128, seed=1))
+
+
+def test_a_series_like_the_training_passes_a_strict_run(trained_on: Fingerprint, tmp_path: Path) -> None:
+    write(tmp_path / "in", "ct.nii", body_hu(3, size=128))
+    found = run(tmp_path / "in", tmp_path / "out", DenoiseOptions(strict=True), fingerprint=trained_on)
+    assert (found["denoised"], found["warnings"], found["refused"]) == (1, [], [])
+
+
+def quiet_series(folder: Path) -> None:
+    """A body with hardly any noise."""
+    hu = body_hu(1, size=128)
+    even = np.select([hu < -500, hu < 400], [-1000.0, 40.0], 700.0).repeat(3, axis=0)
+    write_series(folder, (even + 1024 + np.arange(128)[:, None] % 2).astype(np.uint16))
+
+
+def test_a_departure_is_warned_of_and_noted(
+    trained_on: Fingerprint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "in", "ct.nii", body_hu(3, size=128))
+    quiet_series(tmp_path / "in" / "quiet")
+    with caplog.at_level(logging.WARNING, "ctcycle"):
+        found = run(tmp_path / "in", tmp_path / "out", DenoiseOptions(), fingerprint=trained_on)
+    assert (found["denoised"], found["refused"]) == (2, [])
+    assert found["warnings"]
+    assert {entry["path"] for entry in found["warnings"]} == {str(tmp_path / "in" / "quiet")}
+    assert any("little for it to remove" in entry["warning"] for entry in found["warnings"])
+    assert f"{tmp_path}/in/quiet: noise of 0.5" in caplog.text
+    assert not {PATIENT_NAME, PATIENT_ID} & set(caplog.text.split())
+
+
+def test_a_strict_run_refuses_a_departure_before_it_writes(trained_on: Fingerprint, tmp_path: Path) -> None:
+    write(tmp_path / "in", "ct.nii", body_hu(3, size=128))
+    quiet_series(tmp_path / "in" / "quiet")
+    strict = DenoiseOptions(strict=True, residual=True)
+    with pytest.raises(SeriesError, match=r"^1 denoised, .* 1 refused, .*: refused .*/in/quiet$") as error:
+        run(tmp_path / "in", tmp_path / "out", strict, fingerprint=trained_on)
+    assert error.value.exit_code == 3
+    assert tree(tmp_path / "out") == ["ct.nii", "ct_residual.nii", "summary.json"]
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert "noise of 0.5" in found["refused"][0]["reason"]
+    assert found["refused"][0]["reason"].endswith("; strict allows only what the model was trained on")
+    assert found["warnings"] == []
+
+
+def test_strict_needs_something_to_compare_with(tmp_path: Path) -> None:
+    write(tmp_path / "in", "ct.nii", body_hu(3))
+    with pytest.raises(BundleError, match=r"^strict: the model has no fingerprint"):
+        run(tmp_path / "in", tmp_path / "out", DenoiseOptions(strict=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_results_of_one_name_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for name in ("ct.nii", "ct_residual.nii"):
+        write(tmp_path / "volumes", name, body_hu(2))
+    run(tmp_path / "volumes", tmp_path / "out", DenoiseOptions(uncertainty=True))
+    with pytest.raises(OutputError, match=r"again/ct_residual\.nii: two of the results would have this name; rename"):
+        run(tmp_path / "volumes", tmp_path / "again", ALL)
+    assert not (tmp_path / "again").exists()
+
+
+class Broken(Module):
+    """Leaves the finite numbers at bright pixels."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image + torch.where(image > 0.6, torch.nan, 0.0)
+
+
+def test_numbers_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
+    hu = body_hu(3)
+    hu[:2] = hu[:2].clip(None, 500)
+    for name in ("series", "ct.nii", "hu.npy"):
+        write(tmp_path / "in", name, hu)
+    with pytest.raises(SeriesError, match=r"^0 denoised, .* 3 refused"):
+        run(tmp_path / "in", tmp_path / "out", DenoiseOptions(), Denoiser(Broken(), HUWindow(), torch.device("cpu")))
+    assert tree(tmp_path / "out") == ["summary.json"]
+    refused = json.loads((tmp_path / "out" / "summary.json").read_text())["refused"]
+    assert all("written to slice 2 is" in entry["reason"] and "not finite" in entry["reason"] for entry in refused)
+
+
+def test_private_elements_are_kept_only_where_it_is_wished(tmp_path: Path) -> None:
+    for file in write_series(tmp_path / "in"):
+        dataset = pydicom.dcmread(file)
+        dataset.private_block(0x0099, "VENDOR", create=True).add_new(1, "LO", "noise index 12")
+        dataset.save_as(file)
+    for keep in (False, True):
+        run(tmp_path / "in", tmp_path / str(keep), DenoiseOptions(keep_private=keep))
+        written = pydicom.dcmread(tmp_path / str(keep) / "in" / "IM00001.dcm")
+        assert ((0x0099, 0x1001) in written) == keep
+
+
+def test_progress_sees_each_slice_of_each_result(tmp_path: Path) -> None:
+    write_series(tmp_path / "in")
+    seen: list[tuple[str, int, int]] = []
+
+    def watch(images: Any, name: str, count: int) -> Any:
+        for number, image in enumerate(images):
+            seen.append((name, number, count))
+            yield image
+
+    run(tmp_path / "in", tmp_path / "out", DenoiseOptions(uncertainty=True, progress=watch))
+    assert seen == [(name, number, 3) for name in ("in", "in uncertainty") for number in range(3)]
+
+
+def test_nothing_of_a_patient_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    quiet_series(tmp_path / "in" / "quiet")
+    write_series(tmp_path / "in" / "broken", changes={"PixelData": b"\0" * 10})
+    with caplog.at_level(logging.DEBUG), pytest.raises(SeriesError) as error:
+        run(tmp_path / "in", tmp_path / "out", ALL, Denoiser(Identity(), HUWindow(), torch.device("cpu")))
+    told = caplog.text + str(error.value) + (tmp_path / "out" / "summary.json").read_text()
+    assert "broken" in told
+    assert not [word for word in (PATIENT_NAME, "ZZCANARY", PATIENT_ID, "19330303") if word in told]
