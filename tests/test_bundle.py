@@ -69,7 +69,7 @@ def bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "run": str(tiny_run),
         "bundle": str(folder / "tiny_denoiser"),
         "out": str(folder / "run"),
-        "results": str(write_results(folder / "evaluation", tiny_run)),
+        "results": {"Training patients": str(write_results(folder / "evaluation", tiny_run))},
         "version": "0.2.0",
         "changelog": {"0.1.0": "the first"},
         "card": {
@@ -449,7 +449,8 @@ def test_results_go_into_the_metadata(bundle: Path) -> None:
     rows = read_json(bundle.parent / "evaluation" / "results.json")["rows"]
     own = next(row for row in rows if row["method"] == "mine")
     found = metadata(bundle)["eval_metrics"]
-    assert found == {f"{name}_hu2000": pytest.approx(own[name], abs=1e-4) for name in ("psnr", "ssim", "rmse_hu")}
+    names = {f"{name}, hu2000, Training patients": name for name in ("psnr", "ssim", "rmse_hu")}
+    assert found == {text: pytest.approx(own[name], abs=1e-4) for text, name in names.items()}
 
 
 def test_results_of_another_run_are_refused(tmp_path: Path, tiny_run: Path) -> None:

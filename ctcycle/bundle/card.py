@@ -25,7 +25,7 @@ class Facts:
         parameters: of the network.
         training_set: patients, low-dose slices and kernels, in words; empty if unknown.
         fingerprint: of the low-dose training slices; None if it was not measured.
-        results: of an evaluation; None without one.
+        results: of evaluations, by their headings.
         costs: what `ctcycle.bundle_speed.measure` found in the finished bundle.
     """
 
@@ -34,7 +34,7 @@ class Facts:
     parameters: int
     training_set: str
     fingerprint: Fingerprint | None
-    results: Results | None
+    results: Mapping[str, Results]
     costs: Mapping[str, Any]
 
 
@@ -43,7 +43,7 @@ def model_card(config: Bundle, facts: Facts) -> str:
     sections = (
         _head(config, facts),
         _trained_on(config, facts),
-        _results(facts),
+        _results(config, facts),
         _how_to_run(config, facts),
         _TRUST.splitlines(),
         _limits(facts),
@@ -85,17 +85,21 @@ def _noise(fingerprint: Fingerprint | None) -> str:
     return f"Noise in their soft tissue: median {middle:.0f} HU, 5th to 95th percentile {low:.0f} to {high:.0f} HU."
 
 
-def _results(facts: Facts) -> Iterator[str]:
+def _results(config: Bundle, facts: Facts) -> Iterator[str]:
     yield from ("## Results", "")
-    if facts.results is None:
+    if not facts.results:
         yield from ("Not measured: no evaluation was given when this bundle was made.", "")
-        return
-    results = facts.results
-    yield from (f"Means over slices, against full dose. This model is `{results.method}`; `input` is the low dose.", "")
-    for protocol in dict.fromkeys(row.protocol for row in results.own):
-        yield from (f"Protocol `{protocol}`:", "", markdown_table(results.rows, protocol), "")
-    yield from (f"- {note}" for note in results.notes)
-    yield ""
+    for heading, results in facts.results.items():
+        yield from (
+            f"### {heading}",
+            "",
+            f"Means over slices, against full dose. This model is `{results.method}`.",
+            "",
+        )
+        for protocol in dict.fromkeys(row.protocol for row in results.own):
+            yield from (f"Protocol `{protocol}`:", "", markdown_table(results.rows, protocol), "")
+        yield from (*(f"- {note}" for note in results.notes), "")
+    yield from (config.card.results_note, "")
 
 
 def _how_to_run(config: Bundle, facts: Facts) -> Iterator[str]:

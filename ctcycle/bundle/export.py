@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
@@ -43,7 +43,7 @@ class _Source:
     generator: ResNetGenerator
     trained: Trained
     fingerprint: Fingerprint | None
-    results: Results | None
+    results: Mapping[str, Results]
     data_license: str
 
     def facts(self, costs: dict[str, Any]) -> Facts:
@@ -84,7 +84,7 @@ def export_bundle(config: Bundle) -> str:
 
 
 def _read(config: Bundle) -> _Source:
-    results = None if config.results is None else read_results(config.results, config.run)
+    results = {heading: read_results(path, config.run) for heading, path in config.results.items()}
     data_license = "" if config.card.data_license is None else _read_text(config.card.data_license)
     denoiser = load_denoiser(config.run, config.checkpoint, "cpu")
     generator = denoiser.generator
@@ -102,7 +102,7 @@ def _read(config: Bundle) -> _Source:
 
 def _write_texts(folder: Path, source: _Source) -> None:
     trained = source.trained
-    own = source.results.own if source.results else []
+    own = {heading: results.own for heading, results in source.results.items()}
     contents = {
         "metadata": metadata(source.config, trained, own),
         "inference": configs.inference(trained),

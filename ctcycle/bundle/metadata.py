@@ -16,13 +16,13 @@ REQUIRED = {"pydicom": "3.0.1", "nibabel": "5.3.0", "fire": "0.7.0"}
 """What a bundle needs beside torch, monai and numpy, and a version that does: fire is for `python -m monai.bundle`."""
 
 
-def metadata(config: Bundle, trained: Trained, rows: Sequence[Row]) -> dict[str, Any]:
+def metadata(config: Bundle, trained: Trained, results: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """What a bundle says of itself.
 
     Args:
         config: of the export.
         trained: the network.
-        rows: results of the network itself, one for each protocol.
+        results: of the network itself, one row for each protocol, by the headings of their evaluations.
     """
     card = config.card
     return {
@@ -43,7 +43,7 @@ def metadata(config: Bundle, trained: Trained, rows: Sequence[Row]) -> dict[str,
         "image_classes": "single channel: low-dose CT",
         "label_classes": "single channel: routine-dose CT",
         "pred_classes": "single channel: denoised CT",
-        "eval_metrics": _eval_metrics(rows),
+        "eval_metrics": _eval_metrics(results),
         "intended_use": card.intended_use,
         "references": list(card.references),
         "network_data_format": {
@@ -81,6 +81,11 @@ def _tensor(trained: Trained, what: str) -> dict[str, Any]:
     }
 
 
-def _eval_metrics(rows: Sequence[Row]) -> Mapping[str, float]:
-    named = [(f"{name}_{row.protocol}", getattr(row, name)) for row in rows for name in ("psnr", "ssim", "rmse_hu")]
-    return {name: round(value, 4) for name, value in named if value is not None}
+def _eval_metrics(results: Mapping[str, Sequence[Row]]) -> Mapping[str, float]:
+    named = {
+        f"{name}, {row.protocol}, {heading}": getattr(row, name)
+        for heading, rows in results.items()
+        for row in rows
+        for name in ("psnr", "ssim", "rmse_hu")
+    }
+    return {name: round(value, 4) for name, value in named.items() if value is not None}

@@ -205,7 +205,7 @@ class TrainSupervised(Train):
 
 
 class Simulate(Task):
-    """Simulated low dose: of patients that do not exist, as DICOM series, or of real full-dose series, in their format."""
+    """Simulated low dose: of patients that do not exist (DICOM), or of real full-dose series (in their own format)."""
 
     task: Literal["simulate"]
     simulation: SimulationSettings = SimulationSettings()
@@ -300,6 +300,7 @@ class ModelCard(Section):
     )
     data_license: Path | None = Field(None, description="text file: the licence of the training data")
     intended_use: str = "Research on noise in CT. Not a medical device, and not for diagnosis."
+    results_note: str = Field("", description="what a reader must know of the results")
     references: tuple[str, ...] = ()
 
 
@@ -311,7 +312,9 @@ class Bundle(Task):
     bundle: Path = Field(description="the folder that is made; its name is the bundle's name")
     checkpoint: Literal["best", "last"] = "best"
     formats: tuple[Literal["onnx", "pt2"], ...] = Field(("onnx", "pt2"), description="beside the weights")
-    results: Path | None = Field(None, description="results.json of an evaluation of the run, for the model card")
+    results: dict[str, Path] = Field(
+        default_factory=dict, description="heading in the model card: results.json of an evaluation of the run"
+    )
     fingerprint: bool = Field(True, description="measure the training slices, so that unlike scans are noticed")
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "0.1.0"
     changelog: dict[str, str] = Field(default_factory=dict, description="version: what changed in it")
