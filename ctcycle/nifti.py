@@ -63,7 +63,8 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
         try:
             found.append(_info(file, _read_header(file)))
         except SeriesError as error:
-            skipped.append(Skipped(file, str(error).removeprefix(f"{file}: "), isinstance(error, DamagedError)))
+            reason, damaged = str(error).removeprefix(f"{file}: "), isinstance(error, DamagedError)
+            skipped.append(Skipped(file, reason, damaged=damaged, refused=not damaged))
     return found, skipped
 
 

@@ -51,7 +51,7 @@ def find_series(files: Iterable[Path], unit: NpyUnit = "auto") -> tuple[list[Ser
             found.append(_slices_info(group))
         except SeriesError as error:
             folder = group[0].parent
-            skipped.append(Skipped(folder, _reason(error, folder)))
+            skipped.append(Skipped(folder, _reason(error, folder), refused=True))
     return found, skipped
 
 

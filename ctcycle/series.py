@@ -74,12 +74,14 @@ class Skipped:
         reason: one sentence without any identity.
         damaged: it should be an image, but is cut off, overwritten or out of reach: a series may miss it.
         uid: SeriesInstanceUID of what is damaged, or as much of it as can be read; may be empty.
+        refused: it is a CT series, or a volume, and cannot be used: more than another thing that lies about.
     """
 
     path: Path
     reason: str
     damaged: bool = False
     uid: str = ""
+    refused: bool = False
 
 
 def series_uid(info: SeriesInfo) -> str:

@@ -94,7 +94,7 @@ def denoise_folder(  # noqa: PLR0917 (in the order in which they are thought of;
         raise BundleError("strict: the model has no fingerprint to compare series with; export it as a bundle first")
     found, skipped = find_series(source)
     for item in skipped:
-        if item.damaged:
+        if item.damaged or item.refused:
             _log.warning("%s: %s", item.path, item.reason)
     if not found:
         reasons = Counter(item.reason for item in skipped).most_common(1)
@@ -102,7 +102,7 @@ def denoise_folder(  # noqa: PLR0917 (in the order in which they are thought of;
         raise SeriesError(f"{source}: no CT found{why}; name a folder or file of DICOM, NIfTI or npy")
     derivation = replace(derivation, overwrite=options.overwrite, keep_private=options.keep_private)
     work = _Work(denoiser, derivation, options, fingerprint)
-    account = _Account(len(found), skipped)
+    account = _Account(skipped)
     for info, places in _with_places(found, source, out, options.kinds):
         account.add(info, work, places)
     write_json(out / "summary.json", account.summary())
@@ -215,10 +215,10 @@ class _Work:
 class _Account:
     """What became of each series."""
 
-    def __init__(self, found: int, skipped: Sequence[Skipped]) -> None:
-        self.found, self.denoised = found, 0
+    def __init__(self, skipped: Sequence[Skipped]) -> None:
+        self.denoised = self.already_there = 0
         self.skipped = skipped
-        self.refused: list[dict[str, str]] = []
+        self.refused = [_as_entry(item) for item in skipped if item.refused and not item.damaged]
         self.warnings: list[dict[str, str]] = []
 
     def add(self, info: SeriesInfo, work: _Work, places: Mapping[Kind, Path]) -> None:
@@ -229,6 +229,7 @@ class _Account:
             due = work.due(places)
             if not due:
                 _log.info("%s: is there already", places["denoised"])
+                self.already_there += 1
                 return
             for warning in work.check(info):
                 _log.warning("%s: %s", info.path, warning)
@@ -242,9 +243,14 @@ class _Account:
 
     def summary(self) -> dict[str, Any]:
         """All of it, for a file."""
-        counts = {"denoised": self.denoised, "already_there": self.found - self.denoised - len(self.refused)}
-        left_out = {"damaged": self._left_out(damaged=True), "skipped": self._left_out(damaged=False)}
-        return {**counts, "refused": self.refused, "warnings": self.warnings, **left_out}
+        return {
+            "denoised": self.denoised,
+            "already_there": self.already_there,
+            "refused": self.refused,
+            "warnings": self.warnings,
+            "damaged": [_as_entry(item) for item in self.skipped if item.damaged],
+            "skipped": [_as_entry(item) for item in self.skipped if not (item.damaged or item.refused)],
+        }
 
     def sentence(self, out: Path) -> str:
         """All of it, for a line.
@@ -254,15 +260,16 @@ class _Account:
         """
         counts = self.summary()
         text = (
-            f"{self.denoised} denoised, {counts['already_there']} were there already, {len(self.refused)} refused, "
+            f"{self.denoised} denoised, {self.already_there} were there already, {len(self.refused)} refused, "
             f"{len(counts['skipped'])} skipped; -> {out}"
         )
         if problems := [*_named("refused", self.refused), *_named("damaged", counts["damaged"])]:
             raise SeriesError(f"{text}; see summary.json: {'; '.join(problems)}")
         return text
 
-    def _left_out(self, *, damaged: bool) -> list[dict[str, str]]:
-        return [{"path": str(item.path), "reason": item.reason} for item in self.skipped if item.damaged == damaged]
+
+def _as_entry(item: Skipped) -> dict[str, str]:
+    return {"path": str(item.path), "reason": item.reason}
 
 
 def _check_whole(info: SeriesInfo, skipped: Sequence[Skipped]) -> None:

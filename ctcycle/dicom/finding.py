@@ -62,13 +62,14 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
             groups.setdefault(key, []).extend(headers)
     for (_folder, _uid, reason), headers in rejected.items():
         entry = _skipped([header.path for header in headers], reason)
-        skipped.append(replace(entry, damaged=any(map(_cut_off, headers)), uid=headers[0].series_uid))
+        damaged, refused = any(map(_cut_off, headers)), not _not_ct(headers[0])
+        skipped.append(replace(entry, damaged=damaged, uid=headers[0].series_uid, refused=refused))
     found = []
     for group in groups.values():
         try:
             info, left_out = _assemble(group)
         except SeriesError as error:
-            skipped.append(_skipped(_paths(group), str(error)))
+            skipped.append(replace(_skipped(_paths(group), str(error)), refused=True))
         else:
             found.append(info)
             skipped.extend(left_out)
