@@ -142,7 +142,8 @@ def _reason(error: Exception) -> str:
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
+            # The flag of a folder lies outside the checksums: torch would give back whatever is in memory.
+            broken = archive.testzip() or any(record.external_attr for record in archive.infolist())
         weights = None if broken else torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise BundleError(f"{path}: there are no such weights; export the bundle again") from error

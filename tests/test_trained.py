@@ -174,16 +174,19 @@ def test_of_a_bundle_only_what_ctcycle_writes_is_understood(
     assert not (tmp_path / "evil").exists()
 
 
-def test_a_flipped_bit_in_the_weights_is_noticed(tmp_path: Path) -> None:
+def test_flipped_bits_in_the_weights_are_noticed(tmp_path: Path) -> None:
     write_bundle(tmp_path / "ct")
     weights = weights_path(tmp_path / "ct")
-    value = ResNetGenerator(SPEC).state_dict()["body.1.bias"]
-    content = bytearray(weights.read_bytes())
-    place = content.index(b"\x50\x4b\x03\x04", len(content) // 2) - 200 - value.numel()
-    content[place] ^= 4
-    weights.write_bytes(content)
-    with pytest.raises(BundleError, match="damaged"):
-        load_denoiser(tmp_path / "ct", device="cpu")
+    whole = weights.read_bytes()
+    network = load_denoiser(tmp_path / "ct", device="cpu").generator
+    values = whole.index(next(network.parameters()).detach().numpy().tobytes())
+    flag = whole.index(b"PK\x01\x02") + 38  # of the first record in the archive's directory
+    for place in (values, flag):
+        content = bytearray(whole)
+        content[place] ^= 16
+        weights.write_bytes(content)
+        with pytest.raises(BundleError, match=r"model\.pt: damaged"):
+            load_denoiser(tmp_path / "ct", device="cpu")
 
 
 @pytest.mark.parametrize("where", ["fingerprint.json", "configs/fingerprint.json"])
