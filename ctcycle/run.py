@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ctcycle import __version__
+from ctcycle.config.components import trusting
 from ctcycle.config.loading import json_schema, load_config
 from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.crashes import describe_crash
@@ -47,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _quiet_third_parties()
     try:
         with stopping_at_once():
-            _run(_parse(argv))
+            arguments = _parse(argv)
+            with trusting(every_target=arguments.trust):
+                _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError as error:
         return 128 + 13 if _reader_gone() else _explain_crash(error)  # what a shell reports for SIGPIPE
@@ -83,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
         prog=COMMAND,
-        usage=f"{COMMAND} --config FILE [--check] [key.sub=value ...]",
+        usage=f"{COMMAND} --config FILE [--check] [--trust] [key.sub=value ...]",
         description="Low-dose CT denoising without paired training data. A config names one task:\n\n" + _tasks(),
         epilog="Values are YAML, and paths are relative to the current folder. The configs say what can be set.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -91,6 +94,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--config", type=Path, action=_Once, metavar="FILE", help="the YAML file that says what to do")
     parser.add_argument("--check", action="store_true", help="only check the config, and print it with all defaults")
+    parser.add_argument("--trust", action="store_true", help="run the code of any `_target_`; read SECURITY.md first")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs, for editors")
     parser.add_argument("--version", action="version", version=f"ctcycle {__version__}")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes single values of the config")

@@ -148,11 +148,20 @@ ONE_MISTAKE = [
     ("loss.epochs=1", "unknown key 'loss.epochs'; did you mean 'training.epochs'?"),
     ("tracking.zzz=1", "unknown key 'tracking.zzz'; known here: enabled, experiment, uri, every"),
     ("zzz.a.b=1", "unknown key 'zzz'; known here: out, seed, "),
-    ("out=$x", "out: '$x': expressions are not supported"),
-    ("tracking.uri='@net'", "tracking.uri: '@net': expressions are not supported"),
-    ("tracking.uri='%net::a'", "tracking.uri: '%net::a': expressions are not supported"),
-    ("tracking.uri='a/${oc.env:HOME}'", "tracking.uri: 'a/${oc.env:HOME}': expressions are not supported"),
-    ("$import=os", "key '$import': expressions are not supported"),
+    ("out=$x", "out: '$x': expressions are never run, with or without --trust; write the value"),
+    (
+        "tracking.uri='@net'",
+        "tracking.uri: '@net': expressions are never run, with or without --trust; write the value",
+    ),
+    (
+        "tracking.uri='%net::a'",
+        "tracking.uri: '%net::a': expressions are never run, with or without --trust; write the value",
+    ),
+    (
+        "tracking.uri='a/${oc.env:HOME}'",
+        "tracking.uri: 'a/${oc.env:HOME}': expressions are never run, with or without --trust; write the value",
+    ),
+    ("$import=os", "key '$import': expressions are never run, with or without --trust; write the value"),
     (
         "data.transforms=[{_target_: os.system, command: ls}]",
         "data.transforms[0]._target_: 'os.system' is outside the allowed packages",
@@ -219,7 +228,7 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(folder: Path) -
         "x.yaml:6: optimizer.lr: must be greater than 0, is -1",
         f"x.yaml:7: unknown key 'optimizer.rate'; {known}",
         "x.yaml:8: data.manifest is missing",
-        "x.yaml:9: out: '$o': expressions are not supported",
+        "x.yaml:9: out: '$o': expressions are never run, with or without --trust; write the value",
         complaints(folder, TRAIN, "zzz=")[0],
         "x.yaml: 6 errors; nothing was run",
     ]
@@ -237,7 +246,7 @@ def test_a_mistake_that_all_steps_inherit_is_named_once(folder: Path) -> None:
     (line,) = complaints(folder, PIPELINE.replace("seed: 3", "seed: x"))
     assert line == "x.yaml:2: seed: 'x' is not a whole number"
     (line,) = complaints(folder, PIPELINE, "out=$x")
-    assert line == "command line: out: '$x': expressions are not supported"
+    assert line == "command line: out: '$x': expressions are never run, with or without --trust; write the value"
 
 
 def test_mistakes_inside_a_step(folder: Path) -> None:

@@ -35,13 +35,16 @@ def joined(sentences: Sequence[str], path: Path) -> str:
     return "\n".join([*sentences, *closing])
 
 
+_EXPRESSIONS = "expressions are never run, with or without --trust; write the value"
+
+
 def find_expressions(tree: Node, path: KeyPath = ()) -> Iterator[Problem]:
     """Texts that MONAI would evaluate or resolve, and components inside the arguments of components."""
     if isinstance(tree.value, str) and (tree.value.startswith(("$", "@", "%")) or "${" in tree.value):
-        yield Problem(path, tree.where, f"{dotted(path)}: {describe(tree.value)}: expressions are not supported")
+        yield Problem(path, tree.where, f"{dotted(path)}: {describe(tree.value)}: {_EXPRESSIONS}")
     for key, item in tree.items():
         if str(key).startswith(("$", "@", "%")):
-            yield Problem((*path, key), item.where, f"key '{dotted((*path, key))}': expressions are not supported")
+            yield Problem((*path, key), item.where, f"key '{dotted((*path, key))}': {_EXPRESSIONS}")
         elif "_target_" in tree.mapping and _names_target(item):
             text = f"{dotted((*path, key))}: '_target_' inside the arguments of another is not supported"
             yield Problem((*path, key), item.where, text)
