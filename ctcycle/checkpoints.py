@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> State:
         BundleError: it is damaged, foreign or of a format that this version does not know.
     """
     try:
-        state = _load_verified(path)
+        state = load_archive(path)
     except FileNotFoundError as error:
         raise BundleError(f"{path}: there is no such checkpoint; train first, or name another run") from error
     except pickle.UnpicklingError as error:
@@ -88,11 +88,22 @@ def read_checkpoint(path: Path) -> State:
     return state
 
 
-def _load_verified(path: Path) -> Any:
+def load_archive(path: Path) -> Any:
+    """What ``torch.save`` wrote to a file, every record checked; nothing that is in it is run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Exception: nearly any other, from the readers of zip and pickle, where it is damaged or made to do harm.
+    """
     with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+        # torch.save packs nothing: packed records, or records that share bytes, may unfold to far more than the file.
+        packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
+        if packed or sum(record.file_size for record in records) > path.stat().st_size:
+            raise zipfile.BadZipFile("records hold more than the file")
         broken = archive.testzip()
         # A flag outside the checksums: torch takes the record for a folder and gives back whatever is in memory.
-        folders = [record.filename for record in archive.infolist() if record.external_attr]
+        folders = [record.filename for record in records if record.external_attr]
     if broken is not None or folders:
         raise zipfile.BadZipFile(f"records {broken}, {folders}")
     return torch.load(path, map_location="cpu", weights_only=True)

@@ -88,7 +88,7 @@ def read_fingerprint(path: Path) -> Fingerprint:
     """
     try:
         return Fingerprint.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise BundleError(f"{path}: is no fingerprint ({type(error).__name__}); export the bundle again") from error
 
 

@@ -1,7 +1,7 @@
 """Trained denoisers from where they are kept: a run folder, or a bundle folder that ctcycle exported."""
 
 import json
-import zipfile
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from ctcycle.build import build_generator
-from ctcycle.checkpoints import denoiser_weights, read_checkpoint
+from ctcycle.checkpoints import denoiser_weights, load_archive, read_checkpoint
 from ctcycle.config.loading import load_config
 from ctcycle.denoiser import Denoiser, make_inferer, resolve_device
 from ctcycle.errors import BundleError, ConfigError
@@ -19,6 +19,9 @@ from ctcycle.fingerprint import Fingerprint, read_fingerprint
 from ctcycle.hounsfield import HUWindow
 from ctcycle.network_specs import GeneratorSpec
 from ctcycle.networks import ResNetGenerator
+
+MAX_BYTES = 2**20
+"""Of a JSON file; those that ctcycle writes have some thousand."""
 
 _T = TypeVar("_T")
 _SPEC = TypeAdapter(GeneratorSpec)
@@ -32,7 +35,7 @@ def load_denoiser(
     """The denoiser of a training run or of a bundle: its generator, weights and window.
 
     Of a bundle nothing is executed: network and window are read from ``configs/inference.json`` as plain data, and
-    understood only as ctcycle writes them.
+    understood only as ctcycle writes them; and no more memory is taken than its weights need.
 
     Args:
         model: a run folder, or a bundle folder.
@@ -56,10 +59,14 @@ def load_fingerprint(model: Path) -> Fingerprint | None:
     """What a model was trained on, as its run or bundle folder says; None where it says nothing.
 
     Raises:
-        BundleError: the file is damaged.
+        BundleError: the file is damaged, or none of the bundle's own.
     """
-    path = model / "configs" / "fingerprint.json" if is_bundle(model) else model / "fingerprint.json"
-    return read_fingerprint(path) if path.exists() else None
+    kept = _own_file(model, model / "configs" / "fingerprint.json") if is_bundle(model) else model / "fingerprint.json"
+    if not kept.exists():
+        return None
+    if kept.stat().st_size > MAX_BYTES:
+        raise BundleError(f"{kept}: is no fingerprint (larger than {MAX_BYTES} bytes); export the bundle again")
+    return read_fingerprint(kept)
 
 
 def is_bundle(model: Path) -> bool:
@@ -81,7 +88,8 @@ def _from_run(run: Path, weights: Path) -> tuple[nn.Module, HUWindow, float]:
         config = load_config(run / "config.yaml").config
     except ConfigError as error:
         raise BundleError(
-            f"{run}: its config.yaml is not that of a run of this version; name another folder"
+            f"{run}: its config.yaml is not that of a run of this version ({str(error).splitlines()[0]}); "
+            "name another folder"
         ) from error
     if config.task != "train":
         raise BundleError(f"{run}: holds a run of task '{config.task}'; a denoiser comes from task 'train'")
@@ -95,24 +103,53 @@ def _from_run(run: Path, weights: Path) -> tuple[nn.Module, HUWindow, float]:
 
 
 def _from_bundle(bundle: Path, weights: Path) -> tuple[nn.Module, HUWindow, float]:
-    path = bundle / "configs" / "inference.json"
+    path = _own_file(bundle, bundle / "configs" / "inference.json")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = _read_json(path)
         network = _arguments(config["network_def"], "scripts.networks.ResNetGenerator", {"spec"})
         spec = _typed(_SPEC, _arguments(network["spec"], "scripts.network_specs.GeneratorSpec"))
         window = _typed(_WINDOW, _arguments(config["hu_window"], "scripts.hounsfield.HUWindow"))
         mu_water = _typed(_MU_WATER, config["mu_water"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(
             f"{path}: is not as ctcycle writes it ({_reason(error)}), and nothing else in a bundle is run; "
             "export the bundle again"
         ) from error
+    tensors = _read_weights(_own_file(bundle, weights))
+    if not _fit(tensors, spec):
+        raise BundleError(f"{weights}: does not fit the network of {path.name}; export the bundle again")
     generator = ResNetGenerator(spec)
-    try:
-        generator.load_state_dict(_read_weights(weights))
-    except RuntimeError as error:
-        raise BundleError(f"{weights}: does not fit the network of {path.name}; export the bundle again") from error
+    generator.load_state_dict(tensors)
     return generator, window, mu_water
+
+
+def _own_file(bundle: Path, path: Path) -> Path:
+    """``path``, if it leads to a file inside the bundle, or to nothing."""
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(bundle)):
+        raise BundleError(f"{path}: is a link out of the bundle; put the file itself there")
+    if path.exists() and not path.is_file():
+        raise BundleError(f"{path}: is not a file; export the bundle again")
+    return path
+
+
+def _read_json(path: Path) -> Any:
+    with path.open("rb") as stream:
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES} bytes")
+    return json.loads(content)
+
+
+def _fit(weights: Mapping[str, Tensor], spec: GeneratorSpec) -> bool:
+    """Whether these are the weights of this network; found without making it, as a config may ask for any size."""
+    if max(spec.blocks, spec.downsamplings) > len(weights):
+        return False
+    try:
+        with torch.device("meta"):
+            wanted = ResNetGenerator(spec).state_dict()
+    except (RuntimeError, TypeError, OverflowError):  # sizes beyond all numbers
+        return False
+    return {name: value.shape for name, value in wanted.items()} == {name: w.shape for name, w in weights.items()}
 
 
 def _arguments(section: Mapping[str, Any], target: str, names: Collection[str] | None = None) -> dict[str, Any]:
@@ -141,14 +178,15 @@ def _reason(error: Exception) -> str:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            # The flag of a folder lies outside the checksums: torch would give back whatever is in memory.
-            broken = archive.testzip() or any(record.external_attr for record in archive.infolist())
-        weights = None if broken else torch.load(path, map_location="cpu", weights_only=True)
+        weights = load_archive(path)
+        whole = all(value.layout is torch.strided and value.device.type == "cpu" for value in weights.values())
+        # A tensor may repeat a few numbers without end; what ctcycle writes is as large as it says.
+        whole = whole and sum(value.nbytes for value in weights.values()) <= path.stat().st_size
     except FileNotFoundError as error:
         raise BundleError(f"{path}: there are no such weights; export the bundle again") from error
     except Exception as error:  # damage makes the readers of zip and pickle raise nearly anything
         raise BundleError(f"{path}: damaged, or more than weights; export the bundle again") from error
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not whole:
         raise BundleError(f"{path}: damaged, or more than weights; export the bundle again")
-    return weights
+    found: dict[str, Tensor] = weights
+    return found

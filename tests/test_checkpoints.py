@@ -4,6 +4,7 @@ import pathlib
 import pickle
 import resource
 import signal
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,6 +200,39 @@ def test_code_in_a_checkpoint_never_runs(path: Path) -> None:
     assert not mark.exists()
     torch.load(path, weights_only=False)
     assert mark.exists()  # the trap is a real one
+
+
+def test_records_that_unfold_to_more_than_the_file_are_not_unfolded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checkpoint(path, {"networks": {"w": torch.zeros(1_000_000)}})
+    assert path.stat().st_size > 4_000_000
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 20_000
+    assert torch.load(path, weights_only=True)["networks"]["w"].numel() == 1_000_000  # torch itself would unfold them
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda _: pytest.fail("unfolded"))
+    monkeypatch.setattr(checkpoints.torch, "load", lambda *_, **__: pytest.fail("unfolded"))
+    with pytest.raises(BundleError, match=r"a\.pt: damaged, or not a checkpoint"):
+        read_checkpoint(path)
+
+
+def test_records_that_share_bytes_are_not_unfolded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_checkpoint(path, {"networks": {"w": torch.zeros(10_000)}})
+    whole, copies = path.read_bytes(), 5
+    start, end = whole.index(b"PK\x01\x02"), whole.index(b"PK\x06\x06")  # the archive's directory
+    directory, tail = whole[start:end], bytearray(whole[whole.index(b"PK\x05\x06") :])
+    entries = directory.count(b"PK\x01\x02")
+    struct.pack_into("<HHLL", tail, 8, copies * entries, copies * entries, copies * len(directory), start)
+    path.write_bytes(whole[:start] + copies * directory + bytes(tail))
+    with zipfile.ZipFile(path) as archive:
+        assert len(archive.infolist()) == copies * entries  # Python takes it for an archive
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda _: pytest.fail("unfolded"))
+    with pytest.raises(BundleError, match=r"a\.pt: damaged, or not a checkpoint"):
+        read_checkpoint(path)
 
 
 def test_a_later_format_and_a_missing_file_are_told_apart(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Trained denoisers: from run folders and bundle folders, and what is neither."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from ctcycle.fingerprint import measure_fingerprint
 from ctcycle.hounsfield import HUWindow
 from ctcycle.network_specs import GeneratorSpec
 from ctcycle.networks import ResNetGenerator
-from ctcycle.trained import is_bundle, load_denoiser, load_fingerprint, weights_path
+from ctcycle.trained import MAX_BYTES, is_bundle, load_denoiser, load_fingerprint, weights_path
 
 SPEC = GeneratorSpec(filters=3, blocks=2, dilations=(1, 2), downsamplings=1, kernel=3, zero_last=False)
 HU = np.random.default_rng(0).normal(0, 100, (40, 50)).astype(np.float32)
@@ -113,6 +114,16 @@ def test_strength_and_tiles_reach_the_denoiser(tiny_run: Path, tmp_path: Path) -
         assert 0 < np.abs(tiled - full).max() < 0.1 * np.abs(full).max()
 
 
+def write_config(bundle: Path, text: str, encoding: str = "utf-8") -> None:
+    (bundle / "configs" / "inference.json").write_text(text, encoding=encoding)
+
+
+def spoil_blocks(bundle: Path, blocks: int) -> None:
+    config = bundle_config()
+    config["network_def"]["spec"] |= {"blocks": blocks, "dilations": [1]}
+    write_config(bundle, json.dumps(config))
+
+
 def spoilt(*path: str, value: Any) -> Callable[[Path], object]:
     """Changes one value of the config of a bundle."""
 
@@ -126,6 +137,41 @@ def spoilt(*path: str, value: Any) -> Callable[[Path], object]:
 
     return spoil
 
+
+class Evil:
+    """Writes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("evil"),)
+
+
+def weights(value: Any) -> Callable[[Path], object]:
+    """Puts something else into the file of the weights."""
+    return lambda bundle: torch.save(value, bundle / "models" / "model.pt")
+
+
+def replaced(name: str, make: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Puts something else in the place of a file."""
+
+    def spoil(bundle: Path) -> None:
+        (bundle / name).unlink()
+        make(bundle / name)
+
+    return spoil
+
+
+def linked(name: str) -> Callable[[Path], object]:
+    """Moves a file out of the bundle, and links to it."""
+
+    def spoil(bundle: Path) -> None:
+        (bundle / name).rename(bundle.parent / "outside")
+        (bundle / name).symlink_to(Path("..", "..", "outside"))
+
+    return spoil
+
+
+REPEATED = {name: value[:0].sum().expand(value.shape) for name, value in ResNetGenerator(SPEC).state_dict().items()}
+"""Tensors of the right shapes that repeat one number: as large as they like, in a small file."""
 
 EVIL = "$__import__('pathlib').Path('evil').touch()"
 
@@ -155,10 +201,28 @@ EVIL = "$__import__('pathlib').Path('evil').touch()"
         (lambda bundle: (bundle / "configs" / "inference.json").unlink(), r"No such file"),
         (lambda bundle: (bundle / "models" / "model.pt").unlink(), r"model\.pt: there are no such weights"),
         (lambda bundle: (bundle / "models" / "model.pt").write_bytes(b"x" * 99), r"model\.pt: damaged, or more than"),
-        (lambda bundle: torch.save([1], bundle / "models" / "model.pt"), r"model\.pt: damaged, or more than weights"),
-        (lambda bundle: torch.save(SPEC, bundle / "models" / "model.pt"), r"model\.pt: damaged, or more than weights"),
-        (lambda bundle: torch.save({"w": HU[0, 0]}, bundle / "models" / "model.pt"), r"model\.pt: damaged, or more"),
-        (lambda bundle: torch.save({}, bundle / "models" / "model.pt"), r"model\.pt: does not fit the network"),
+        (weights([1]), r"model\.pt: damaged, or more than weights"),
+        (weights(SPEC), r"model\.pt: damaged, or more than weights"),
+        (weights({"w": HU[0, 0]}), r"model\.pt: damaged, or more"),
+        (weights({"w": 1.0}), r"model\.pt: damaged, or more"),
+        (weights({"w": Evil()}), r"model\.pt: damaged, or more"),
+        (weights({"w": torch.eye(3).to_sparse()}), r"model\.pt: damaged, or more"),
+        (weights(REPEATED), r"model\.pt: damaged, or more"),
+        (weights({}), r"model\.pt: does not fit the network"),
+        (spoilt("network_def", "spec", "filters", value=4), r"model\.pt: does not fit the network"),
+        (spoilt("network_def", "spec", "filters", value=10**9), r"model\.pt: does not fit the network"),
+        (spoilt("network_def", "spec", "filters", value=10**30), r"model\.pt: does not fit the network"),
+        (spoilt("network_def", "spec", "downsamplings", value=10**9), r"model\.pt: does not fit the network"),
+        (lambda bundle: spoil_blocks(bundle, 10**9), r"model\.pt: does not fit the network"),
+        (linked("models/model.pt"), r"model\.pt: is a link out of the bundle; put the file itself there"),
+        (linked("configs/inference.json"), r"inference\.json: is a link out of the bundle"),
+        (replaced("configs/inference.json", lambda path: path.symlink_to("/dev/zero")), r"is a link out of the bundle"),
+        (replaced("configs/inference.json", lambda path: path.symlink_to(path.name)), r"symbolic links"),
+        (replaced("configs/inference.json", os.mkfifo), r"inference\.json: is not a file; export the bundle again"),
+        (replaced("models/model.pt", os.mkfifo), r"model\.pt: is not a file; export the bundle again"),
+        (lambda bundle: write_config(bundle, "[" * 500_000), r"not as ctcycle writes it \(maximum recursion depth"),
+        (lambda bundle: write_config(bundle, "{" + " " * MAX_BYTES + "}"), r"\(larger than 1048576 bytes\)"),
+        (lambda bundle: write_config(bundle, "\xff", "latin-1"), r"is not as ctcycle writes it"),
     ],
 )
 def test_of_a_bundle_only_what_ctcycle_writes_is_understood(
@@ -199,3 +263,33 @@ def test_the_fingerprint_of_a_model(where: str, tmp_path: Path) -> None:
     fingerprint = measure_fingerprint([HU])
     (tmp_path / "model" / where).write_text(json.dumps(fingerprint.as_dict()))
     assert repr(load_fingerprint(tmp_path / "model")) == repr(fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("[" * 500_000, r"is no fingerprint \(RecursionError\)"),
+        ("{" + " " * MAX_BYTES + "}", r"is no fingerprint \(larger than 1048576 bytes\)"),
+    ],
+)
+def test_a_fingerprint_that_is_made_to_do_harm(content: str, sentence: str, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "ct")
+    (tmp_path / "ct" / "configs" / "fingerprint.json").write_text(content)
+    with pytest.raises(BundleError, match=sentence):
+        load_fingerprint(tmp_path / "ct")
+
+
+def test_a_fingerprint_outside_the_bundle_is_not_read(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "ct")
+    (tmp_path / "outside").write_text(json.dumps(measure_fingerprint([HU]).as_dict()))
+    (tmp_path / "ct" / "configs" / "fingerprint.json").symlink_to(tmp_path / "outside")
+    with pytest.raises(BundleError, match=r"fingerprint\.json: is a link out of the bundle"):
+        load_fingerprint(tmp_path / "ct")
+
+
+def test_a_bundle_may_be_reached_by_a_link_and_hold_links_within(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "ct")
+    (tmp_path / "link").symlink_to("ct")
+    (tmp_path / "ct" / "models" / "model.pt").rename(tmp_path / "ct" / "weights.pt")
+    (tmp_path / "ct" / "models" / "model.pt").symlink_to(Path("..", "weights.pt"))
+    assert load_denoiser(tmp_path / "link", device="cpu").window == HUWindow(-1024, 2000)
