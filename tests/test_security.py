@@ -5,6 +5,7 @@ import gzip
 import logging
 import os
 import pickle
+import re
 import shutil
 import sys
 import zipfile
@@ -303,3 +304,29 @@ def test_nothing_is_logged_when_nothing_is_trusted(
         load_denoiser(tiny_run, device="cpu")
     assert caplog.messages == []
     assert not list(here.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore")  # MONAI's, of the bundle
+def test_monai_runs_what_a_bundle_says_and_ctcycle_does_not(here: Path) -> None:
+    from monai.bundle import run
+    from test_trained import bundle_config, write_bundle
+
+    call = {"_target_": "pathlib.Path.touch", "self": "$__import__('pathlib').Path('called')"}
+    does = ["$__import__('pathlib').Path('evaluated').touch()", call]
+    write_bundle(here / "ct", bundle_config() | {"x": does})
+    load_denoiser(here / "ct", device="cpu")
+    assert sorted(path.name for path in here.iterdir()) == ["ct"]
+    run(run_id="x", config_file=str(here / "ct" / "configs" / "inference.json"))
+    assert sorted(path.name for path in here.iterdir()) == ["called", "ct", "evaluated"]
+
+
+def test_what_security_md_names_exists() -> None:
+    root = Path(__file__).parent.parent
+    text = (root / "SECURITY.md").read_text()
+    tests = "".join(path.read_text() for path in (root / "tests").glob("test_*.py"))
+    names = re.findall(r"`(test_\w+)`", text)
+    assert len(names) > 10
+    assert [name for name in names if f"def {name}(" not in tests] == []
+    paths = re.findall(r"`((?:ctcycle|tests)/[\w/.]+)`", text)
+    assert [path for path in paths if not (root / path).is_file()] == []
+    assert "_risk" in vars(build)
