@@ -127,15 +127,16 @@ def output_paths(found: Sequence[SeriesInfo], root: Path, out: Path) -> list[Pat
 
 
 def missing_from(info: SeriesInfo, skipped: Iterable[Skipped]) -> Path | None:
-    """A damaged file that may be a slice of a series, which then has a hole; None if there is none.
+    """A file that may be a slice of a series, which then has a hole, but cannot be used; None if there is none.
 
-    Files beside the slices count, unless their SeriesInstanceUID (DICOM) or name (npy) says that they belong elsewhere.
+    Damaged files beside the slices count, unless their SeriesInstanceUID (DICOM) or name (npy) says that they belong
+    elsewhere; others that are refused count where they share its SeriesInstanceUID.
 
     Args:
         info: from `find_series`.
         skipped: what `find_series` left out.
     """
-    return next((entry.path for entry in skipped if entry.damaged and _may_belong(entry, info)), None)
+    return next((entry.path for entry in skipped if _may_belong(entry, info)), None)
 
 
 def _with_places(
@@ -275,18 +276,23 @@ def _as_entry(item: Skipped) -> dict[str, str]:
 def _check_whole(info: SeriesInfo, skipped: Sequence[Skipped]) -> None:
     if (hole := missing_from(info, skipped)) is not None:
         raise SeriesError(
-            f"{info.path}: {hole.name} is damaged and may be one of the slices of this series, which would then have a "
-            "hole; copy or export it again, or move it away"
+            f"{info.path}: {hole.name} is damaged or refused and may be a slice of this series, which would then have "
+            "a hole; copy or export it again, or move it away"
         )
 
 
 def _may_belong(entry: Skipped, info: SeriesInfo) -> bool:
+    if not entry.damaged:
+        return entry.refused and _lies_beside(entry, info) and info.uid == entry.uid != ""
     if info.format == "npy":
         return entry.path.name.lower().endswith(".npy") and npy.may_belong(entry.path, info)
     if info.format == "nifti" or entry.path.name.lower().endswith((".npy", *nifti.SUFFIXES)):
         return False
-    beside = entry.path == info.path or (entry.path.parent == info.path and not entry.path.is_dir())
-    return beside and info.uid.startswith(entry.uid)
+    return _lies_beside(entry, info) and info.uid.startswith(entry.uid)
+
+
+def _lies_beside(entry: Skipped, info: SeriesInfo) -> bool:
+    return entry.path == info.path or (entry.path.parent == info.path and not entry.path.is_dir())
 
 
 def _named(what: str, entries: Sequence[Mapping[str, str]]) -> list[str]:

@@ -22,6 +22,7 @@ _SAME_GAP = 0.05
 _SAME_SPACING = 1e-4
 _SAME_DIRECTION = 1e-3
 _NAMED_FILES = 5
+_NO_PIXELS = "no pixel data; the file may be cut off, copy or export it again"
 _LOCALIZERS = ("LOCALIZER", "SURVIEW", "SCOUT", "TOPOGRAM")
 
 
@@ -135,7 +136,7 @@ def _cut_off(header: Header) -> bool:
 
 def _unusable(header: Header) -> str | None:
     """Why a file cannot be a slice of a CT series; None if it can."""
-    return _not_ct(header) or _not_hu(header)
+    return _NO_PIXELS if _cut_off(header) else _not_ct(header) or _not_a_slice(header)
 
 
 def _not_ct(header: Header) -> str | None:
@@ -143,8 +144,6 @@ def _not_ct(header: Header) -> str | None:
         return f"{header.modality[:16]}, needs CT"
     if header.sop_class and header.sop_class not in _STORAGE:
         return f"{header.sop_class.name}, needs {CTImageStorage.name}"
-    if header.frames > 1:
-        return f"{header.frames} frames, and nothing says where each one lies; convert it to one file per slice"
     if not header.modality and not header.sop_class:
         return "neither Modality nor SOPClassUID says what it is, needs CT"
     if any(mark in value for value in header.image_type for mark in _LOCALIZERS):
@@ -152,19 +151,29 @@ def _not_ct(header: Header) -> str | None:
     return None
 
 
-def _not_hu(header: Header) -> str | None:
-    samples, photometric = header.colours
-    if not header.has_pixels:
-        return "no pixel data; the file may be cut off, copy or export it again"
-    if samples != 1 or photometric != "MONOCHROME2":
-        return f"{photometric[:16]} with {samples} samples per pixel, needs MONOCHROME2 with 1"
-    if not all(0 < side <= MAX_SIDE for side in header.shape):
-        return f"{header.shape[0]} x {header.shape[1]} pixels; 1 to {MAX_SIDE} rows and columns are allowed"
-    if header.rescale is None:
-        return "RescaleSlope or RescaleIntercept is missing or not a number, so its values cannot be turned into HU"
-    if header.rescale_type and not header.rescale_type.startswith("H"):
-        return f"RescaleType {header.rescale_type[:16]}, needs HU"
-    return None
+def _not_a_slice(header: Header) -> str | None:
+    (samples, photometric), (rows, columns) = header.colours, header.shape
+    reasons = (
+        (not header.has_pixels, _NO_PIXELS),
+        (
+            header.frames > 1,
+            f"{header.frames} frames, and nothing says where each one lies; convert it to one file per slice",
+        ),
+        (
+            samples != 1 or photometric != "MONOCHROME2",
+            f"{photometric[:16]} with {samples} samples per pixel, needs MONOCHROME2 with 1",
+        ),
+        (
+            not all(0 < side <= MAX_SIDE for side in header.shape),
+            f"{rows} x {columns} pixels; 1 to {MAX_SIDE} rows and columns are allowed",
+        ),
+        (
+            header.rescale is None,
+            "RescaleSlope or RescaleIntercept is missing or not a number, so its values cannot be turned into HU",
+        ),
+        (header.rescale_type[:1] not in {"", "H"}, f"RescaleType {header.rescale_type[:16]}, needs HU"),
+    )
+    return next((reason for applies, reason in reasons if applies), None)
 
 
 def _assemble(headers: list[Header]) -> tuple[SeriesInfo, list[Skipped]]:

@@ -150,7 +150,7 @@ def read_headers(path: Path) -> list[Header]:
             frames = (single_frame(dataset, index) for index in range(frame_count(dataset)))
             return [_header(path, index, frame, has_pixels=bool(seen)) for index, frame in enumerate(frames)]
     except Exception as error:  # noqa: BLE001 (a broken file makes pydicom raise anything)
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -163,7 +163,7 @@ def read_dataset(path: Path) -> Dataset:
         with quiet():
             return dcmread(path)
     except Exception as error:  # noqa: BLE001 (as above)
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
@@ -184,8 +184,8 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     return tuple(str(part).strip() for part in (value if isinstance(value, MultiValue) else [value]))
 
 
-def _unreadable(path: Path, error: Exception) -> SeriesError:
-    """Says what kind of failure it was, but not its text, which may quote the header."""
+def unreadable(path: Path, error: Exception) -> SeriesError:
+    """Says of which kind the failure to read a header was, but not its text, which may quote the header."""
     return SeriesError(
         f"{path}: the DICOM header cannot be read ({type(error).__name__}); copy or export the file again"
     )

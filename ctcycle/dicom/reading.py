@@ -12,7 +12,7 @@ from pydicom.uid import UID
 
 from ctcycle.dicom.finding import in_order
 from ctcycle.dicom.frames import is_multi_frame, single_frame
-from ctcycle.dicom.headers import numbers, quiet, read_dataset, texts
+from ctcycle.dicom.headers import numbers, quiet, read_dataset, texts, unreadable
 from ctcycle.errors import SeriesError
 from ctcycle.series import SeriesInfo
 from ctcycle.stored import StoredValues
@@ -66,8 +66,13 @@ def read_slices(info: SeriesInfo, slices: Iterable[int] | None = None) -> Iterat
     for path, index in places if slices is None else (places[number] for number in slices):
         if path != opened:
             dataset, opened = read_dataset(path), path
-        with quiet():
-            found = _slice(path, index, dataset, info.shape[1:])
+        try:
+            with quiet():
+                found = _slice(path, index, dataset, info.shape[1:])
+        except SeriesError:
+            raise
+        except Exception as error:  # noqa: BLE001 (an element of the wrong type makes pydicom raise anything)
+            raise unreadable(path, error) from None
         yield found
 
 
