@@ -1,0 +1,277 @@
+"""Data sets, manifests and runs that cannot be scanned, trained on, evaluated or used."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+from phantom_series import body_hu, write_series
+from pydicom import dcmread
+
+from bad_inputs.kind import EXIT_CODES, Kind, Outcome, Place, Task
+from ctcycle.manifest import Manifest, ManifestRow, read_manifest, write_manifest
+from ctcycle.scan import find_rows
+from ctcycle.scan_settings import Source
+
+Make = Callable[[Place], list[str]]
+VAL = "sim006"
+
+
+def _kind(task: Task, name: str, outcome: Outcome, says: str, make: Make, exit_code: int | None = None) -> Kind:
+    return Kind(name, task, outcome, says, make, EXIT_CODES[outcome] if exit_code is None else exit_code)
+
+
+def sources(*paths: str, **settings: Any) -> Callable[[Path], list[str]]:
+    """The value of ``sources`` for folders under another."""
+
+    def value(folder: Path) -> list[str]:
+        more = "".join(f", {key}: '{setting}'" for key, setting in settings.items())
+        return [f"sources=[{', '.join(f'{{path: {folder / path}{more}}}' for path in paths)}]"]
+
+    return value
+
+
+def scanned(*paths: str, make: Callable[[Path], object] = lambda _folder: None, **settings: Any) -> Make:
+    """A scan of folders that ``make`` has filled."""
+
+    def made(place: Place) -> list[str]:
+        write_series(place.folder / "good" / "p1" / "low_dose")
+        make(place.folder)
+        return sources(*paths, **settings)(place.folder)
+
+    return made
+
+
+def with_manifest(change: Callable[[str], str]) -> Make:
+    """The good manifest, its text changed."""
+
+    def made(place: Place) -> list[str]:
+        path = place.folder / "manifest.csv"
+        write_manifest(path, read_manifest(place.data / "manifest.csv"))
+        path.write_text(change(path.read_text()))
+        return [f"data.manifest={path}"]
+
+    return made
+
+
+def with_rows(change: Callable[[ManifestRow], ManifestRow | None]) -> Make:
+    """The good manifest, its rows changed, or taken out."""
+
+    def made(place: Place) -> list[str]:
+        path, manifest = place.folder / "manifest.csv", read_manifest(place.data / "manifest.csv")
+        rows = tuple(row for row in map(change, manifest.rows) if row is not None)
+        write_manifest(path, replace(manifest, rows=rows))
+        return [f"data.manifest={path}"]
+
+    return made
+
+
+def with_series(change: Callable[[Path], object]) -> Make:
+    """The good data set, the files of a training series changed after it was scanned."""
+
+    def made(place: Place) -> list[str]:
+        shutil.copytree(place.data, place.folder / "data", ignore=shutil.ignore_patterns(".*"))
+        manifest = read_manifest(place.folder / "data" / "manifest.csv")
+        row = next(row for row in manifest if row.split == "train" and row.dose == "low_dose")
+        change(manifest.root / row.path)
+        return [f"data.manifest={manifest.path}"]
+
+    return made
+
+
+def with_leak(place: Place) -> list[str]:
+    """A validation patient's slices once more, for training, under another ID."""
+    manifest, twin = read_manifest(place.data / "manifest.csv"), place.folder / "twin"
+    held_out = next(row for row in manifest if row.patient == VAL and row.dose == "full_dose")
+    twin.mkdir(parents=True)
+    for file in sorted((manifest.root / held_out.path).iterdir()):
+        dataset = dcmread(file)
+        dataset.PatientID = dataset.PatientName = "somebody else"
+        dataset.save_as(twin / file.name)
+    (row,) = find_rows([Source(twin)], manifest.root).rows
+    rows = (*manifest.rows, replace(row, split="train", dose="full_dose"))
+    write_manifest(place.folder / "manifest.csv", replace(manifest, rows=rows))
+    return [f"data.manifest={place.folder / 'manifest.csv'}"]
+
+
+def small_slices(place: Place) -> list[str]:
+    """Slices of 16 px for patches of 32 px."""
+    for patient in ("a", "b", "v"):
+        for dose in ("low_dose", "full_dose"):
+            folder = place.folder / patient / dose
+            folder.mkdir(parents=True)
+            for number, hu in enumerate(body_hu(3, 16)):
+                np.save(folder / f"{number}.npy", hu + ord(patient) + len(dose))
+    found = find_rows([Source(place.folder)], place.folder)
+    rows = tuple(replace(row, split="val" if row.patient == "v" else "train") for row in found.rows)
+    write_manifest(place.folder / "manifest.csv", Manifest(place.folder / "manifest.csv", rows))
+    return [f"data.manifest={place.folder / 'manifest.csv'}"]
+
+
+def evaluated(**values: Any) -> Make:
+    """An evaluation with these values."""
+    return lambda _place: [f"{key}={value}" for key, value in values.items()]
+
+
+def turned(key: str, split: str) -> Make:
+    """A manifest in which one full-dose series of a split is turned by a quarter: it fits its low-dose twin no more."""
+
+    def made(place: Place) -> list[str]:
+        manifest = read_manifest(place.data / "manifest.csv")
+        row = next(row for row in manifest if row.split == split and row.dose == "full_dose")
+        target = place.folder / "turned"
+        target.mkdir(parents=True)
+        for file in sorted((manifest.root / row.path).iterdir()):
+            dataset = dcmread(file)
+            dataset.PixelData = np.rot90(dataset.pixel_array).astype("<u2").tobytes()
+            dataset.save_as(target / file.name)
+        (found,) = find_rows([Source(target)], place.folder).rows
+        others = [replace(other, path=str(target), uid=found.uid) if other == row else other for other in manifest]
+        write_manifest(place.folder / "manifest.csv", replace(manifest, rows=tuple(others)))
+        return [f"{key}={place.folder / 'manifest.csv'}"]
+
+    return made
+
+
+def one_dose(place: Place) -> list[str]:
+    """Test patients with one dose only."""
+    manifest = read_manifest(place.data / "manifest.csv")
+    rows = tuple(row for row in manifest.rows if row.split != "test" or row.dose == "low_dose")
+    write_manifest(place.folder / "manifest.csv", replace(manifest, rows=rows))
+    return [f"manifest={place.folder / 'manifest.csv'}"]
+
+
+def broken_run(change: Callable[[Path], object]) -> Make:
+    """A training run whose folder was changed."""
+
+    def made(place: Place) -> list[str]:
+        shutil.copytree(place.run, place.folder / "run")
+        change(place.folder / "run")
+        return [f"methods.supervised={place.folder / 'run'}"]
+
+    return made
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip(path: Path) -> None:
+    """Turns the bits of one byte of the largest tensor: between tensors there is room that says nothing."""
+    content = bytearray(path.read_bytes())
+    with ZipFile(path) as archive:
+        record = archive.read(max(archive.infolist(), key=lambda item: item.file_size))
+    content[content.index(record) + len(record) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+def _first(folder: Path) -> Path:
+    return min(folder.iterdir())
+
+
+def _only(**wanted: str) -> Callable[[ManifestRow], ManifestRow | None]:
+    return lambda row: row if all(getattr(row, key) == value for key, value in wanted.items()) else None
+
+
+def _without(**unwanted: str) -> Callable[[ManifestRow], ManifestRow | None]:
+    return lambda row: None if all(getattr(row, key) == value for key, value in unwanted.items()) else row
+
+
+def _last_column(text: str, name: str, value: str) -> str:
+    """The table with another value in one column of its first row."""
+    header, row, *rest = text.splitlines()
+    cells = row.split(",")
+    cells[header.split(",").index(name)] = value
+    return "\n".join([header, ",".join(cells), *rest]) + "\n"
+
+
+def _cell(name: str, value: str) -> Callable[[str], str]:
+    return lambda text: _last_column(text, name, value)
+
+
+MR: Mapping[str, Any] = {"Modality": "MR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"}
+
+
+def _damage_one(folder: Path) -> None:
+    file = write_series(folder / "good" / "p2" / "low_dose", series="1.2.826.0.1.5")[0]
+    file.write_bytes(file.read_bytes()[:300])
+
+
+def _no_folder(place: Place) -> list[str]:
+    return [f"input={place.folder / 'not there'}"]
+
+
+DATA_SETS: tuple[Kind, ...] = (
+    _kind("denoise", "no such folder", "refused", "does not exist", _no_folder),
+    _kind("scan", "no such source", "refused", "does not exist", scanned("nowhere")),
+    _kind("scan", "an empty source", "refused", "no CT under", scanned("e", make=lambda f: (f / "e").mkdir())),
+    _kind(
+        "scan",
+        "a source of MR",
+        "refused",
+        "MR, needs CT",
+        scanned("m", make=lambda f: write_series(f / "m", changes=MR)),
+    ),
+    _kind("scan", "a damaged slice", "left out", "the file may be cut off", scanned("good", make=_damage_one)),
+    _kind("scan", "a pattern that finds no patient", "refused", "finds nothing in", scanned("good", patient="xyz(.*)")),
+    _kind("train", "no manifest", "refused", "cannot be read", lambda _place: ["data.manifest=nowhere.csv"]),
+    _kind("train", "an empty manifest", "refused", "the file is empty", with_manifest(lambda _text: "")),
+    _kind(
+        "train", "a manifest without rows", "refused", "no series follows", with_manifest(lambda t: t.splitlines()[0])
+    ),
+    _kind(
+        "train", "a manifest of other columns", "refused", "missing columns", with_manifest(lambda _text: "a,b\n1,2\n")
+    ),
+    _kind("train", "a manifest in UTF-16", "refused", "manifest.csv", with_manifest(lambda t: t[:40] + "\0" * 40)),
+    _kind("train", "a word for a number", "refused", "manifest.csv:2", with_manifest(_cell("rows", "many"))),
+    _kind("train", "a dose that is none", "refused", "manifest.csv:2", with_manifest(_cell("dose", "high"))),
+    _kind(
+        "train", "another size than the series has", "refused", "the manifest says", with_manifest(_cell("rows", "7"))
+    ),
+    _kind("train", "a path that leads nowhere", "refused", "has gone", with_manifest(_cell("path", "../gone"))),
+    _kind("train", "a patient in two splits", "refused", "split", with_manifest(_cell("split", "val"))),
+    _kind("train", "one patient under two IDs", "refused", "hold the same slices", with_leak),
+    _kind("train", "nothing of one dose", "refused", "full_dose", with_rows(_only(dose="low_dose"))),
+    _kind("train", "nobody for training", "refused", "low_dose", with_rows(_without(split="train"))),
+    _kind(
+        "train",
+        "a slice cut off since the scan",
+        "refused",
+        "the pixels cannot be decoded",
+        with_series(lambda f: _cut(_first(f))),
+    ),
+    _kind(
+        "train",
+        "a slice gone since the scan",
+        "refused",
+        "the manifest says",
+        with_series(lambda f: _first(f).unlink()),
+    ),
+    _kind("train", "slices smaller than patches", "refused", "smaller than the 32x32 px", small_slices),
+    _kind("train supervised", "pairs that do not match", "refused", "anatomy", turned("data.manifest", "train")),
+    _kind("evaluate", "a split without pairs", "refused", "no patient has both doses", one_dose),
+    _kind("evaluate", "a kernel that nobody has", "refused", "no series of kernel 'B99'", evaluated(kernel="B99")),
+    _kind("evaluate", "pairs that do not match", "refused", "anatomy", turned("manifest", "test")),
+    _kind(
+        "evaluate", "a folder that is no run", "refused", "nowhere", evaluated(**{"methods.supervised": "nowhere"}), 4
+    ),
+    _kind(
+        "evaluate",
+        "weights cut off",
+        "refused",
+        "best.pt",
+        broken_run(lambda run: _cut(run / "checkpoints" / "best.pt")),
+        4,
+    ),
+    _kind(
+        "evaluate",
+        "weights with a flipped bit",
+        "refused",
+        "best.pt",
+        broken_run(lambda run: _flip(run / "checkpoints" / "best.pt")),
+        4,
+    ),
+)

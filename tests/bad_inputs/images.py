@@ -1,0 +1,371 @@
+"""Odd and broken images among those that are to be denoised."""
+
+import gzip
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from damaged_dicom import as_lossless_jpeg
+from numpy.typing import NDArray
+from phantom_enhanced import write_enhanced
+from phantom_series import body_hu, change, put_pixels, save, slice_dataset, stored_body, write_series
+from pydicom import dcmread
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from bad_inputs.kind import EXIT_CODES, Kind, Outcome, Place
+from ctcycle.dicom.headers import quiet
+
+Make = Callable[[Path], object]
+SERIES = "1.2.826.0.1.4"
+
+
+def _kind(name: str, outcome: Outcome, says: str, make: Make, *, alone: bool = False) -> Kind:
+    code = 3 if alone else EXIT_CODES[outcome]
+
+    def made(place: Place) -> list[str]:
+        make(place.folder)
+        return []
+
+    return Kind(name, "denoise", outcome, says, made, code, alone)
+
+
+def changed(**changes: Any) -> Make:
+    """A series all of whose slices have other elements; None removes one."""
+    return lambda folder: write_series(folder, series=SERIES, changes=changes)
+
+
+def one_changed(**changes: Any) -> Make:
+    """A series of which one slice has other elements."""
+
+    def make(folder: Path) -> None:
+        file = write_series(folder, series=SERIES)[1]
+        dataset = dcmread(file)
+        change(dataset, changes)
+        save(dataset, file)
+
+    return make
+
+
+def one_more(**changes: Any) -> Make:
+    """A series with one more file in its folder: an image with other elements and a UID of its own."""
+
+    def make(folder: Path) -> None:
+        write_series(folder, series=SERIES)
+        dataset = slice_dataset(stored_body(1)[0], "1.2.826.0.1.5", 9)
+        change(dataset, changes)
+        save(dataset, folder / "other.dcm")
+
+    return make
+
+
+def stored(values: NDArray[Any], **changes: Any) -> Make:
+    """A series with these stored values."""
+    return lambda folder: write_series(folder, values, series=SERIES, changes=changes)
+
+
+def one_file(content: bytes | Callable[[bytes], bytes], name: str = "0002.dcm") -> Make:
+    """A series with a file of this content among its slices, or one of its slices made of its content."""
+
+    def make(folder: Path) -> None:
+        write_series(folder, series=SERIES)
+        file = folder / name
+        file.write_bytes(content(file.read_bytes()) if callable(content) else content)
+
+    return make
+
+
+def written(name: str, content: bytes) -> Make:
+    """A file alone."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+
+    return make
+
+
+def syntax(kind: UID) -> Make:
+    """A series in another transfer syntax."""
+
+    def make(folder: Path) -> None:
+        for number, pixels in enumerate(stored_body(), start=1):
+            dataset = slice_dataset(pixels, SERIES, number)
+            if kind.is_compressed and kind != DeflatedExplicitVRLittleEndian:
+                dataset.compress(kind, generate_instance_uid=False)
+            else:
+                dataset.file_meta.TransferSyntaxUID = kind
+                order = "<" if kind.is_little_endian else ">"
+                dataset.PixelData = pixels.astype(f"{order}u2").tobytes()
+            save(dataset, folder / f"{number}.dcm")
+
+    return make
+
+
+def lossless_jpeg(folder: Path) -> None:
+    """A series as many scanners send it."""
+    for file in write_series(folder, series=SERIES):
+        as_lossless_jpeg(file, file)
+
+
+def twelve_bits(folder: Path) -> None:
+    """Numbers up to 4095, as scanners store them."""
+    bits = {"BitsStored": 12, "HighBit": 11}
+    write_series(folder, np.minimum(stored_body(), 4095), series=SERIES, changes=bits)
+
+
+def padded(folder: Path) -> None:
+    """-2000 outside the circle, and the tag that says so."""
+    values = stored_body(dtype="int16", intercept=0.0)
+    values[:, :4] = -2000
+    write_series(folder, values, series=SERIES, changes={"RescaleIntercept": 0, "PixelPaddingValue": -2000})
+
+
+def tilted(folder: Path) -> None:
+    """A gantry tilt of 20 degrees: slices are not stacked along their normal."""
+    down, back = float(np.cos(np.deg2rad(20))), float(np.sin(np.deg2rad(20)))
+    changes = {"GantryDetectorTilt": 20.0, "ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, down, -back]}
+    write_series(folder, series=SERIES, changes=changes)
+
+
+def with_gap(folder: Path) -> None:
+    """A slice is missing in the middle."""
+    write_series(folder, stored_body(5), series=SERIES)[2].unlink()
+
+
+def with_copy(folder: Path) -> None:
+    """One file twice, byte for byte."""
+    (folder / "copy.dcm").write_bytes(write_series(folder, series=SERIES)[1].read_bytes())
+
+
+def at_one_position(folder: Path) -> None:
+    """Two reconstructions of one slice."""
+    write_series(folder, series=SERIES)
+    save(slice_dataset(stored_body(4)[3], SERIES, 2), folder / "again.dcm")
+
+
+def two_sizes(folder: Path) -> None:
+    """One slice is smaller than the others."""
+    file = write_series(folder, series=SERIES)[1]
+    dataset = dcmread(file)
+    put_pixels(dataset, stored_body(1)[0, :-4])
+    save(dataset, file)
+
+
+def two_series(folder: Path) -> None:
+    """Two good series in one folder."""
+    write_series(folder, series="1.2.826.0.1.41", names=["a1", "a2", "a3"])
+    write_series(folder, stored_body(4)[1:], series="1.2.826.0.1.42", names=["b1", "b2", "b3"])
+
+
+def linked_in_a_circle(folder: Path) -> None:
+    """Links to the folder itself, to nothing, and to themselves."""
+    write_series(folder, series=SERIES)
+    (folder / "again").symlink_to(folder, target_is_directory=True)
+    (folder / "up").symlink_to(folder.parent, target_is_directory=True)
+    (folder / "nothing.dcm").symlink_to(folder / "not there")
+    (folder / "itself.dcm").symlink_to(folder / "itself.dcm")
+
+
+def npy(values: NDArray[Any], name: str = "ct.npy") -> Make:
+    """An npy file."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        np.save(folder / name, values, allow_pickle=True)
+
+    return make
+
+
+def npy_of_two_sizes(folder: Path) -> None:
+    """Slices that cannot be stacked."""
+    folder.mkdir()
+    np.save(folder / "s1.npy", body_hu(1)[0])
+    np.save(folder / "s2.npy", body_hu(1)[0, :-4])
+
+
+def nifti(values: NDArray[Any], name: str = "ct.nii.gz", affine: NDArray[Any] | None = None) -> Make:
+    """A NIfTI file of (S, H, W) values."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        image = nib.Nifti1Image(values.T, np.eye(4))
+        if affine is not None:
+            image.header.set_sform(affine, 1)
+            image.header["qform_code"] = 0
+        image.to_filename(folder / name)
+
+    return make
+
+
+def nifti_cut(folder: Path) -> None:
+    """The end is missing."""
+    nifti(body_hu())(folder)
+    content = (folder / "ct.nii.gz").read_bytes()
+    (folder / "ct.nii.gz").write_bytes(content[: len(content) // 2])
+
+
+def cut_stream(folder: Path) -> None:
+    """A compressed stream that ends early, in a file that is whole."""
+    syntax(JPEG2000Lossless)(folder)
+    dataset = dcmread(folder / "2.dcm")
+    stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    dataset.PixelData = encapsulate([stream[:-100]])
+    save(dataset, folder / "2.dcm")
+
+
+def unknown_syntax(folder: Path) -> None:
+    """Files that name a transfer syntax that does not exist."""
+    for file in write_series(folder, series=SERIES):
+        file.write_bytes(file.read_bytes().replace(*UNKNOWN_SYNTAX))
+
+
+def endless_sequence(content: bytes) -> bytes:
+    """Sequences in sequences, thousands deep, in front of everything."""
+    opened = struct.pack("<HH2sHI", 8, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    start = content.index(b"\x08\x00\x08\x00CS")
+    return content[:start] + opened * 5000 + content[start:]
+
+
+def named(**texts: str) -> Make:
+    """A series that says this of its patient, study and description, however odd."""
+    changes: Mapping[str, Any] = {"SpecificCharacterSet": "ISO_IR 192", **texts}
+
+    def make(folder: Path) -> None:
+        with quiet():  # pydicom warns of them, too
+            write_series(folder, series=SERIES, changes=changes)
+
+    return make
+
+
+MU = (0.0192 * (body_hu() / 1000 + 1)).astype(np.float32)
+NAN = np.where(body_hu() > 600, np.nan, body_hu())
+GREY = ((body_hu().clip(-160, 240) + 160) / 400 * 255).astype(np.uint8)
+LOCALIZER = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+ACROSS = {"ImageOrientationPatient": [1.0, 0, 0, 0, 0, -1.0], "SeriesInstanceUID": SERIES, "InstanceNumber": 9}
+RGB = {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}
+UNKNOWN_SYNTAX = (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0")
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 500
+
+IMAGES: tuple[Kind, ...] = (
+    _kind("implicit VR", "done", "", syntax(ImplicitVRLittleEndian)),
+    _kind("big endian", "done", "", syntax(ExplicitVRBigEndian)),
+    _kind("deflated", "done", "", syntax(DeflatedExplicitVRLittleEndian)),
+    _kind("RLE", "done", "", syntax(RLELossless)),
+    _kind("JPEG-LS", "done", "", syntax(JPEGLSLossless)),
+    _kind("JPEG 2000", "done", "", syntax(JPEG2000Lossless)),
+    _kind("lossless JPEG", "done", "", lossless_jpeg),
+    _kind("Enhanced multi-frame", "done", "", lambda folder: write_enhanced(folder / "all.dcm", stored_body())),
+    _kind("12 bits in 16", "done", "", twelve_bits),
+    _kind("signed", "done", "", stored(stored_body(dtype="int16", intercept=0.0), RescaleIntercept=0)),
+    _kind("8 bits behind a rescale", "done", "", stored(stored_body(dtype="uint8", slope=8.0), RescaleSlope=8)),
+    _kind("padding of -2000", "done", "", padded),
+    _kind("gantry tilt", "done", "", tilted),
+    _kind("odd sizes, not square", "done", "", stored(stored_body()[:, :31, :17])),
+    _kind("one pixel", "done", "", stored(stored_body()[:, 16:17, 16:17])),
+    _kind("one slice", "done", "", stored(stored_body(1))),
+    _kind("a slice missing", "done", "a slice may be missing", with_gap),
+    _kind("a file twice", "done", "a copy of another file of its series, byte for byte", with_copy),
+    _kind("no UIDs", "done", "", changed(SOPInstanceUID=None, StudyInstanceUID=None, FrameOfReferenceUID=None)),
+    _kind("no positions, but numbers", "done", "", changed(ImagePositionPatient=None)),
+    _kind("two series in one folder", "done", "", two_series),
+    _kind("links in a circle", "done", "", linked_in_a_circle),
+    _kind("names with ../ in them", "done", "", named(PatientName="../../etc/x", PatientID="../../../y", StudyID="/z")),
+    _kind("names beyond any length", "done", "", named(PatientName="A" * 5000, SeriesDescription="B" * 5000)),
+    _kind("names in Unicode", "done", "", named(PatientName="山田^太郎\u202e", SeriesDescription="Thorax – größer")),
+    _kind("a line break in a name", "done", "", named(PatientID="a\nERROR all is lost", SeriesDescription="b\r\nc")),
+    _kind("npy in attenuation", "done", "", npy(MU)),
+    _kind("NIfTI with a singular affine", "done", "", nifti(body_hu(), affine=np.diag([0.0, 0, 0, 1]))),
+    _kind("NIfTI with a trailing axis", "done", "", nifti(body_hu()[None, None])),
+    _kind("text", "left out", "files that are no CT images or hidden, ignored: 1", written("notes.txt", b"hello")),
+    _kind("a picture", "left out", "files that are no CT images or hidden, ignored: 1", written("ct.png", PNG)),
+    _kind("DICOMDIR", "left out", "files that are no CT images or hidden", written("DICOMDIR", b"\0" * 128 + b"DICM")),
+    _kind("empty text file", "left out", "files that are no CT images or hidden", written("empty.txt", b"")),
+    _kind("MR", "left out", "MR, needs CT", changed(Modality="MR", SOPClassUID="1.2.840.10008.5.1.4.1.1.4")),
+    _kind("PET", "left out", "PT, needs CT", changed(Modality="PT", SOPClassUID="1.2.840.10008.5.1.4.1.1.128")),
+    _kind(
+        "structures for radiotherapy", "left out", "RTSTRUCT, needs CT", changed(Modality="RTSTRUCT", PixelData=None)
+    ),
+    _kind(
+        "a screenshot", "left out", "needs CT Image Storage", changed(SOPClassUID="1.2.840.10008.5.1.4.1.1.7", **RGB)
+    ),
+    _kind("no modality, no class", "left out", "neither Modality nor", changed(Modality=None, SOPClassUID=None)),
+    _kind("a localizer", "left out", "localizer", changed(**LOCALIZER)),
+    _kind("a localizer of the same series", "done", "localizer: it lies across the other slices", one_more(**ACROSS)),
+    _kind("npy of labels", "left out", "has the shape (7,)", npy(np.arange(7))),
+    _kind("npy of words", "left out", "does not hold an array of real numbers", npy(np.array([["a", "b"]]))),
+    _kind("npy of objects", "refused", "cannot be read as npy", npy(np.array([[{"a": 1}]], dtype=object))),
+    _kind("a header cut off", "refused", "0002.dcm is damaged or refused", one_file(lambda content: content[:400])),
+    _kind(
+        "pixels cut off", "refused", "0002.dcm: the pixels cannot be decoded", one_file(lambda content: content[:-900])
+    ),
+    _kind("cut before the pixels", "refused", "0002.dcm", one_file(lambda content: content[:700])),
+    _kind("an empty file among slices", "refused", "0002.dcm is damaged or refused", one_file(b"")),
+    _kind(
+        "zeros for a file", "refused", "0002.dcm is damaged or refused", one_file(lambda content: bytes(len(content)))
+    ),
+    _kind(
+        "noise behind the DICOM mark", "refused", "0002.dcm", one_file(b"\0" * 128 + b"DICM" + bytes(range(256)) * 9)
+    ),
+    _kind("no DICOM mark", "refused", "0002.dcm is damaged or refused", one_file(lambda content: content[132:])),
+    _kind("a compressed stream cut off", "refused", "2.dcm: the pixels cannot be decoded", cut_stream),
+    _kind("sequences without end", "refused", "0002.dcm", one_file(endless_sequence)),
+    _kind("no pixel data", "refused", "no pixel data", changed(PixelData=None)),
+    _kind("one slice without pixels", "refused", "no pixel data", one_changed(PixelData=None)),
+    _kind("no RescaleSlope", "refused", "RescaleSlope or RescaleIntercept is missing", changed(RescaleSlope=None)),
+    _kind("a RescaleSlope of 0", "refused", "RescaleSlope or RescaleIntercept is missing", changed(RescaleSlope=0)),
+    _kind("one slice without a rescale", "refused", "RescaleSlope or RescaleI", one_changed(RescaleIntercept=None)),
+    _kind("RescaleType not HU", "refused", "RescaleType US, needs HU", changed(RescaleType="US")),
+    _kind("MONOCHROME1", "refused", "needs MONOCHROME2", changed(PhotometricInterpretation="MONOCHROME1")),
+    _kind("colours", "refused", "RGB with 3 samples per pixel", changed(**RGB)),
+    _kind("two reconstructions at a place", "refused", "differ and stand at one position", at_one_position),
+    _kind("two sizes", "refused", "slices of several sizes", two_sizes),
+    _kind("two pixel spacings", "refused", "slices of several pixel spacings", one_changed(PixelSpacing=[0.9, 0.5])),
+    _kind(
+        "two orientations",
+        "refused",
+        "slices of several orientations",
+        one_changed(ImageOrientationPatient=[0.0, 1, 0, 1, 0, 0]),
+    ),
+    _kind("two patients in a series", "refused", "two patients or studies in one series", one_changed(PatientID="X")),
+    _kind(
+        "no order of slices",
+        "refused",
+        "their order is unknown",
+        changed(ImagePositionPatient=None, InstanceNumber=None),
+    ),
+    _kind("an unknown transfer syntax", "refused", "no decoder for", unknown_syntax),
+    _kind("more frames than are described", "refused", "5 frames, and nothing says", changed(NumberOfFrames=5)),
+    _kind("65535 rows", "refused", "65535 x 36 pixels; 1 to 8192", changed(Rows=65535)),
+    _kind("more pixels than there are", "refused", "the pixels cannot be decoded", changed(Rows=8192, Columns=8192)),
+    _kind("more bits than allocated", "refused", "no more stored than", changed(BitsStored=17)),
+    _kind("stored values without -1024", "refused", "without their intercept", changed(RescaleIntercept=0)),
+    _kind("nothing but air", "refused", "nothing but air", stored(np.zeros((3, 32, 36), np.uint16))),
+    _kind("NIfTI of grey values", "refused", "0..255", nifti(GREY)),
+    _kind("NIfTI in attenuation", "refused", "attenuation (1/mm or 1/cm)", nifti(MU)),
+    _kind("NIfTI between -1 and 1", "refused", "normalised to -1..1", nifti(np.tanh(body_hu() / 500))),
+    _kind("NIfTI with NaN", "refused", "holds NaN or infinity", nifti(NAN)),
+    _kind("NIfTI of a time series", "refused", "one volume or one slice is allowed", nifti(np.stack([body_hu()] * 2))),
+    _kind("NIfTI of complex numbers", "refused", "one real number per voxel", nifti(body_hu().astype(np.complex64))),
+    _kind("NIfTI cut off", "refused", "copy it again", nifti_cut),
+    _kind("NIfTI of no bytes", "refused", "cannot be read as NIfTI", written("ct.nii", b"")),
+    _kind("NIfTI of a text", "refused", "cannot be read as NIfTI", written("ct.nii.gz", gzip.compress(b"hello"))),
+    _kind("npy of grey values", "refused", "0..255", npy(GREY)),
+    _kind("npy with infinity", "refused", "holds NaN or infinity", npy(np.where(body_hu() > 600, np.inf, body_hu()))),
+    _kind("npy of two sizes", "refused", "slices of one size are allowed", npy_of_two_sizes),
+    _kind("npy cut off", "refused", "cannot be read as npy", written("ct.npy", b"\x93NUMPY\x01\0v\0{'descr'")),
+    _kind("nothing", "refused", "no CT found; name a folder or file", lambda folder: folder.mkdir(), alone=True),
+    _kind("only other things", "refused", "no CT found (files that are no", written("a.txt", b"a"), alone=True),
+    _kind("only MR", "refused", "no CT found (MR, needs CT", changed(Modality="MR"), alone=True),
+)
