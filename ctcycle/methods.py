@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from torch.optim import Adam
 
 from ctcycle.build import build_generator
 from ctcycle.config.schema import AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
-from ctcycle.errors import SeriesError
+from ctcycle.errors import ConfigError, SeriesError
+from ctcycle.hounsfield import HUWindow
 from ctcycle.image_pool import ImagePool
 from ctcycle.metrics.noise import highpass, tissue_windows
 from ctcycle.network_specs import DiscriminatorSpec, GeneratorSpec
 from ctcycle.networks import Discriminator
 from ctcycle.noise_swap import NoiseSwap
 from ctcycle.steps import Batch, CycleGANStep, Losses, NoiseSwapStep, SupervisedStep, Updates
+from ctcycle.trained import load_denoiser
 from ctcycle.training_data import StoredSlices
 
 _GAIN_SLICES = 32
@@ -65,9 +68,15 @@ def build_method(config: AnyTrain, device: torch.device, gain: float = 1.0) -> M
         config: one of the training configs.
         device: where the networks live.
         gain: of the discriminators' high-pass view where the config says "auto"; see `measure_gain`.
+
+    Raises:
+        BundleError: ``initial`` cannot be loaded.
+        ConfigError: ``initial`` is another network, or was trained with another HU window.
     """
     with _seeded(config.seed):
         networks = nn.ModuleDict(_networks(config, gain))
+    if config.initial is not None:
+        _start_from(config.initial, networks["low2full"], config.data.hu_window)
     networks.to(device).to(memory_format=memory_format(config))  # type: ignore[call-overload]
     updates = _updates(config, networks, device)
     if isinstance(config, TrainCycleGAN):
@@ -76,7 +85,18 @@ def build_method(config: AnyTrain, device: torch.device, gain: float = 1.0) -> M
     if isinstance(config, TrainNoiseSwap):
         pools = {"pool_full": ImagePool(config.image_pool)}
         return Method(networks, updates, NoiseSwapStep(networks, updates, config.loss, **pools), pools)
-    return Method(networks, updates, SupervisedStep(networks, updates))
+    below = config.loss.quadratic_below_hu / config.data.hu_window.hu_per_unit
+    return Method(networks, updates, SupervisedStep(networks, updates, below))
+
+
+def _start_from(model: Path, generator: nn.Module, window: HUWindow) -> None:
+    found = load_denoiser(model, device="cpu")
+    if found.window != window:
+        raise ConfigError(f"initial: {model} was trained with {found.window}; set data.hu_window to the same")
+    try:
+        generator.load_state_dict(found.generator.state_dict())
+    except RuntimeError as error:
+        raise ConfigError(f"initial: {model} holds another generator; set generator as its config has it") from error
 
 
 def measure_gain(slices: StoredSlices, spec: DiscriminatorSpec, hu_per_unit: float) -> float:

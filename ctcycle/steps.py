@@ -80,21 +80,23 @@ def _detached(terms: Losses) -> Losses:
 
 @dataclass
 class SupervisedStep:
-    """``L1(G(low), full)`` on true pairs.
+    """``L1(G(low), full)`` on true pairs, or Huber's loss (1964), divided by its threshold so that it nears L1.
 
     Attributes:
         networks: "low2full".
         updates: how losses become updates.
+        quadratic_below: differences below this count squared, in the network's unit; 0 is L1.
     """
 
     networks: nn.ModuleDict
     updates: Updates
+    quadratic_below: float = 0.0
 
     def __call__(self, _engine: Engine | None, batch: Batch) -> Losses:
         """One update on ``batch``; gives its loss terms."""
         low, full = batch["low_dose"], batch["full_dose"]
         with self.updates.forward_precision(low.device):
-            term = F.l1_loss(self.networks["low2full"](low), full)
+            term = F.smooth_l1_loss(self.networks["low2full"](low), full, beta=self.quadratic_below)
         self.updates.minimise(term, "gen")
         return _detached({"gen_supervised": term})
 

@@ -280,7 +280,7 @@ def test_an_empty_list_where_something_is_needed(folder: Path) -> None:
 
 def test_another_method_does_not_drop_what_its_base_says(folder: Path) -> None:
     (line,) = complaints(folder, "base: train.yaml\nmethod: supervised\n")
-    assert line == "train.yaml:6: unknown key 'loss'; it belongs to method cyclegan or noise_swap"
+    assert line == "train.yaml:6: unknown key 'loss.cycle'; it belongs to method cyclegan"
 
 
 def test_the_task_is_asked_for(folder: Path) -> None:
@@ -356,7 +356,7 @@ def test_every_misspelt_key_is_found(folder: Path, path: Path) -> None:
         parent = at(wrong, keys[:-1])
         value = parent[keys[-1]]
         holds_keys = any(isinstance(item, dict) for item in [value, *(value if isinstance(value, list) else [])])
-        chosen_by_the_user = isinstance(parent, list) or "_target_" in parent or keys[-2:-1] == ("methods",)
+        chosen_by_the_user = isinstance(parent, list) or "_target_" in parent or keys[-2:-1] in {("methods",), ("results",)}
         if not (holds_keys or chosen_by_the_user or keys[-1] in {"task", "method"}):
             parent[f"{keys[-1]}_x"] = parent.pop(keys[-1])
             named.append(f"unknown key '{dotted(keys)}_x'; ")

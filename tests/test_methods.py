@@ -13,9 +13,11 @@ from tiny_data import METHODS, TinyData, assert_same, train_config
 
 from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Pipeline, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
-from ctcycle.errors import SeriesError
+from ctcycle.errors import ConfigError, SeriesError
 from ctcycle.methods import Method, build_method, learning_rates, measure_gain, memory_format
 from ctcycle.network_specs import DiscriminatorSpec
+from ctcycle.steps import SupervisedStep
+from ctcycle.trained import load_denoiser
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -36,7 +38,7 @@ def test_every_config_loads_and_builds(path: Path, monkeypatch: pytest.MonkeyPat
     for step in steps:
         if isinstance(step, TRAINED):
             started = time.process_time()
-            method = build_method(step, CPU)
+            method = build_method(step.model_copy(update={"initial": None}), CPU)  # there is no earlier run here
             assert time.process_time() - started < 10
             assert sum(parameter.numel() for parameter in method.networks["low2full"].parameters()) > 1000
 
@@ -94,6 +96,32 @@ def test_the_supervised_twin_starts_from_the_same_generator(tiny: TinyData, tmp_
     nets = [tiny_method(tiny, tmp_path, name).networks["low2full"].state_dict() for name in METHODS]
     assert_same(nets[0], nets[1])
     assert_same(nets[0], nets[2])
+
+
+def test_training_can_start_from_what_is_trained(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
+    for method in METHODS:
+        found = tiny_method(tiny, tmp_path, method, f"initial={tiny_run}").networks["low2full"]
+        assert_same(found.state_dict(), load_denoiser(tiny_run).generator.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("generator.filters=5", "another generator"),
+        ("data.hu_window={low: -1024, high: 3071}", "trained with HUWindow"),
+    ],
+)
+def test_what_is_trained_otherwise_is_no_start(
+    override: str, message: str, tiny: TinyData, tiny_run: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny_method(tiny, tmp_path, "supervised", f"initial={tiny_run}", override)
+
+
+def test_the_threshold_of_the_loss_is_given_in_hu(tiny: TinyData, tmp_path: Path) -> None:
+    step = tiny_method(tiny, tmp_path, "supervised", "loss.quadratic_below_hu=100").step
+    assert isinstance(step, SupervisedStep)
+    assert step.quadratic_below == pytest.approx(0.1)
 
 
 def test_switches(tiny: TinyData, tmp_path: Path) -> None:

@@ -215,6 +215,17 @@ def test_the_supervised_term_and_update_are_those_worked_out_by_hand() -> None:
     check_descent(nets, before, "gen", term)
 
 
+def test_small_differences_count_squared_where_asked() -> None:
+    nets, images = nn.ModuleDict({"low2full": Line(0.9, 0.05)}), batch()
+    before = weights_of(nets)
+    found = SupervisedStep(nets, updates(nets), quadratic_below=0.3)(None, images)
+    difference = (line(before["low2full"], images["low_dose"]) - images["full_dose"]).abs()
+    term = torch.where(difference < 0.3, difference**2 / 0.6, difference - 0.15).mean()  # Huber 1964, over 0.3
+    assert 0 < (difference < 0.3).float().mean() < 1
+    assert found["gen_supervised"].item() == pytest.approx(term.item())
+    check_descent(nets, before, "gen", term)
+
+
 def test_the_finishing_factor_lowers_the_weight_and_not_the_logged_term() -> None:
     results = {}
     for factor in (1.0, 0.05):

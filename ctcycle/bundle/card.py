@@ -172,7 +172,7 @@ _USE = """\
 ctcycle itself is not needed. In the bundle's folder:
 
 ```sh
-pip install "torch>=2.10" "monai>=1.6.1,<1.7" "pydicom>=3.0.1,<4" "nibabel>=5.3" fire
+pip install "torch>=2.11" "monai>=1.6.1,<1.7" "pydicom>=3.0.2,<4" "nibabel>=5.3" fire
 cd {name}
 python -m monai.bundle run --config_file configs/inference.json --bundle_root . --input DIR_OR_FILE --output DIR
 ```

@@ -12,7 +12,7 @@ from ctcycle.config.schema import Bundle
 from ctcycle.metrics.results import Row
 
 SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
-REQUIRED = {"pydicom": "3.0.1", "nibabel": "5.3.0", "fire": "0.7.0"}
+REQUIRED = {"pydicom": "3.0.2", "nibabel": "5.3.0", "fire": "0.7.0"}
 """What a bundle needs beside torch, monai and numpy, and a version that does: fire is for `python -m monai.bundle`."""
 
 

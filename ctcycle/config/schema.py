@@ -150,6 +150,7 @@ class Train(Task):
     resume: Literal["auto", "never"] = "auto"
     device: Device = "auto"
     threads: Count | None = Field(None, description="of torch on a CPU; default: all cores")
+    initial: Path | None = Field(None, description="run or bundle whose weights the generator starts from")
     generator: Generator = GeneratorSpec()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
@@ -197,11 +198,20 @@ class TrainNoiseSwap(Train):
     image_pool: Annotated[int, Field(ge=0)] = 0
 
 
+class SupervisedLoss(Section):
+    """L1, which aims at the median of what full dose may be, or at its mean where differences are small."""
+
+    quadratic_below_hu: Weight = Field(
+        0.0, description="differences below this count squared (Huber): no bias where noise is lopsided, as in lungs"
+    )
+
+
 class TrainSupervised(Train):
-    """One generator, L1 on true pairs."""
+    """One generator, L1 or Huber loss on true pairs."""
 
     method: Literal["supervised"]
     data: PairedData
+    loss: SupervisedLoss = SupervisedLoss()
 
 
 class Simulate(Task):
