@@ -1,0 +1,235 @@
+"""Damages DICOM files at random, again and again, and hands them to what reads them; then a batch with bad studies.
+
+    python tests/faults_inputs.py --mutations 5000 --studies 1000
+
+Each damaged file is scanned and denoised, in forks of this process whose memory is limited. Whatever is done to a
+file, it is read or refused: no other exception, no crash of a decoder, no endless reading, no memory beyond a bound.
+After that a folder of many studies is denoised, one in fifty of them bad: all others are done, and the bad ones named.
+Last, as many files as a large archive has in one folder are scanned.
+"""
+
+import argparse
+import json
+import logging
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from damaged_dicom import Victim, damaged, victims
+from numpy.typing import NDArray
+from phantom_series import stored_body, write_series
+
+from ctcycle.dicom import Derivation
+from ctcycle.errors import CtcycleError
+from ctcycle.scan import scan_sources
+from ctcycle.scan_settings import Source, SplitSettings
+from ctcycle.scan_summary import summary
+from ctcycle.series_denoising import DenoiseOptions, denoise_folder
+
+SECONDS = 10.0
+"""A file of some kilobytes that takes longer hangs."""
+
+MEGABYTES = 1024
+"""What reading such a file may take, on top of what is there already."""
+
+DERIVATION = Derivation("1.0.0", "none", "0" * 64)
+BATCH = 250
+
+
+class NoDenoiser:
+    """Stands where a network stands, and changes nothing."""
+
+    mu_water = 0.02
+
+    def correction(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Nothing: (H, W) zeros."""
+        return np.zeros_like(hu)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Inside, an exception is raised after so many seconds."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise HangError(f"more than {seconds} s")
+
+    earlier = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, earlier)
+
+
+class HangError(BaseException):
+    """Not to be caught by what catches any exception of a decoder."""
+
+
+def examine(content: bytes, folder: Path) -> str:
+    """Scans and denoises a folder that holds one file of these bytes; what became of it: read, or refused.
+
+    Raises:
+        AssertionError: something was left behind that should not be.
+    """
+    source, out = folder / "in", folder / "out"
+    source.mkdir(parents=True, exist_ok=True)
+    (source / "x.dcm").write_bytes(content)
+    with time_limit(SECONDS):
+        try:
+            summary(scan_sources([Source(source)], folder / "manifest.csv", SplitSettings()))
+        except CtcycleError as error:
+            assert error.exit_code == 3, error  # noqa: PT017 (no test of pytest's)
+        try:
+            denoise_folder(source, out, NoDenoiser(), DERIVATION, DenoiseOptions(overwrite=True))  # type: ignore[arg-type]
+            outcome = "read"
+        except CtcycleError as error:
+            assert error.exit_code == 3, error  # noqa: PT017
+            outcome = "refused"
+    written = {path.name for path in out.rglob("*")} if out.exists() else set()
+    assert not any(name.startswith(".") for name in written), written
+    assert (outcome == "read") == any(name.endswith(".dcm") for name in written), written
+    shutil.rmtree(out, ignore_errors=True)
+    return outcome
+
+
+def _limit_memory() -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + MEGABYTES * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _examine_all(known: list[Victim], numbers: range, folder: Path) -> Counter[str]:
+    """What became of each of these files, and of which something else came than a refusal."""
+    found: Counter[str] = Counter()
+    for number in numbers:
+        file = damaged(known, number)
+        (folder / "now").write_text(file.name)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found[examine(file.content, folder)] += 1
+        except BaseException:  # noqa: BLE001 (whatever it is, it is a find)
+            found[f"FAILED {file.name}\n{traceback.format_exc()}"] += 1
+    return found
+
+
+def fuzz(mutations: int, first: int = 0) -> Counter[str]:
+    """Examines so many files, in forks; prints what went wrong, and gives what became of them all."""
+    total: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        known = victims(Path(folder) / "good")
+        examine(known[0].content, Path(folder))  # so that all is imported that the forks need
+        for start in range(first, first + mutations, BATCH):
+            numbers = range(start, min(start + BATCH, first + mutations))
+            log, child = Path(folder) / f"log{start}", os.fork()
+            if child == 0:
+                logging.disable()
+                _limit_memory()
+                found = _examine_all(known, numbers, Path(folder))
+                failures = [name for name in found if name.startswith("FAILED")]
+                log.write_text("\0".join([f"{found['read']} {found['refused']}", *failures]))
+                os._exit(0)
+            _, status, usage = os.wait4(child, 0)
+            if status:
+                now = (Path(folder) / "now").read_text()
+                total["failed"] += 1
+                print(f"ended with {os.waitstatus_to_exitcode(status)} at {now}", flush=True)
+                continue
+            counts, *failures = log.read_text().split("\0")
+            total.update(dict(zip(("read", "refused"), map(int, counts.split()), strict=True)))
+            total["failed"] += len(failures)
+            total["kilobytes"] = max(total["kilobytes"], usage.ru_maxrss)
+            print("".join(f"{failure}\n" for failure in failures), end="", flush=True)
+    return total
+
+
+def batch(studies: int, folder: Path) -> str:
+    """Denoises so many studies of which one in fifty is bad, and tells what became of them.
+
+    Raises:
+        AssertionError: a good one is missing, or a bad one is not named.
+    """
+    bad = {f"study{number:04d}" for number in range(7, studies, 50)}
+    for number in range(studies):
+        name = f"study{number:04d}"
+        files = write_series(folder / "in" / name, stored_body(2), series=f"1.2.826.0.1.{number + 1}")
+        if name in bad:
+            _spoil(files, number // 50)
+    said = "nothing was refused"
+    try:
+        denoise_folder(folder / "in", folder / "out", NoDenoiser(), DERIVATION, DenoiseOptions())  # type: ignore[arg-type]
+    except CtcycleError as error:
+        assert error.exit_code == 3, error  # noqa: PT017
+        said = str(error).partition(";")[0]
+    found = json.loads((folder / "out" / "summary.json").read_text())
+    named = {part for entry in found["refused"] + found["damaged"] for part in Path(entry["path"]).parts}
+    written = {path.parent.name for path in (folder / "out").rglob("*.dcm")}
+    assert written == {path.name for path in (folder / "in").iterdir()} - bad, sorted(written & bad)
+    assert all(len(list((folder / "out" / name).iterdir())) == 2 for name in written)
+    assert bad <= named, bad - named
+    assert found["denoised"] == studies - len(bad)
+    return said
+
+
+def _spoil(files: list[Path], way: int) -> None:
+    """Makes a study of two slices unusable, in one of four ways."""
+    content = files[0].read_bytes()
+    if way % 4 == 0:
+        files[0].write_bytes(content[: len(content) // 2])
+    elif way % 4 == 1:
+        files[0].write_bytes(content[:400])
+    elif way % 4 == 2:
+        files[0].write_bytes(b"")
+    else:
+        files[1].write_bytes(content[:-2] + b"\1\1")  # another image at the position of the first
+
+
+def large_folder(files: int, folder: Path) -> tuple[float, int]:
+    """Scans a folder of so many slices; how many seconds that took, and how many megabytes at most."""
+    slices = write_series(folder / "in", np.repeat(stored_body(1), files, axis=0))
+    assert len(slices) == files
+    started = time.monotonic()
+    (row,) = scan_sources([Source(folder / "in")], folder / "manifest.csv", SplitSettings()).manifest.rows
+    assert row.slices == files
+    return time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def faults(arguments: list[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mutations", type=int, default=5000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first one")
+    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--files", type=int, default=10_000, help="slices in one folder")
+    given = parser.parse_args(arguments)
+    started = time.monotonic()
+    found = fuzz(given.mutations, given.first)
+    print(
+        f"{given.mutations} damaged files in {time.monotonic() - started:.0f} s: {found['read']} read, "
+        f"{found['refused']} refused, {found['failed']} failed; at most {found['kilobytes'] // 1024} MB"
+    )
+    logging.disable()
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        print(f"{given.studies} studies: {batch(given.studies, Path(folder))}; {time.monotonic() - started:.0f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, megabytes = large_folder(given.files, Path(folder))
+        print(f"a folder of {given.files} slices: scanned in {seconds:.1f} s; at most {megabytes} MB")
+    return 1 if found["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(faults(sys.argv[1:]))
