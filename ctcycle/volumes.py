@@ -200,8 +200,8 @@ def as_written(info: SeriesInfo, out: Path) -> SeriesInfo:
     """The series that `write_corrected` made of ``info`` at ``out``."""
     if not _is_folder(info):
         return replace(info, path=out, files=(out,))
-    names = (file.name for file in info.files) if info.format == "npy" else sorted(out.glob("*.dcm"))
-    return replace(info, path=out, files=tuple(out / name for name in names))
+    files = (out / file.name for file in info.files) if info.format == "npy" else sorted(out.glob("*.dcm"))
+    return replace(info, path=out, files=tuple(files))
 
 
 def _is_folder(info: SeriesInfo) -> bool:

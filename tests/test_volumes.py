@@ -367,6 +367,14 @@ def test_what_was_written_is_found_again_without_a_search(name: str, tmp_path: P
     np.testing.assert_array_equal(list(iterate_hu(as_written(info, out))), body_hu(12) + steps)
 
 
+def test_what_was_written_to_a_relative_place_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info, zero = a_series(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    written = write_corrected(info, zero, Path("some/out"), DERIVATION)
+    assert as_written(info, Path("some/out")).files == tuple(written)
+    np.testing.assert_array_equal(list(iterate_hu(as_written(info, Path("some/out")))), body_hu())
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("part", ["mayo2016_pairs", "mayo2016_unpaired", "volumes"])
 def test_real_series_are_all_found_and_come_back_bit_for_bit(real_data: Path, part: str, tmp_path: Path) -> None:
