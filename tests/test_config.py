@@ -356,7 +356,9 @@ def test_every_misspelt_key_is_found(folder: Path, path: Path) -> None:
         parent = at(wrong, keys[:-1])
         value = parent[keys[-1]]
         holds_keys = any(isinstance(item, dict) for item in [value, *(value if isinstance(value, list) else [])])
-        chosen_by_the_user = isinstance(parent, list) or "_target_" in parent or keys[-2:-1] in {("methods",), ("results",)}
+        chosen_by_the_user = (
+            isinstance(parent, list) or "_target_" in parent or keys[-2:-1] in {("methods",), ("results",)}
+        )
         if not (holds_keys or chosen_by_the_user or keys[-1] in {"task", "method"}):
             parent[f"{keys[-1]}_x"] = parent.pop(keys[-1])
             named.append(f"unknown key '{dotted(keys)}_x'; ")
