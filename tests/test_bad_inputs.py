@@ -1,20 +1,38 @@
 """Every kind of bad input gives what the table of `bad_inputs` says: one line, its exit code, nothing half made."""
 
+import copy
+import errno
+import functools
 import json
+import logging
+import os
 import re
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bad_inputs import KINDS, Kind, table
 from bad_inputs.kind import Place
+from faults_inputs import DERIVATION, NoDenoiser
 from phantom_series import PATIENT_ID, PATIENT_NAME, stored_body, write_series
 from tiny_data import TinyData, write_train_config
 
-from ctcycle.config.strict_yaml import dump_yaml
+from ctcycle.config.loading import load_config
+from ctcycle.config.strict_yaml import dotted, dump_yaml
+from ctcycle.errors import ConfigError, SeriesError
 from ctcycle.run import main
+from ctcycle.series_denoising import DenoiseOptions, denoise_folder
+from ctcycle.volumes import find_series
 
 TABLE = Path(__file__).parent / "bad_inputs" / "TABLE.md"
+CONFIGS = Path(__file__).parent.parent / "configs"
+SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
+Keys = tuple[str | int, ...]
 SENTENCE = re.compile(r"[^\n]{10,}")
 
 
@@ -98,6 +116,140 @@ def _check_batch(kind: Kind, done: Done) -> None:
     assert not {name.split("/")[0] for name in tree(done.folder)} - {
         *("good", "bad", "config.yaml", "log.txt", "summary.json", "finished")
     }
+
+
+def scalars(value: Any, keys: Keys = ()) -> Iterator[Keys]:
+    """Where each scalar stands, but those that say what all others mean."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from scalars(item, (*keys, key))
+    elif keys[-1] not in {"task", "method", "_target_"}:
+        yield keys
+
+
+def with_values(config: dict[str, Any], places: Collection[Keys], value: object) -> dict[str, Any]:
+    changed = copy.deepcopy(config)
+    for *above, last in places:
+        functools.reduce(lambda found, key: found[key], above, changed)[last] = copy.deepcopy(value)  # type: ignore[index]
+    return changed
+
+
+WRONG: dict[str, object] = {
+    "a word": "fast",
+    "nothing": None,
+    "an empty text": "",
+    "a list": ["x"],
+    "a mapping": {"a": 1},
+    "true": True,
+    "a huge whole number": 10**30,
+    "a huge number": 1e300,
+    "below nothing": -1,
+    "a long text": "x" * 500,
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("shipped", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_value_of_every_config_is_taken_or_named_with_its_file(shipped: Path, wrong: str, tmp_path: Path) -> None:
+    """All values are replaced at once; those that are complained of are put right, until nothing is complained of."""
+    right, path = load_config(shipped).resolved, tmp_path / "x.yaml"
+    places = set(scalars(right))
+    named = sorted(((dotted(place), place) for place in places), key=lambda item: -len(item[0]))
+    for _ in range(50):
+        path.write_text(dump_yaml(with_values(right, places, WRONG[wrong])))
+        try:
+            load_config(path)
+        except ConfigError as error:
+            *lines, last = str(error).splitlines()
+            lines = lines or [last]
+            assert all(re.match(rf"{re.escape(str(path))}:\d+: .", line) for line in lines), lines
+            said = " ".join(line[len(str(path)) :] for line in lines)
+            mended = {place for name, place in named if _speaks_of(said, name)}
+            assert places & mended, lines
+            places -= mended
+        else:
+            return
+    pytest.fail("still wrong")
+
+
+def _speaks_of(said: str, name: str) -> bool:
+    """Whether a key, or one that it lies under, is named."""
+    above = [name[: match.start()] for match in re.finditer(r"[.\[]", name)]
+    return any(re.search(rf"(?<![\w.]){re.escape(key)}(?![\w\[])", said) for key in (name, *above))
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    tiny_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_series(tmp_path / "in" / "a", series="1.2.826.0.1.1")
+    write_series(tmp_path / "in" / "b", series="1.2.826.0.1.2")
+    opened = Path.open
+
+    def forbid(self: Path, *args: Any, **kwargs: Any) -> Any:  # the tests may be run by root, who may read all
+        if self == files[1]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return opened(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", forbid)
+    config = {"task": "denoise", "model": str(tiny_run), "input": str(tmp_path / "in"), "out": str(tmp_path / "out")}
+    (tmp_path / "x.yaml").write_text(dump_yaml(config))
+    assert main(["--config", str(tmp_path / "x.yaml")]) == 3
+    assert "0002.dcm: cannot be opened (Permission denied)" in capfd.readouterr().err
+    assert {path.parent.name for path in (tmp_path / "out").rglob("*.dcm")} == {"b"}
+
+
+def test_ten_thousand_files_are_scanned_in_time(tmp_path: Path) -> None:
+    """Links to one image and to one text: making as many files takes longer than looking at them."""
+    (image,) = write_series(tmp_path / "in" / "image", stored_body(1))
+    text = tmp_path / "in" / "text"
+    text.write_text("no image")
+    for number in range(100):
+        folder = tmp_path / "in" / f"{number:03d}"
+        folder.mkdir()
+        for other in range(99):
+            os.link(text, folder / f"{other:03d}")
+        os.link(image, folder / "099")
+    started = time.process_time()
+    found, skipped = find_series(tmp_path / "in")
+    assert time.process_time() - started < 15
+    assert len(found) == 101
+    assert [entry.reason for entry in skipped] == ["files that are no CT images or hidden, ignored: 9901"]
+
+
+@pytest.mark.parametrize("name", ["a header cut off", "MR"])
+def test_the_process_itself_ends_so(name: str, tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
+    kind = next(kind for kind in KINDS if kind.name == name)
+    place = Place(tmp_path / "in" / "bad", tiny.manifest.parent, tiny_run)
+    place.folder.parent.mkdir()
+    kind.make(place)
+    config = config_of(kind, place, tiny, tmp_path / "out")
+    command = [sys.executable, "-m", "ctcycle.run", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TABLE.parents[2])
+    assert done.returncode == 3, done.stderr  # alone, even what is left out is not enough
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith((str(tmp_path), "0 denoised"))
+
+
+@pytest.mark.real_data
+def test_every_odd_file_of_the_world_is_read_or_refused_in_one_sentence(
+    real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "ctcycle")
+    outcomes, out = [], tmp_path / "out"
+    for file in sorted(path for path in (real_data / "zoo").rglob("*") if path.is_file()):
+        caplog.clear()
+        options, said = DenoiseOptions(overwrite=True), ""
+        try:
+            denoise_folder(file, out, NoDenoiser(), DERIVATION, options)  # type: ignore[arg-type]
+        except SeriesError as error:
+            said = str(error)
+        messages = [said, *(record.getMessage() for record in caplog.records)]
+        assert not any("\n" in message for message in messages), messages
+        assert not said or any(file.name in message for message in messages) or file.parent.name in said, messages
+        assert not out.exists() or not list(out.rglob(".*"))
+        outcomes.append("refused" if said else "read")
+    assert outcomes.count("read") > 20
+    assert outcomes.count("refused") > 20
 
 
 def test_the_table_says_what_is_tested() -> None:
