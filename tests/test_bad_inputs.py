@@ -63,14 +63,14 @@ def config_of(kind: Kind, place: Place, tiny: TinyData, out: Path) -> Path:
     """The config of the task that the kind is given to, to be changed by what the kind says."""
     if kind.task.startswith("train"):
         return write_train_config(tiny, out, "supervised" if "supervised" in kind.task else "cyclegan")
-    manifest, run = str(tiny.manifest), str(place.run)
+    task, manifest, run = kind.task.replace("config", "scan"), str(tiny.manifest), str(place.run)
     config = {
         "denoise": {"model": run, "input": str(place.folder.parent), "device": "cpu"},
-        "scan": {"sources": []},
+        "scan": {"sources": [{"path": "nowhere"}]},
         "evaluate": {"manifest": manifest, "methods": {"supervised": run}, "baselines": ["input"], "panels": 0},
-    }[kind.task]
+    }[task]
     path = out.with_suffix(".yaml")
-    path.write_text(dump_yaml({"task": kind.task, "out": str(out), **config}))
+    path.write_text(dump_yaml({"task": task, "out": str(out), **config}))
     return path
 
 

@@ -34,6 +34,11 @@ def sources(*paths: str, **settings: Any) -> Callable[[Path], list[str]]:
     return value
 
 
+def given(*values: str) -> Make:
+    """These values on the command line."""
+    return lambda _place: list(values)
+
+
 def scanned(*paths: str, make: Callable[[Path], object] = lambda _folder: None, **settings: Any) -> Make:
     """A scan of folders that ``make`` has filled."""
 
@@ -274,4 +279,19 @@ DATA_SETS: tuple[Kind, ...] = (
         broken_run(lambda run: _flip(run / "checkpoints" / "best.pt")),
         4,
     ),
+    _kind("config", "a word for a number", "refused", "seed: 'ten' is not a whole number", given("seed=ten"), 2),
+    _kind("config", "a number for a word", "refused", "out: 7 is not text", given("out=7"), 2),
+    _kind("config", "an unknown key", "refused", "did you mean 'split'?", given("splits={}"), 2),
+    _kind("config", "a number beyond all bounds", "refused", "is too large a number", given("seed=1e999"), 2),
+    _kind(
+        "config",
+        "a fraction above 1",
+        "refused",
+        "val_fraction 7.0 is not at least 0",
+        given("split.val_fraction=7"),
+        2,
+    ),
+    _kind("config", "nothing for a list", "refused", "sources: null is not a list", given("sources="), 2),
+    _kind("config", "a tag", "refused", "tags such as", given("out=!!python/object:os.system x"), 2),
+    _kind("config", "an expression", "refused", "expressions are never run", given("out=$import os"), 2),
 )

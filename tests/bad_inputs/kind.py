@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Task = Literal["denoise", "scan", "train", "train supervised", "evaluate"]
+Task = Literal["denoise", "scan", "train", "train supervised", "evaluate", "config"]
 Outcome = Literal["done", "left out", "refused"]
 
 
