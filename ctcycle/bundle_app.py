@@ -61,21 +61,23 @@ def run_task(task: Task) -> str:
 
 
 class SlicesOrTiles(Inferer):
-    """Whole slices, or tiles, as `ctcycle.denoiser.make_inferer` says; a wrong size is told when it is first used."""
+    """Whole slices or tiles, once or flipped, as `ctcycle.denoiser.make_inferer` says; wrong values are told on use."""
 
-    def __init__(self, tile: int = 0) -> None:
+    def __init__(self, tile: int = 0, average_flips: bool = False) -> None:
         super().__init__()
-        self.tile = tile
+        self.tile, self.average_flips = tile, average_flips
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """(N, 1, H, W) through ``network``.
 
         Raises:
-            ConfigError: no such size of tiles.
+            ConfigError: no such size of tiles, or ``average_flips`` is neither true nor false.
         """
         if not isinstance(self.tile, int):
             raise ConfigError(f"tile {self.tile!r}: must be a whole number of pixels")
-        output: Tensor = make_inferer(self.tile)(inputs, network, *args, **kwargs)
+        if not isinstance(self.average_flips, bool):
+            raise ConfigError(f"average_flips {self.average_flips!r}: must be true or false")
+        output: Tensor = make_inferer(self.tile, average_flips=self.average_flips)(inputs, network, *args, **kwargs)
         return output
 
 

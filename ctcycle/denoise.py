@@ -23,7 +23,14 @@ def denoise_all(config: Denoise) -> str:
         BundleError: the run or bundle holds no denoiser.
         OutputError: output cannot be written.
     """
-    denoiser = load_denoiser(config.model, config.checkpoint, config.device, strength=config.strength, tile=config.tile)
+    denoiser = load_denoiser(
+        config.model,
+        config.checkpoint,
+        config.device,
+        strength=config.strength,
+        tile=config.tile,
+        average_flips=config.average_flips,
+    )
     with weights_path(config.model, config.checkpoint).open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     options = DenoiseOptions(

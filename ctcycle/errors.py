@@ -52,7 +52,7 @@ class DivergedError(CtcycleError):
 
 
 class StoppedError(CtcycleError):
-    """A run that was asked to stop (SIGINT, SIGTERM, SIGUSR1, or the config's own limit) and has written its checkpoint.
+    """A run that was asked to stop, by SIGINT, SIGTERM, SIGUSR1 or its config, and has written its checkpoint.
 
     Attributes:
         exit_code: 130, 143 or 138 after a signal, 0 where the config asked for the stop.

@@ -30,7 +30,13 @@ _MU_WATER: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(gt=0, allow_i
 
 
 def load_denoiser(
-    model: Path, checkpoint: str = "best", device: str = "auto", *, strength: float = 1.0, tile: int = 0
+    model: Path,
+    checkpoint: str = "best",
+    device: str = "auto",
+    *,
+    strength: float = 1.0,
+    tile: int = 0,
+    average_flips: bool | None = None,
 ) -> Denoiser:
     """The denoiser of a training run or of a bundle: its generator, weights and window.
 
@@ -43,6 +49,7 @@ def load_denoiser(
         device: see `ctcycle.denoiser.resolve_device`.
         strength: factor of the correction, from 0 to 2.
         tile: see `ctcycle.denoiser.make_inferer`.
+        average_flips: likewise; None is what the bundle says, or False.
 
     Raises:
         BundleError: this is neither, or the weights do not fit the config.
@@ -50,9 +57,12 @@ def load_denoiser(
     """
     load = _from_bundle if is_bundle(model) else _from_run
     generator, window, mu_water = load(model, weights_path(model, checkpoint))
-    return Denoiser(
-        generator, window, resolve_device(device), inferer=make_inferer(tile), strength=strength, mu_water=mu_water
-    )
+    if average_flips is None:
+        average_flips = (
+            is_bundle(model) and _read_json(model / "configs" / "inference.json").get("average_flips") is True
+        )
+    inferer = make_inferer(tile, average_flips=average_flips)
+    return Denoiser(generator, window, resolve_device(device), inferer=inferer, strength=strength, mu_water=mu_water)
 
 
 def load_fingerprint(model: Path) -> Fingerprint | None:

@@ -238,3 +238,14 @@ class Greedy(torch.nn.Module):
 def test_too_little_memory_is_told_in_a_sentence() -> None:
     with pytest.raises(SeriesError, match=r"^slices of 40 x 50 px: too large for the memory of cpu; denoise in"):
         Denoiser(Greedy(), CT, CPU).correction(np.zeros((40, 50)))
+
+
+def test_the_average_over_flips_is_that_of_four_corrections() -> None:
+    hu = body_hu(1, 64)[0, :, :64]  # needs no padding, which would be flipped, too
+    single, averaged = random(), random(inferer=make_inferer(average_flips=True))
+    ways = ((), (0,), (1,), (0, 1))
+    expected = np.mean([np.flip(single.correction(np.flip(hu, axes)), axes) for axes in ways], axis=0)
+    assert np.allclose(averaged.correction(hu), expected, atol=1e-3)
+    assert np.abs(averaged.correction(hu) - single.correction(hu)).max() > 0.1
+    assert np.array_equal(averaged.uncertainty(hu), single.uncertainty(hu))
+    assert single.uncertainty(hu).max() > 0.1

@@ -102,6 +102,18 @@ def test_a_bundle_gives_the_same_as_its_parts(tmp_path: Path) -> None:
     assert is_bundle(tmp_path / "ct")
 
 
+def test_flips_are_averaged_as_asked_or_as_the_bundle_says(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "once")
+    write_bundle(tmp_path / "flipped", {**bundle_config(), "average_flips": True})
+    once, asked, said, refused = (
+        load_denoiser(tmp_path / name, device="cpu", average_flips=asked).correction(HU)
+        for name, asked in (("once", None), ("once", True), ("flipped", None), ("flipped", False))
+    )
+    np.testing.assert_array_equal(asked, said)
+    np.testing.assert_array_equal(once, refused)
+    assert np.abs(asked - once).max() > 0.5 * np.abs(once).max()
+
+
 def test_strength_and_tiles_reach_the_denoiser(tiny_run: Path, tmp_path: Path) -> None:
     write_bundle(tmp_path / "ct")
     hu = np.tile(HU, (4, 4))

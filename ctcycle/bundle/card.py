@@ -105,7 +105,8 @@ def _results(config: Bundle, facts: Facts) -> Iterator[str]:
 def _how_to_run(config: Bundle, facts: Facts) -> Iterator[str]:
     yield from _USE.format(name=config.bundle.name).splitlines()
     yield from ("", "| option | default | what it does |", "| --- | --- | --- |")
-    yield from (f"| `--{name}` | `{default}` | {what} |" for name, default, what in _OPTIONS)
+    flips = str(facts.trained.average_flips).lower()
+    yield from (f"| `--{name}` | `{default.format(flips=flips)}` | {what} |" for name, default, what in _OPTIONS)
     yield ""
     if facts.fingerprint is None:
         yield from ("This bundle does not know what it was trained on, so `--strict true` refuses to run.", "")
@@ -131,6 +132,8 @@ def _formats(facts: Facts) -> Iterator[str]:
     yield ""
     if costs["peak_memory_mb"] is not None:
         yield f"Peak memory of the whole process, run by torch: {costs['peak_memory_mb']:.0f} MB."
+    if facts.trained.average_flips:
+        yield "One pass of the network; with the default `--average_flips true` a slice takes four."
     yield from ("Measure again, on your machine: `python -m scripts.bundle_speed --threads 1`.", "")
     there, back = formulas(facts.trained.window)
     side = side_multiple(facts.trained.spec)
@@ -157,6 +160,7 @@ _FORMATS = {
 _OPTIONS = (
     ("strength", "1.0", "factor of the correction, from 0 (nothing) to 2"),
     ("tile", "0", "side of tiles in pixels, a multiple of 32 such as 256, where memory is short; 0: whole slices"),
+    ("average_flips", "{flips}", "take the mean over four flips of each slice: a little better, four times as slow"),
     ("residual", "false", "also write what was removed, the series minus the denoised one, as a series of its own"),
     ("uncertainty", "false", "also write how far the results for flipped slices differ, in HU; four times as slow"),
     ("strict", "false", "refuse series that are unlike the training slices; else they are done, with a warning"),

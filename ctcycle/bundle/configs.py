@@ -59,12 +59,14 @@ class Trained:
         window: that it sees.
         mu_water: attenuation of water in 1/mm.
         has_fingerprint: whether the bundle says what it was trained on.
+        average_flips: whether it takes the mean over four flips unless told otherwise.
     """
 
     spec: GeneratorSpec
     window: HUWindow
     mu_water: float
     has_fingerprint: bool
+    average_flips: bool = False
 
 
 def inference(trained: Trained) -> Config:
@@ -76,6 +78,7 @@ def inference(trained: Trained) -> Config:
         "output": "output",
         "strength": 1.0,
         "tile": 0,
+        "average_flips": trained.average_flips,
         **dict.fromkeys(flags, False),
         "fingerprint": FINGERPRINT if trained.has_fingerprint else "",
         "dataset_dir": "@input",
@@ -107,6 +110,7 @@ def evaluate(trained: Trained) -> Config:
         "output": "output",
         "strength": 1.0,
         "tile": 0,
+        "average_flips": trained.average_flips,
         "dataset_dir": "@low",
         "output_dir": "@output",
         **_model(trained),
@@ -170,7 +174,11 @@ def _network(trained: Trained) -> Config:
 def _model(trained: Trained) -> Config:
     return {
         **_network(trained),
-        "inferer": {"_target_": "scripts.bundle_app.SlicesOrTiles", "tile": "@tile"},
+        "inferer": {
+            "_target_": "scripts.bundle_app.SlicesOrTiles",
+            "tile": "@tile",
+            "average_flips": "@average_flips",
+        },
         "model": {
             "_target_": "scripts.bundle_app.BundledModel",
             "bundle_root": "@bundle_root",

@@ -96,7 +96,7 @@ def _read(config: Bundle) -> _Source:
     if loaded.task != "train":
         raise BundleError(f"{config.run}: holds a run of task '{loaded.task}'; a bundle is made of task 'train'")
     fingerprint = training_slices.measure(config.run, loaded) if config.fingerprint else None
-    trained = Trained(generator.spec, denoiser.window, denoiser.mu_water, fingerprint is not None)
+    trained = Trained(generator.spec, denoiser.window, denoiser.mu_water, fingerprint is not None, config.average_flips)
     return _Source(config, loaded, generator, trained, fingerprint, results, data_license)
 
 

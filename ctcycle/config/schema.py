@@ -284,6 +284,10 @@ class Denoise(Task):
         0, description="side in pixels of overlapping tiles, for little memory; at least 64; 0: whole slices"
     )
     residual: bool = Field(False, description="also write what was removed, in HU")
+    average_flips: bool | None = Field(
+        None,
+        description="mean over four flips: a little better, four times as slow; default: as the bundle says, or not",
+    )
     uncertainty: bool = Field(False, description="also write how far results for flipped slices differ, in HU")
     strict: bool = Field(False, description="refuse series unlike what the model was trained on, instead of warning")
     keep_private: bool = Field(False, description="keep private DICOM elements")
@@ -325,6 +329,7 @@ class Bundle(Task):
     results: dict[str, Path] = Field(
         default_factory=dict, description="heading in the model card: results.json of an evaluation of the run"
     )
+    average_flips: bool = Field(False, description="the bundle's default: mean over four flips, four times as slow")
     fingerprint: bool = Field(True, description="measure the training slices, so that unlike scans are noticed")
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "0.1.0"
     changelog: dict[str, str] = Field(default_factory=dict, description="version: what changed in it")
