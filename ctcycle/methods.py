@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Adam
 
 from ctcycle.build import build_generator
-from ctcycle.config.schema import AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
+from ctcycle.config.training_schema import AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
 from ctcycle.errors import ConfigError, SeriesError
 from ctcycle.hounsfield import HUWindow
 from ctcycle.image_pool import ImagePool

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
-from ctcycle.config.schema import Schedule
+from ctcycle.config.training_schema import Schedule
 from ctcycle.steps import Updates
 
 

@@ -15,7 +15,7 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctcycle.config.schema import AdversarialLoss, CycleGANLoss
+from ctcycle.config.training_schema import AdversarialLoss, CycleGANLoss
 from ctcycle.image_pool import ImagePool
 from ctcycle.losses import discriminator_loss, generator_loss
 

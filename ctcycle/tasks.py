@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from ctcycle.atomic import write_text
 from ctcycle.config.loading import LoadedConfig
-from ctcycle.config.schema import AnyTrain, Bundle, Denoise, Evaluate, Pipeline, Scan, Simulate, Step
+from ctcycle.config.schema import Bundle, Denoise, Evaluate, Pipeline, Scan, Simulate, Step
 from ctcycle.config.strict_yaml import dump_yaml
+from ctcycle.config.training_schema import AnyTrain
 from ctcycle.crashes import describe_crash
 from ctcycle.errors import CtcycleError, OutputError, StoppedError
 from ctcycle.run_folder import RunFolder, flat

@@ -15,7 +15,7 @@ from ignite.handlers import Timer
 from torch import nn
 
 from ctcycle.checkpoints import CheckpointFolder, denoiser_weights
-from ctcycle.config.schema import AnyTrain
+from ctcycle.config.training_schema import AnyTrain
 from ctcycle.denoiser import Denoiser, resolve_device
 from ctcycle.errors import BundleError, ConfigError, StoppedError
 from ctcycle.figures import loss_curves

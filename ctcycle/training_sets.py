@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from ctcycle.config.schema import GUARD_THRESHOLD, AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
+from ctcycle.config.training_schema import GUARD_THRESHOLD, AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
 from ctcycle.pairing import check_pair, check_pairs
 from ctcycle.sampling import PairedPatches, UnpairedPatches
 from ctcycle.splits import SlicePair

@@ -12,7 +12,8 @@ from scipy.ndimage import gaussian_filter
 from tiny_data import METHODS, TinyData, assert_same, train_config
 
 from ctcycle.config.loading import load_config
-from ctcycle.config.schema import Pipeline, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
+from ctcycle.config.schema import Pipeline
+from ctcycle.config.training_schema import TrainCycleGAN, TrainNoiseSwap, TrainSupervised
 from ctcycle.errors import ConfigError, SeriesError
 from ctcycle.methods import Method, build_method, learning_rates, measure_gain, memory_format
 from ctcycle.network_specs import DiscriminatorSpec

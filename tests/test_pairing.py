@@ -8,7 +8,7 @@ from pydicom import dcmread
 from pydicom.pixels import apply_rescale
 
 from ctcycle.config.components import Component
-from ctcycle.config.schema import PairedData
+from ctcycle.config.training_schema import PairedData
 from ctcycle.errors import ManifestError
 from ctcycle.hounsfield import HUWindow
 from ctcycle.pairing import anatomy_correlation, check_pairs

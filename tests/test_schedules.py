@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from ignite.engine import Engine
 from torch import nn
 
-from ctcycle.config.schema import Schedule
+from ctcycle.config.training_schema import Schedule
 from ctcycle.schedules import adversarial_factor, attach_schedule, iteration_seed, learning_rate_factor
 from ctcycle.steps import Updates
 

@@ -8,7 +8,7 @@ from monai.networks.nets import BasicUNet
 from random_states import random_states
 from torch import Tensor, nn
 
-from ctcycle.config.schema import AdversarialLoss, CycleGANLoss
+from ctcycle.config.training_schema import AdversarialLoss, CycleGANLoss
 from ctcycle.image_pool import ImagePool
 from ctcycle.losses import discriminator_loss, generator_loss
 from ctcycle.network_specs import DiscriminatorSpec, GeneratorSpec

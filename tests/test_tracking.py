@@ -21,7 +21,7 @@ from mlflow.entities import Run
 from test_training import at_iteration
 from tiny_data import TinyData, assert_same_run, train
 
-from ctcycle.config.schema import Tracking
+from ctcycle.config.training_schema import Tracking
 from ctcycle.errors import DivergedError, StoppedError
 from ctcycle.run_folder import RunFolder
 from ctcycle.tracking import Tracker, tracking_uri, versions
@@ -323,7 +323,7 @@ def test_a_new_store_is_made_in_silence(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 import mlflow  # as monai and ignite may, long before a run is tracked
-from ctcycle.config.schema import Tracking
+from ctcycle.config.training_schema import Tracking
 from ctcycle.tracking import Tracker
 
 tracker = Tracker(Tracking(), Path(sys.argv[1]), "name", {})

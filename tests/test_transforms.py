@@ -15,7 +15,7 @@ from random_states import random_states
 from torch import Tensor
 
 from ctcycle.config.components import Component
-from ctcycle.config.schema import Data
+from ctcycle.config.training_schema import Data
 from ctcycle.hounsfield import HUWindow
 from ctcycle.transforms import PatchTransform, hu_scaling
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.config.schema import AnyTrain
+from ctcycle.config.training_schema import AnyTrain
 from ctcycle.errors import CtcycleError, ManifestError
 from ctcycle.fingerprint import Fingerprint, measure_fingerprint
 from ctcycle.manifest import ManifestRow, read_manifest

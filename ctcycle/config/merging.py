@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_origin
 
 from ctcycle.config.problems import joined
-from ctcycle.config.schema import Task
+from ctcycle.config.sections import Task
 from ctcycle.config.strict_yaml import MAX_DEPTH, Node, describe, parse_yaml, read_yaml
 from ctcycle.errors import ConfigError
 

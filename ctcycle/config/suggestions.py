@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ctcycle.config.schema import METHODS
 from ctcycle.config.strict_yaml import KeyPath, Node
+from ctcycle.config.training_schema import METHODS
 
 Schema = dict[str, Any]
 
