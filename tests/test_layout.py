@@ -12,10 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "ctcycle"
 # named on their own; the modules of one package may import each other.
 LAYERS = (
     "ctcycle crashes errors hounsfield stored network_specs preemption scan_settings simulation_settings",
-    (
-        "atomic blobs config config.components config.sections config.strict_yaml denoiser dose fingerprint folder_lock "
-        "image_pool losses networks processes projection series twin_settings"
-    ),
+    "atomic blobs config config.components config.sections config.strict_yaml denoiser dose fingerprint folder_lock",
+    "image_pool losses networks processes projection series twin_settings",
     "anatomy build dicom dicom_new event_file manifest metrics nifti noise_swap npy",
     "classical config.training_schema phantom reconstruction splits transforms volumes",
     "config.schema",
