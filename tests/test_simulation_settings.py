@@ -31,7 +31,7 @@ def test_values_out_of_range_are_refused_by_name(name: str, low: float, high: fl
 
 def test_unknown_kernels_are_refused() -> None:
     kernel: Any = "B30f"
-    with pytest.raises(ValueError, match=r"'B30f'; known kernels are 'soft' and 'sharp'"):
+    with pytest.raises(ValueError, match=r"'B30f'; known kernels are soft, medium, sharp, ramp"):
         SimulationSettings(kernel=kernel)
 
 

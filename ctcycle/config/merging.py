@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import get_origin
 
 from ctcycle.config.problems import joined
-from ctcycle.config.sections import Task
+from ctcycle.config.schema import Bundle, Evaluate, Pipeline
 from ctcycle.config.strict_yaml import MAX_DEPTH, Node, describe, parse_yaml, read_yaml
 from ctcycle.errors import ConfigError
 
 COMMAND_LINE = "command line"
 FREE = frozenset(
     name
-    for task in Task.__subclasses__()
+    for task in (Bundle, Evaluate, Pipeline)
     for name, field in task.model_fields.items()
     if get_origin(field.annotation) is dict
 )
-"""Keys of a task below which users choose the keys: ``methods``, ``steps``."""
+"""Keys of a task below which users choose the keys: ``methods``, ``steps``, ``results``, ``changelog``."""
 
 Keys = tuple[str, ...]
 
