@@ -81,6 +81,13 @@ def test_words_of_a_command_line_are_flags(root: Path) -> None:
     assert np.abs(written(root, "ct-residual")).max() == 10
 
 
+@pytest.mark.parametrize(("word", "passes"), [("true", 4), ("false", 1), (True, 4), (False, 1)])
+def test_slices_go_through_the_network_once_or_four_times(word: Any, passes: int) -> None:
+    seen = []
+    SlicesOrTiles(0, word)(torch.rand(1, 1, 32, 32), lambda image: seen.append(image) or image)
+    assert len(seen) == passes
+
+
 @pytest.mark.parametrize("word", ["yes", 2, None, ""])
 def test_other_words_are_refused(word: Any) -> None:
     with pytest.raises(ConfigError, match=r"^strict .*: must be true or false$"):
@@ -95,6 +102,7 @@ def test_other_words_are_refused(word: Any) -> None:
         ({"device": "tpu"}, "device 'tpu': must be auto, cpu"),
         ({"device": "cuda:77"}, "device 'cuda:77': not on this machine"),
         ({"inferer": SlicesOrTiles(7)}, "tile 7: must be 0"),
+        ({"inferer": SlicesOrTiles(0, "often")}, "average_flips 'often': must be true or false"),  # type: ignore[arg-type]
         ({"inferer": SlicesOrTiles("big")}, "tile 'big': must be a whole number"),  # type: ignore[arg-type]
     ],
 )

@@ -76,9 +76,8 @@ class SlicesOrTiles(Inferer):
         """
         if not isinstance(self.tile, int):
             raise ConfigError(f"tile {self.tile!r}: must be a whole number of pixels")
-        if not isinstance(self.average_flips, bool):
-            raise ConfigError(f"average_flips {self.average_flips!r}: must be true or false")
-        output: Tensor = make_inferer(self.tile, average_flips=self.average_flips)(inputs, network, *args, **kwargs)
+        flips = _flag("average_flips", self.average_flips)
+        output: Tensor = make_inferer(self.tile, average_flips=flips)(inputs, network, *args, **kwargs)
         return output
 
 
