@@ -60,7 +60,7 @@ def test_a_killed_one_holds_nothing_though_its_file_stays(tmp_path: Path) -> Non
 
 
 def test_a_worker_of_a_killed_one_holds_nothing(tmp_path: Path) -> None:
-    code = HOLD.replace("    sys.stdin.read()", "    import os; os.fork() or time.sleep(60); sys.stdin.read()")
+    code = HOLD.replace("    print(", "    import os; os.fork() or time.sleep(60)\n    print(")
     line = [sys.executable, "-c", code, str(tmp_path)]
     process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None

@@ -121,22 +121,23 @@ def test_a_folder_that_is_taken_away_is_not_made_again(tiny: TinyData, tiny_run:
     assert_same_run(train(tiny, run, "supervised"), tiny_run)
 
 
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[object], None]]:
-    """Lets files grow to a few bytes only, from when it is called to the end of the test."""
+@contextmanager
+def full_disk_at(iteration: int) -> Iterator[None]:
+    """Lets files grow to a few bytes only, from an iteration on; pytest itself may write to a file after it."""
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda _: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        with at_iteration(iteration, lambda _: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))):
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_disk_that_fills_up_costs_no_checkpoint(
-    tiny: TinyData, tmp_path: Path, full_disk: Callable[[object], None]
-) -> None:
+def test_a_disk_that_fills_up_costs_no_checkpoint(tiny: TinyData, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with (
-        at_iteration(5, full_disk),
         pytest.raises(OutputError, match=r"new\.pt: cannot be written \(File too large\)") as error,
+        full_disk_at(5),
     ):
         train(tiny, run, "supervised", "validation.every=4")
     assert error.value.exit_code == 4
