@@ -26,6 +26,7 @@ test: $(VENV)/.installed-dev
 faults: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults.py --kills 20
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults_inputs.py
+	$(BIN)/python -m pytest -q tests/test_bad_inputs.py tests/test_privacy.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
