@@ -21,9 +21,9 @@ from ctcycle import __version__
 from ctcycle.config.components import trusting
 from ctcycle.config.loading import json_schema, load_config
 from ctcycle.config.strict_yaml import dump_yaml
-from ctcycle.crashes import describe_crash
 from ctcycle.errors import ConfigError, CtcycleError, OutputError
-from ctcycle.preemption import StopNow, stopping_at_once
+from ctcycle.signals import StopNow, stopping_at_once
+from ctcycle.tasks.crashes import describe_crash
 
 COMMAND = "python -m ctcycle.run"
 
@@ -78,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_MININTERVAL", "15")  # seconds between the lines that bars leave in a log file
-    from ctcycle.tasks import run
+    from ctcycle.tasks.running import run
 
     run(loaded)
 

@@ -52,7 +52,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
         path.parent.mkdir(exist_ok=True)
         path.touch()
 
-    for name in ("ctcycle.validation.slice_panels", "ctcycle.training.loss_curves"):
+    for name in ("ctcycle.training.validation.slice_panels", "ctcycle.training.trainer.loss_curves"):
         monkeypatch.setattr(name, draw)
 
 

@@ -26,15 +26,15 @@ import torch
 from mlflow import MlflowClient
 from tiny_data import TinyData, assert_same_run, make_tiny_data, write_train_config
 
-from ctcycle import training, validation
 from ctcycle.atomic import write_text
-from ctcycle.checkpoints import CheckpointFolder
-from ctcycle.event_file import EventFile
 from ctcycle.run import main as run_command
-from ctcycle.run_folder import RunFolder
-from ctcycle.tracking import Tracker, recorded_uri
-from ctcycle.training import TrainingRun
-from ctcycle.validation import Validator
+from ctcycle.runs.checkpoints import CheckpointFolder
+from ctcycle.runs.event_file import EventFile
+from ctcycle.runs.folder import RunFolder
+from ctcycle.runs.tracking import Tracker, recorded_uri
+from ctcycle.training import trainer, validation
+from ctcycle.training.trainer import TrainingRun
+from ctcycle.training.validation import Validator
 
 LENGTH = ["training.epochs=5", "training.iterations_per_epoch=4", "tracking.enabled=true"]
 POINTS: dict[tuple[Any, str], int] = {
@@ -212,7 +212,7 @@ def warm_up(store: Path) -> None:
     def draw(path: Path, _content: object) -> None:
         write_text(path, "a figure")
 
-    validation.slice_panels = training.loss_curves = draw  # type: ignore[assignment]
+    validation.slice_panels = trainer.loss_curves = draw  # type: ignore[assignment]
 
 
 def faults(arguments: list[str]) -> None:

@@ -31,12 +31,12 @@ from damaged_dicom import Victim, damaged, victims
 from numpy.typing import NDArray
 from phantom_series import stored_body, write_series
 
-from ctcycle.dicom import Derivation
+from ctcycle.ct.dicom import Derivation
+from ctcycle.data.scan import scan_sources
+from ctcycle.data.scan_summary import summary
+from ctcycle.data.settings import Source, SplitSettings
 from ctcycle.errors import CtcycleError
-from ctcycle.scan import scan_sources
-from ctcycle.scan_settings import Source, SplitSettings
-from ctcycle.scan_summary import summary
-from ctcycle.series_denoising import DenoiseOptions, denoise_folder
+from ctcycle.inference.folders import DenoiseOptions, denoise_folder
 
 SECONDS = 10.0
 """A file of some kilobytes that takes longer hangs."""

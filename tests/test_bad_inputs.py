@@ -24,10 +24,10 @@ from tiny_data import TinyData, write_train_config
 
 from ctcycle.config.loading import load_config
 from ctcycle.config.strict_yaml import dotted, dump_yaml
+from ctcycle.ct.series_io import find_series
 from ctcycle.errors import ConfigError, SeriesError
+from ctcycle.inference.folders import DenoiseOptions, denoise_folder
 from ctcycle.run import main
-from ctcycle.series_denoising import DenoiseOptions, denoise_folder
-from ctcycle.volumes import find_series
 
 TABLE = Path(__file__).parent / "bad_inputs" / "TABLE.md"
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ctcycle.blobs import Blob, Canvas, Ripple
+from ctcycle.simulation.blobs import Blob, Canvas, Ripple
 
 PIXEL = 1.5
 ALONG = ((np.arange(129) - 64) * PIXEL).astype(np.float32)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ctcycle import build
-from ctcycle.build import build_component
+from ctcycle import components
+from ctcycle.components import build_component
 from ctcycle.config.components import Component, trusting
 from ctcycle.errors import ConfigError
 
@@ -53,7 +53,7 @@ def test_what_cannot_be_built_is_named(target: str, arguments: dict[str, object]
     [
         ("monai.transforms.utils.optional_import", {"module": "this"}),
         ("ctcycle.atomic.write_text", {"path": "x", "text": "y"}),
-        ("ctcycle.run_folder.RunFolder", {"path": "x"}),
+        ("ctcycle.runs.folder.RunFolder", {"path": "x"}),
         ("utils", {}),
     ],
 )
@@ -102,7 +102,7 @@ def test_arguments_are_data() -> None:
         ("monai.networks.nets.HoVerNet", {"pretrained_url": "x"}, r"use the network \(pretrained_url\)"),
         ("monai.networks.nets.DenseNet121", {"pretrained": True}, r"use the network \(pretrained\)"),
         ("monai.networks.blocks.text_embedding.TextEncoder", {"out_channels": 1}, r"use the network \(pretrained\)"),
-        ("ctcycle.handlers.AveragedModel", {"model": "x"}, "code from outside the allowed packages"),
+        ("ctcycle.training.handlers.AveragedModel", {"model": "x"}, "code from outside the allowed packages"),
     ],
 )
 def test_parts_that_reach_files_networks_or_other_code_need_trust(
@@ -156,7 +156,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_trust_takes_any_class_of_the_two_kinds_and_names_each_in_a_line(
     foreign: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    build._warn.cache_clear()
+    components._warn.cache_clear()
     with pytest.raises(ValidationError, match="outside the allowed packages"):
         component("foreign_parts.Net")
     with caplog.at_level(logging.WARNING), trusting(every_target=True):

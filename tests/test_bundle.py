@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from tiny_data import TEST, TinyData, write_train_config
 
-from ctcycle import tasks
 from ctcycle.bundle import formats
 from ctcycle.bundle.export import export_bundle
 from ctcycle.bundle.formats import check_packages, export_network, side_multiple
@@ -27,13 +26,14 @@ from ctcycle.bundle.results import read_results
 from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Bundle
 from ctcycle.config.strict_yaml import dump_yaml
+from ctcycle.ct.series_io import find_series, read_series
 from ctcycle.errors import BundleError, ConfigError, ManifestError, OutputError
-from ctcycle.fingerprint import read_fingerprint
-from ctcycle.metrics.results import SliceRecord, summarise
-from ctcycle.network_specs import GeneratorSpec
-from ctcycle.networks import ResNetGenerator
-from ctcycle.trained import load_denoiser
-from ctcycle.volumes import find_series, read_series
+from ctcycle.evaluation.results import SliceRecord, summarise
+from ctcycle.inference.fingerprint import read_fingerprint
+from ctcycle.networks.resnet import ResNetGenerator
+from ctcycle.networks.specs import GeneratorSpec
+from ctcycle.runs.models import load_denoiser
+from ctcycle.tasks import running
 
 ABSENT = ("ctcycle", "ignite", "scipy", "skimage", "pydantic", "tqdm", "mlflow", "matplotlib", "onnx", "onnxruntime")
 """What a bundle must not need to denoise."""
@@ -80,7 +80,7 @@ def bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     }
     (folder / "bundle.yaml").write_text(dump_yaml(config))
-    tasks.run(load_config(folder / "bundle.yaml"))
+    running.run(load_config(folder / "bundle.yaml"))
     return folder / "tiny_denoiser"
 
 
@@ -170,7 +170,7 @@ def test_files_are_small_and_hold_nothing_but_their_content(bundle: Path) -> Non
 
 
 def test_nothing_in_it_tells_where_it_was_made(bundle: Path, tiny_run: Path) -> None:
-    root = Path(tasks.__file__).parents[1]
+    root = Path(running.__file__).parents[1]
     telling = [str(place).encode() for place in (root, sys.prefix, tiny_run.parent, bundle.parent, Path.home())]
     files = [path for path in bundle.rglob("*") if path.is_file()]
     assert len(files) > 30
@@ -272,7 +272,7 @@ def test_inference_and_evaluation_hold_data_alone(bundle: Path) -> None:
 def test_bundle_and_run_denoise_alike(inside: Path, tiny: TinyData, tiny_run: Path) -> None:
     of_bundle = workflow(inside, "inference", device="cpu").parser.get_parsed_content("model").denoiser()
     of_run, read = load_denoiser(tiny_run, device="cpu"), load_denoiser(inside, device="cpu")
-    assert type(of_bundle).__module__ == "scripts.denoiser"  # its own code, not ctcycle's
+    assert type(of_bundle).__module__ == "scripts.inference.denoiser"  # its own code, not ctcycle's
     hu = low_dose(tiny)[0]
     expected = of_run(hu)
     assert np.abs(expected - hu).max() > 1
@@ -284,12 +284,12 @@ def test_bundle_and_run_denoise_alike(inside: Path, tiny: TinyData, tiny_run: Pa
 def test_network_window_and_water_are_those_of_the_run(tiny: TinyData, tmp_path: Path) -> None:
     path = write_train_config(tiny, tmp_path / "run", "supervised")
     settings = ["data.hu_window={low: -900, high: 1500, scale: 3000}", "data.mu_water=0.02", "generator.norm=instance"]
-    tasks.run(load_config(path, [*settings, "generator.dilations=[1]", "training.epochs=1", "validation.every=9"]))
+    running.run(load_config(path, [*settings, "generator.dilations=[1]", "training.epochs=1", "validation.every=9"]))
     made = config_of(tmp_path / "run", tmp_path / "other", formats=(), fingerprint=False, checkpoint="last")
     export_bundle(made)
     config = read_json(tmp_path / "other" / "configs" / "inference.json")
     assert config["hu_window"] == {
-        "_target_": "scripts.hounsfield.HUWindow",
+        "_target_": "scripts.ct.hounsfield.HUWindow",
         "low": -900.0,
         "high": 1500.0,
         "clip_upper": True,
@@ -329,8 +329,8 @@ def test_the_weights_are_nothing_but_weights(bundle: Path, tiny_run: Path) -> No
 
 
 def test_the_fingerprint_is_that_of_the_low_dose_training_slices(bundle: Path, tiny: TinyData) -> None:
-    from ctcycle.fingerprint import measure_fingerprint
-    from ctcycle.manifest import read_manifest
+    from ctcycle.data.manifest import read_manifest
+    from ctcycle.inference.fingerprint import measure_fingerprint
 
     rows = read_manifest(tiny.manifest).select(dose="low_dose", split="train")
     series = [read_series(find_series(tiny.manifest.parent / row.path)[0][0]).hu for row in rows]

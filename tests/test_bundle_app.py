@@ -12,7 +12,7 @@ from monai.inferers.inferer import SimpleInferer
 from phantom_series import PATIENT_NAME, body_hu, write_series
 from torch import nn
 
-from ctcycle.bundle_app import (
+from ctcycle.bundle.runtime.app import (
     BundledModel,
     CTFolder,
     FolderDenoiser,
@@ -22,10 +22,10 @@ from ctcycle.bundle_app import (
     logged,
     run_task,
 )
+from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.errors import BundleError, ConfigError, SeriesError
-from ctcycle.fingerprint import measure_fingerprint
-from ctcycle.hounsfield import HUWindow
-from ctcycle.series_denoising import DenoiseOptions
+from ctcycle.inference.fingerprint import measure_fingerprint
+from ctcycle.inference.folders import DenoiseOptions
 
 
 class Raised(nn.Module):

@@ -10,10 +10,10 @@ import torch
 from phantom_series import body_hu, change, save, slice_dataset, stored_body, write_series
 from torch import nn
 
-from ctcycle.bundle_app import BundledModel
-from ctcycle.bundle_pairs import PROTOCOL, PairEvaluation, PairFolder, find_pairs, score
+from ctcycle.bundle.runtime.app import BundledModel
+from ctcycle.bundle.runtime.pairs import PROTOCOL, PairEvaluation, PairFolder, find_pairs, score
+from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.errors import SeriesError
-from ctcycle.hounsfield import HUWindow
 from ctcycle.metrics import protocols
 
 

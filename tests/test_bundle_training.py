@@ -7,10 +7,10 @@ import pytest
 import torch
 from phantom_series import body_hu, stored_body, write_series
 
-from ctcycle.bundle_pairs import PairFolder
-from ctcycle.bundle_training import SlicePairs
+from ctcycle.bundle.runtime.finetuning import SlicePairs
+from ctcycle.bundle.runtime.pairs import PairFolder
+from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.errors import ConfigError, SeriesError
-from ctcycle.hounsfield import HUWindow
 
 WINDOW = HUWindow(-1000, 1000)
 

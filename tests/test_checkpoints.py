@@ -13,9 +13,17 @@ from typing import Any
 import pytest
 import torch
 
-from ctcycle import __version__, checkpoints
-from ctcycle.checkpoints import FORMAT, VERSION, CheckpointFolder, denoiser_weights, read_checkpoint, write_checkpoint
+from ctcycle import __version__
 from ctcycle.errors import BundleError, DivergedError, OutputError
+from ctcycle.runs import checkpoints
+from ctcycle.runs.checkpoints import (
+    FORMAT,
+    VERSION,
+    CheckpointFolder,
+    denoiser_weights,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 
 def state(iteration: int = 3) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tiny_data import TEST, TinyData
 
-from ctcycle import tasks
 from ctcycle.config.loading import load_config
 from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.errors import BundleError, ConfigError, ManifestError
+from ctcycle.tasks import running
 
 PROTOCOLS = ["hu2000", "report2024", "abdomen"]
 METHODS = ["input", "constant", "gaussian", "nlm", "supervised"]
@@ -26,7 +26,7 @@ def evaluate(data: TinyData, run: Path, out: Path, *overrides: str) -> Path:
     config = {"task": "evaluate", "out": str(out), "manifest": str(data.manifest), "device": "cpu"}
     path = out.with_suffix(".yaml")
     path.write_text(dump_yaml({**config, "methods": {"supervised": str(run)}}))
-    tasks.run(load_config(path, overrides))
+    running.run(load_config(path, overrides))
     return out
 
 

@@ -15,10 +15,10 @@ from ctcycle.config.merging import FREE
 from ctcycle.config.schema import TASKS, Pipeline
 from ctcycle.config.strict_yaml import dotted, dump_yaml
 from ctcycle.config.training_schema import TrainCycleGAN
+from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.data.settings import SplitSettings
 from ctcycle.errors import ConfigError
-from ctcycle.hounsfield import HUWindow
-from ctcycle.network_specs import DiscriminatorSpec
-from ctcycle.scan_settings import SplitSettings
+from ctcycle.networks.specs import DiscriminatorSpec
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SHIPPED = sorted(CONFIGS.rglob("*.yaml"))

@@ -4,7 +4,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from ctcycle.crashes import describe_crash
+from ctcycle.tasks.crashes import describe_crash
 
 
 def cause() -> None:

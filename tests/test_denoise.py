@@ -13,15 +13,15 @@ import pytest
 import yaml
 from phantom_series import PATIENT_ID, PATIENT_NAME, body_hu, stored_body, write_series
 
-from ctcycle import tasks
 from ctcycle.config.loading import load_config
 from ctcycle.config.strict_yaml import dump_yaml
+from ctcycle.ct.hounsfield import hu_to_mu, mu_to_hu
+from ctcycle.ct.series_io import find_series
 from ctcycle.errors import BundleError, ConfigError, OutputError, SeriesError
-from ctcycle.fingerprint import measure_fingerprint
-from ctcycle.hounsfield import hu_to_mu, mu_to_hu
-from ctcycle.series_denoising import output_paths
-from ctcycle.trained import load_denoiser
-from ctcycle.volumes import find_series
+from ctcycle.inference.fingerprint import measure_fingerprint
+from ctcycle.inference.folders import output_paths
+from ctcycle.runs.models import load_denoiser
+from ctcycle.tasks import running
 
 KEPT = ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient", "PixelSpacing")
 
@@ -31,7 +31,7 @@ def denoise(model: Path, source: Path, out: Path, *overrides: str) -> Path:
     config.write_text(
         dump_yaml({"task": "denoise", "model": str(model), "input": str(source), "out": str(out), "device": "cpu"})
     )
-    tasks.run(load_config(config, overrides))
+    running.run(load_config(config, overrides))
     return out
 
 
@@ -242,7 +242,7 @@ def test_output_inside_the_input(out: str, tiny_run: Path, tmp_path: Path) -> No
     config.write_text(f"task: denoise\nmodel: {tiny_run}\ninput: {tmp_path / 'in'}\nout: {tmp_path / out}\n")
     before = files(tmp_path / "in")
     with pytest.raises(OutputError, match="lies inside, the input"):
-        tasks.run(load_config(config))
+        running.run(load_config(config))
     assert files(tmp_path / "in") == before
 
 

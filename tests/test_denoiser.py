@@ -12,13 +12,13 @@ from monai.inferers.inferer import Inferer
 from numpy.typing import NDArray
 from phantom_series import body_hu, stored_body, write_series
 
-from ctcycle.build import build_generator
+from ctcycle.components import build_generator
 from ctcycle.config.components import Component
-from ctcycle.denoiser import Denoiser, make_inferer, resolve_device
+from ctcycle.ct.hounsfield import HUWindow, hu_to_mu
+from ctcycle.ct.series_io import Derivation, find_series, read_series, write_corrected
 from ctcycle.errors import ConfigError, SeriesError
-from ctcycle.hounsfield import HUWindow, hu_to_mu
-from ctcycle.network_specs import GeneratorSpec
-from ctcycle.volumes import Derivation, find_series, read_series, write_corrected
+from ctcycle.inference.denoiser import Denoiser, make_inferer, resolve_device
+from ctcycle.networks.specs import GeneratorSpec
 
 CT = HUWindow()
 CPU = torch.device("cpu")

@@ -23,10 +23,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ctcycle.dicom import Derivation
+from ctcycle.ct.dicom import Derivation
+from ctcycle.ct.series import SeriesInfo
+from ctcycle.ct.series_io import find_series, read_series, write_corrected, write_map
 from ctcycle.errors import SeriesError
-from ctcycle.series import SeriesInfo
-from ctcycle.volumes import find_series, read_series, write_corrected, write_map
 
 DERIVATION = Derivation(version="9.9", model="tiny", model_digest="sha256:0123", description="Noise reduction.")
 NEW_YEAR = datetime(2025, 12, 31, 19, 6, 7, tzinfo=UTC)

@@ -11,10 +11,10 @@ from phantom_enhanced import enhanced_dataset, write_enhanced
 from phantom_series import body_hu, save, stored_body, write_series
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
-from ctcycle import dicom
-from ctcycle.dicom import Derivation, find_series, read_stored, write_corrected
+from ctcycle.ct import dicom
+from ctcycle.ct.dicom import Derivation, find_series, read_stored, write_corrected
+from ctcycle.ct.series import SeriesInfo, Skipped
 from ctcycle.errors import SeriesError
-from ctcycle.series import SeriesInfo, Skipped
 
 DERIVATION = Derivation(version="9.9", model="tiny", model_digest="sha256:0123")
 
@@ -58,7 +58,7 @@ def test_some_slices_are_read_without_the_others(tmp_path: Path, monkeypatch: py
         decoded.append(index)
         return pydicom.pixels.pixel_array(dataset, index=index, **options)
 
-    monkeypatch.setattr("ctcycle.dicom.reading.pixel_array", watched)
+    monkeypatch.setattr("ctcycle.ct.dicom.reading.pixel_array", watched)
     np.testing.assert_array_equal(hu(info, [1, 4]), body_hu(5)[[1, 4]])
     assert decoded == [3, 0]
 
@@ -67,7 +67,7 @@ def test_the_file_is_opened_once_for_all_its_frames(tmp_path: Path, monkeypatch:
     info = the_series(write_enhanced(tmp_path / "all.dcm", stored_body(4)).parent)
     opened = []
     read = dicom.reading.read_dataset
-    monkeypatch.setattr("ctcycle.dicom.reading.read_dataset", lambda path: opened.append(path) or read(path))
+    monkeypatch.setattr("ctcycle.ct.dicom.reading.read_dataset", lambda path: opened.append(path) or read(path))
     hu(info)
     assert opened == [info.files[0]]
 

@@ -6,9 +6,9 @@ import pytest
 from phantom_series import PATIENT_ID, PATIENT_NAME, change, save, slice_dataset, stored_body, write_series
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from ctcycle.dicom import uneven_spacing
-from ctcycle.series import SeriesInfo, Skipped, hashed
-from ctcycle.volumes import find_series
+from ctcycle.ct.dicom import uneven_spacing
+from ctcycle.ct.series import SeriesInfo, Skipped, hashed
+from ctcycle.ct.series_io import find_series
 
 
 def only(root: Path) -> tuple[SeriesInfo, list[Skipped]]:

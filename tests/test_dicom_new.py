@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
-from ctcycle.dicom_new import SeriesHeader, write_new_series
+from ctcycle.ct.dicom.creating import SeriesHeader, write_new_series
 from ctcycle.errors import OutputError, SeriesError
 
 HEADER = SeriesHeader(

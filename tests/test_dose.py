@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ctcycle.dose import dose_noise, simulate_counts
+from ctcycle.simulation.dose import dose_noise, simulate_counts
 
 P = np.full((400, 500), 2.0)
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from tiny_data import METHODS, SETTINGS, TRAIN
 
 from ctcycle.config.strict_yaml import dump_yaml
-from ctcycle.manifest import read_manifest
+from ctcycle.data.manifest import read_manifest
 from ctcycle.run import main
 
 MANIFEST = "runs/tiny/manifest/manifest.csv"

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from ctcycle.classical import CLASSICAL
 from ctcycle.errors import SeriesError
-from ctcycle.evaluate import Pair, evaluate, format_table, markdown_table
+from ctcycle.evaluation.baselines import CLASSICAL
+from ctcycle.evaluation.results import read_slices, summarise
+from ctcycle.evaluation.scoring import Pair, evaluate, format_table, markdown_table
 from ctcycle.metrics.noise import soft_tissue_noise, tissue_windows
 from ctcycle.metrics.protocols import PROTOCOLS, body_mask, score
-from ctcycle.metrics.results import read_slices, summarise
 
 
 def make_pairs(patients=6, slices=2):

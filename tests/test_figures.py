@@ -7,8 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ctcycle import figures
-from ctcycle.figures import Sample, loss_curves, psnr_by_slice, slice_panels
+from ctcycle.report import figures
+from ctcycle.report.figures import Sample, loss_curves, psnr_by_slice, slice_panels
 
 
 @pytest.fixture

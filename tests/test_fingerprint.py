@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ctcycle.ct.series_io import find_series, sample_slices
 from ctcycle.errors import BundleError
-from ctcycle.fingerprint import (
+from ctcycle.inference.fingerprint import (
     EDGES_HU,
     Fingerprint,
     departures,
@@ -21,7 +22,6 @@ from ctcycle.fingerprint import (
     soft_tissue_noise,
 )
 from ctcycle.metrics import noise as reference
-from ctcycle.volumes import find_series, sample_slices
 
 Slices = NDArray[np.float32]
 SOFT, SHARP = 0.7, 0.35

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from ctcycle import folder_lock
 from ctcycle.errors import OutputError
-from ctcycle.folder_lock import locked
+from ctcycle.runs import lock
+from ctcycle.runs.lock import locked
 
 ROOT = Path(__file__).parent.parent
 HOLD = """
 import sys, time
 from pathlib import Path
-from ctcycle.folder_lock import locked
+from ctcycle.runs.lock import locked
 with locked(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()
@@ -78,15 +78,15 @@ def test_a_worker_of_a_killed_one_holds_nothing(tmp_path: Path) -> None:
 def test_a_file_that_its_owner_removed_meanwhile_is_not_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, tries = folder_lock._lock, []
+    wait, tries = lock._lock, []
 
     def late(path: Path, stream: object) -> None:
-        lock(path, stream)  # type: ignore[arg-type]
+        wait(path, stream)  # type: ignore[arg-type]
         tries.append(path)
         if len(tries) == 1:
             path.unlink()
 
-    monkeypatch.setattr(folder_lock, "_lock", late)
+    monkeypatch.setattr(lock, "_lock", late)
     with locked(tmp_path):
         assert len(tries) == 2
         assert (tmp_path / "lock").exists()

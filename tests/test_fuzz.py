@@ -18,11 +18,11 @@ from phantom_series import body_hu, save, slice_dataset, stored_body, write_seri
 from pydicom import Dataset
 from pydicom.uid import JPEGLSLossless, RLELossless
 
-from ctcycle import dicom, npy
-from ctcycle.denoiser import Denoiser, make_inferer
-from ctcycle.hounsfield import HUWindow
-from ctcycle.stored import StoredValues, integer_limits
-from ctcycle.volumes import find_series, read_series
+from ctcycle.ct import dicom, npy
+from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.ct.series_io import find_series, read_series
+from ctcycle.ct.stored_values import StoredValues, integer_limits
+from ctcycle.inference.denoiser import Denoiser, make_inferer
 
 MUTATIONS = 300
 MEGABYTES = 300

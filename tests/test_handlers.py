@@ -7,7 +7,14 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 
 from ctcycle.errors import DivergedError
-from ctcycle.handlers import CollapseWatch, LossLog, attach_average, attach_finite_check, averaged, progress_bar
+from ctcycle.training.handlers import (
+    CollapseWatch,
+    LossLog,
+    attach_average,
+    attach_finite_check,
+    averaged,
+    progress_bar,
+)
 
 
 def engine_of(terms: list[dict[str, float]], dtype: torch.dtype = torch.float32) -> Engine:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctcycle.hounsfield import HUWindow, hu_to_mu, mu_to_hu
+from ctcycle.ct.hounsfield import HUWindow, hu_to_mu, mu_to_hu
 
 TEXT_FORM = HUWindow()
 CODE_FORM = HUWindow(low=-1000.0, clip_upper=False, scale=4000.0)

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctcycle.errors import ManifestError
-from ctcycle.manifest import (
+from ctcycle.data.manifest import (
     COLUMNS,
     MAX_PROBLEMS,
     Manifest,
@@ -16,6 +15,7 @@ from ctcycle.manifest import (
     stored_path,
     write_manifest,
 )
+from ctcycle.errors import ManifestError
 
 ROW = ManifestRow(
     series="a00000000001",

@@ -15,10 +15,10 @@ from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Pipeline
 from ctcycle.config.training_schema import TrainCycleGAN, TrainNoiseSwap, TrainSupervised
 from ctcycle.errors import ConfigError, SeriesError
-from ctcycle.methods import Method, build_method, learning_rates, measure_gain, memory_format
-from ctcycle.network_specs import DiscriminatorSpec
-from ctcycle.steps import SupervisedStep
-from ctcycle.trained import load_denoiser
+from ctcycle.networks.specs import DiscriminatorSpec
+from ctcycle.runs.models import load_denoiser
+from ctcycle.training.methods import Method, build_method, learning_rates, measure_gain, memory_format
+from ctcycle.training.steps import SupervisedStep
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))

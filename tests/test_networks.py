@@ -9,8 +9,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from ctcycle.network_specs import DiscriminatorSpec, GeneratorSpec, Norm
-from ctcycle.networks import Discriminator, HighPass, ResNetGenerator, initialise
+from ctcycle.networks.resnet import Discriminator, HighPass, ResNetGenerator, initialise
+from ctcycle.networks.specs import DiscriminatorSpec, GeneratorSpec, Norm
 
 REPORT_GENERATOR = GeneratorSpec(norm="batch", residual="conv1x1", activation="tanh_after_sum", zero_last=False)
 REPORT_DISCRIMINATOR = DiscriminatorSpec(norm="batch", spectral_norm=False, view="image")

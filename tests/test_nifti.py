@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from phantom_series import body_hu
 
+from ctcycle.ct.series import SeriesInfo
+from ctcycle.ct.series_io import Derivation, find_series, iterate_hu, read_series, write_corrected, write_map
 from ctcycle.errors import OutputError, SeriesError
-from ctcycle.series import SeriesInfo
-from ctcycle.volumes import Derivation, find_series, iterate_hu, read_series, write_corrected, write_map
 
 DERIVATION = Derivation("9.9", "tiny", "0123")
 RADIOLOGICAL = np.diag([-0.5, -0.75, 2.0, 1.0])

@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from ctcycle.noise_swap import NoiseSwap
+from ctcycle.training.noise_swap import NoiseSwap
 
 
 def noise(seed: int, std: float, count: int = 4, size: int = 96) -> Tensor:

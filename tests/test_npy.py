@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from phantom_series import body_hu
 
+from ctcycle.ct.hounsfield import MU_WATER, hu_to_mu
+from ctcycle.ct.series_io import Derivation, find_series, read_series, write_corrected
 from ctcycle.errors import OutputError, SeriesError
-from ctcycle.hounsfield import MU_WATER, hu_to_mu
-from ctcycle.volumes import Derivation, find_series, read_series, write_corrected
 
 DERIVATION = Derivation("9.9", "tiny", "0123")
 

@@ -9,13 +9,14 @@ from pydicom.pixels import apply_rescale
 
 from ctcycle.config.components import Component
 from ctcycle.config.training_schema import PairedData
+from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.data.pair_check import anatomy_correlation
+from ctcycle.data.splits import SlicePair, SliceRef
 from ctcycle.errors import ManifestError
-from ctcycle.hounsfield import HUWindow
-from ctcycle.pairing import anatomy_correlation, check_pairs
-from ctcycle.phantom import draw_slice, make_patient
-from ctcycle.sampling import PairedPatches
-from ctcycle.splits import SlicePair, SliceRef
-from ctcycle.transforms import PatchTransform
+from ctcycle.simulation.phantom import draw_slice, make_patient
+from ctcycle.training.data import check_pairs
+from ctcycle.training.sampling import PairedPatches
+from ctcycle.training.transforms import PatchTransform
 
 HUSlice = NDArray[np.int16]
 SIZE, PIXEL_MM = 256, 1.6

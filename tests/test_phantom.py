@@ -3,8 +3,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ctcycle.anatomy import AIR
-from ctcycle.phantom import Patient, draw_slice, make_patient
+from ctcycle.simulation.anatomy import AIR
+from ctcycle.simulation.phantom import Patient, draw_slice, make_patient
 
 SIZE, PIXEL = 128, 2.8
 ALONG = (np.arange(SIZE) - SIZE // 2) * PIXEL

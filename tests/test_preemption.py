@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ctcycle.preemption import SIGNALS, StopNow, StopRequest, stopping_at_once
+from ctcycle.signals import SIGNALS, StopNow, StopRequest, stopping_at_once
 
 ROOT = Path(__file__).parent.parent
 each_signal = pytest.mark.parametrize("number", SIGNALS)
@@ -37,7 +37,7 @@ def test_the_first_signal_is_noted_with_the_shells_exit_code(number: signal.Sign
 
 LISTEN = """
 import time
-from ctcycle.preemption import StopRequest
+from ctcycle.signals import StopRequest
 with StopRequest().listening() as request:
     print("ready", flush=True)
     while not request.code:
@@ -117,7 +117,7 @@ def test_what_handled_the_signals_before_does_so_afterwards() -> None:
 
 WORKER = """
 import os, signal, time
-from ctcycle.preemption import SIGNALS, follow_parent
+from ctcycle.signals import SIGNALS, follow_parent
 child = os.fork()
 if child == 0:
     follow_parent(0)

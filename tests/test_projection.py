@@ -5,7 +5,7 @@ import pytest
 from skimage.transform import radon
 
 from ctcycle.errors import SeriesError
-from ctcycle.projection import project, view_angles
+from ctcycle.simulation.projection import project, view_angles
 
 
 def disc(size: int, pixel_mm: float, radius_mm: float, centre: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:

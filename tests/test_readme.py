@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ctcycle.config.loading import load_config
-from ctcycle.evaluate import markdown_table
-from ctcycle.metrics.results import Row
+from ctcycle.evaluation.results import Row
+from ctcycle.evaluation.scoring import markdown_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from skimage.transform import iradon
 
-from ctcycle.hounsfield import MU_WATER, mu_to_hu
-from ctcycle.projection import project, view_angles
-from ctcycle.reconstruction import reconstruct, sharpen
-from ctcycle.simulation_settings import Kernel
+from ctcycle.ct.hounsfield import MU_WATER, mu_to_hu
+from ctcycle.simulation.projection import project, view_angles
+from ctcycle.simulation.reconstruction import reconstruct, sharpen
+from ctcycle.simulation.settings import Kernel
 
 SIZE, PIXEL, VIEWS = 128, 2.5, 180
 KERNELS = get_args(Kernel)

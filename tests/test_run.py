@@ -34,12 +34,12 @@ def config(tmp_path: Path) -> str:
 
 @pytest.fixture
 def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
-    """Puts a function in the place of `ctcycle.tasks.run`."""
+    """Puts a function in the place of `ctcycle.tasks.running.run`."""
 
     def put(run: Callable[[LoadedConfig], object]) -> None:
-        module = types.ModuleType("ctcycle.tasks")
+        module = types.ModuleType("ctcycle.tasks.running")
         module.run = run  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "ctcycle.tasks", module)
+        monkeypatch.setitem(sys.modules, "ctcycle.tasks.running", module)
 
     return put
 
@@ -223,8 +223,8 @@ def run(_):
     for _ in tqdm(range(3), desc="inner", leave=False):
         {raises}
 
-sys.modules["ctcycle.tasks"] = types.ModuleType("ctcycle.tasks")
-sys.modules["ctcycle.tasks"].run = run
+sys.modules["ctcycle.tasks.running"] = types.ModuleType("ctcycle.tasks.running")
+sys.modules["ctcycle.tasks.running"].run = run
 sys.exit(main(["--config", sys.argv[1]]))
 """
 

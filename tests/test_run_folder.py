@@ -8,7 +8,7 @@ import pytest
 from ctcycle.atomic import write_text
 from ctcycle.config.loading import load_config
 from ctcycle.errors import ConfigError, OutputError
-from ctcycle.run_folder import RunFolder, flat
+from ctcycle.runs.folder import RunFolder, flat
 
 SCAN = "task: scan\nout: {out}\nsources: [{{path: somewhere}}]\nsplit: {{seed: {seed}}}\n"
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from random_states import random_states
 
 from ctcycle.config.components import Component
-from ctcycle.hounsfield import HUWindow
-from ctcycle.sampling import EpochSampler, PairedPatches, Sample, UnpairedPatches, make_loader, shuffled_index
-from ctcycle.transforms import PatchTransform
+from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.training.sampling import EpochSampler, PairedPatches, Sample, UnpairedPatches, make_loader, shuffled_index
+from ctcycle.training.transforms import PatchTransform
 
 WINDOW = HUWindow(-20_000, 20_000)
 CROP = Component.model_validate({"_target_": "RandSpatialCrop", "roi_size": [8, 8], "random_size": False})

@@ -8,16 +8,16 @@ import pytest
 from phantom_series import write_series
 from pydantic import TypeAdapter, ValidationError
 
-from ctcycle import scan
+from ctcycle.ct.series import SeriesInfo, Skipped, series_uid
+from ctcycle.data import scan
+from ctcycle.data.manifest import read_manifest, write_manifest
+from ctcycle.data.scan import scan_sources, write_skipped
+from ctcycle.data.scan_summary import summary
+from ctcycle.data.settings import Source, SplitSettings
+from ctcycle.data.splits import pair_slices
+from ctcycle.data.store import SliceStore
 from ctcycle.errors import ManifestError, SeriesError
-from ctcycle.manifest import read_manifest, write_manifest
 from ctcycle.run import main
-from ctcycle.scan import scan_sources, write_skipped
-from ctcycle.scan_settings import Source, SplitSettings
-from ctcycle.scan_summary import summary
-from ctcycle.series import SeriesInfo, Skipped, series_uid
-from ctcycle.splits import pair_slices
-from ctcycle.store import SliceStore
 
 REAL = Path(os.environ.get("CTCYCLE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 real_data = pytest.mark.skipif(not (REAL / "mayo2016_pairs").is_dir(), reason="no folder of real CT")
@@ -35,7 +35,7 @@ def found(tmp_path, monkeypatch):
             file = tmp_path / name
             path = file if changes.get("format") == "nifti" else file.parent
             infos.append(replace(PLAIN, path=path, files=(file,), uid=f"1.2.{number}", **changes))
-        monkeypatch.setattr(scan.volumes, "find_series", lambda *_: (infos, []))
+        monkeypatch.setattr(scan.series_io, "find_series", lambda *_: (infos, []))
         source = source or Source(tmp_path)
         rows = scan_sources([source], tmp_path / "manifest.csv", SplitSettings()).manifest.rows
         by_path = {tmp_path / row.path: row for row in rows}
@@ -167,7 +167,7 @@ def test_sources_may_be_the_folders_of_one_dose_each(tmp_path):
 
 def test_a_series_in_two_sources_is_taken_once(tmp_path, monkeypatch):
     info = replace(PLAIN, path=tmp_path / "a", files=(tmp_path / "a" / "1.dcm",))
-    monkeypatch.setattr(scan.volumes, "find_series", lambda *_: ([info], []))
+    monkeypatch.setattr(scan.series_io, "find_series", lambda *_: ([info], []))
     sources = [Source(tmp_path, dose="low_dose"), Source(tmp_path, dose="full_dose")]
     report = scan_sources(sources, tmp_path / "manifest.csv", SplitSettings())
     assert [row.dose for row in report.manifest] == ["low_dose"]
@@ -236,7 +236,7 @@ def test_the_summary_says_what_to_look_at(tmp_path, monkeypatch):
     ]
     skipped = [Skipped(tmp_path / str(number), "MR, needs CT") for number in range(3)]
     skipped += [Skipped(tmp_path, f"reason {number}") for number in range(12)]
-    monkeypatch.setattr(scan.volumes, "find_series", lambda *_: (infos, skipped))
+    monkeypatch.setattr(scan.series_io, "find_series", lambda *_: (infos, skipped))
     report = scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings(train=("a", "b")))
     text = summary(report)
     assert "no split: 1 patient (0 with both doses), 1 series, 0 low-dose and 0 full-dose slices, 4 of unknown" in text
@@ -276,7 +276,7 @@ def test_patients_that_only_a_folder_name_makes_the_same_are_asked_about(tmp_pat
 
     for name in "ab":
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(scan.volumes, "find_series", infos)
+    monkeypatch.setattr(scan.series_io, "find_series", infos)
     assert "patients 001, 002 have both doses: are these the same people?" in said()
     assert "same people" not in said(patient=r"\w+")
 

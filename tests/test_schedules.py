@@ -6,8 +6,8 @@ from ignite.engine import Engine
 from torch import nn
 
 from ctcycle.config.training_schema import Schedule
-from ctcycle.schedules import adversarial_factor, attach_schedule, iteration_seed, learning_rate_factor
-from ctcycle.steps import Updates
+from ctcycle.training.schedules import adversarial_factor, attach_schedule, iteration_seed, learning_rate_factor
+from ctcycle.training.steps import Updates
 
 HALF = Schedule(decay_start=0.5)
 RECIPE = Schedule(decay_start=0.5, decay_final=0.02, finish_start=0.5, finish_adversarial=0.05)

@@ -19,11 +19,11 @@ import pytest
 import torch
 import yaml
 
-from ctcycle import build
+from ctcycle import components
 from ctcycle.config.components import trusted, trusting
 from ctcycle.errors import BundleError
 from ctcycle.run import main
-from ctcycle.trained import load_denoiser
+from ctcycle.runs.models import load_denoiser
 
 if TYPE_CHECKING:
     from tiny_data import TinyData
@@ -62,7 +62,7 @@ def stranger(here: Path, tiny: "TinyData", monkeypatch: pytest.MonkeyPatch) -> s
     (here / "foreign_net.py").write_text(FOREIGN)
     monkeypatch.syspath_prepend(here)
     monkeypatch.delitem(sys.modules, "foreign_net", raising=False)
-    build._warn.cache_clear()
+    components._warn.cache_clear()
     path = write_train_config(tiny, here / "run", "supervised")
     content = yaml.safe_load(path.read_text())
     content["generator"] = {"_target_": "foreign_net.Net"}
@@ -329,4 +329,4 @@ def test_what_security_md_names_exists() -> None:
     assert [name for name in names if f"def {name}(" not in tests] == []
     paths = re.findall(r"`((?:ctcycle|tests)/[\w/.]+)`", text)
     assert [path for path in paths if not (root / path).is_file()] == []
-    assert "_risk" in vars(build)
+    assert "_risk" in vars(components)

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from ctcycle.series import SeriesInfo, series_uid
+from ctcycle.ct.series import SeriesInfo, series_uid
 
 
 def test_npy_slices_are_told_apart_by_their_names() -> None:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from phantom_series import PATIENT_ID, PATIENT_NAME, body_hu, write_series
 from torch.nn import Identity, Module
 
-from ctcycle.denoiser import Denoiser
-from ctcycle.dicom import Derivation
+from ctcycle.ct.dicom import Derivation
+from ctcycle.ct.hounsfield import HUWindow, hu_to_mu
+from ctcycle.ct.series_io import find_series, iterate_hu
 from ctcycle.errors import BundleError, OutputError, SeriesError
-from ctcycle.fingerprint import Fingerprint, measure_fingerprint
-from ctcycle.hounsfield import HUWindow, hu_to_mu
-from ctcycle.series_denoising import DenoiseOptions, denoise_folder
-from ctcycle.volumes import find_series, iterate_hu
+from ctcycle.inference.denoiser import Denoiser
+from ctcycle.inference.fingerprint import Fingerprint, measure_fingerprint
+from ctcycle.inference.folders import DenoiseOptions, denoise_folder
 
 ALL = DenoiseOptions(residual=True, uncertainty=True)
 DERIVATION = Derivation("1.0", "tiny", "0123")

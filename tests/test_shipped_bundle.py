@@ -11,9 +11,9 @@ from phantom_series import body_hu
 
 from ctcycle.bundle.scripts import scripts
 from ctcycle.config.loading import load_config
+from ctcycle.ct.series_io import find_series, read_series
 from ctcycle.metrics.protocols import PROTOCOLS, score
-from ctcycle.trained import load_denoiser, load_fingerprint
-from ctcycle.volumes import find_series, read_series
+from ctcycle.runs.models import load_denoiser, load_fingerprint
 
 ROOT = Path(__file__).parent.parent
 BUNDLE = ROOT / "bundles" / "ct_denoiser"

@@ -10,9 +10,15 @@ import pytest
 from scipy.ndimage import binary_erosion
 from skimage.metrics import structural_similarity
 
-from ctcycle import simulation
 from ctcycle.errors import OutputError
-from ctcycle.simulation import SimulatedPatient, SimulationSettings, scan_slice, simulate_dataset, simulate_patient
+from ctcycle.simulation import dataset
+from ctcycle.simulation.dataset import (
+    SimulatedPatient,
+    SimulationSettings,
+    scan_slice,
+    simulate_dataset,
+    simulate_patient,
+)
 
 SMALL = SimulationSettings(patients=3, slices=2, size=64, pixel_mm=5.6, views=60)
 
@@ -124,14 +130,14 @@ def test_a_second_call_keeps_what_is_finished_and_makes_what_is_not(tmp_path: Pa
 
 
 def test_a_patient_that_fails_half_way_is_not_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = simulation.write_new_series
+    write = dataset.write_new_series
 
     def fail_at_low_dose(hu: Any, folder: Path, header: Any) -> Any:
         if folder.name == "low_dose":
             raise OutputError("disk full")
         return write(hu, folder, header)
 
-    monkeypatch.setattr(simulation, "write_new_series", fail_at_low_dose)
+    monkeypatch.setattr(dataset, "write_new_series", fail_at_low_dose)
     with pytest.raises(OutputError, match="disk full"):
         simulate_dataset(tmp_path, SMALL, seed=3)
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["simulation.json"]
@@ -149,7 +155,7 @@ def test_other_settings_in_the_same_folder_are_refused(seed: int, settings: Simu
 
 def test_an_older_simulator_is_told_from_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulate_dataset(tmp_path, replace(SMALL, patients=1), seed=3)
-    monkeypatch.setattr(simulation, "SIMULATOR", simulation.SIMULATOR + 1)
+    monkeypatch.setattr(dataset, "SIMULATOR", dataset.SIMULATOR + 1)
     with pytest.raises(OutputError, match=r"\(simulator 1\)"):
         simulate_dataset(tmp_path, replace(SMALL, patients=1), seed=3)
 

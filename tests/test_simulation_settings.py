@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from ctcycle.simulation_settings import _RANGES, SimulationSettings
+from ctcycle.simulation.settings import _RANGES, SimulationSettings
 
 
 def test_importing_costs_nothing_heavy() -> None:
     heavy = {"numpy", "scipy", "torch", "pydicom", "pydantic"}
-    code = f"import sys, ctcycle.simulation_settings; print(sorted({heavy} & {{*sys.modules}}))"
+    code = f"import sys, ctcycle.simulation.settings; print(sorted({heavy} & {{*sys.modules}}))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctcycle.errors import ManifestError
-from ctcycle.manifest import ManifestRow
-from ctcycle.scan_settings import SplitSettings
-from ctcycle.splits import (
+from ctcycle.data.manifest import ManifestRow
+from ctcycle.data.settings import SplitSettings
+from ctcycle.data.splits import (
     SlicePair,
     SliceRef,
     assign_splits,
@@ -19,6 +18,7 @@ from ctcycle.splits import (
     pair_slices,
     paired_patients,
 )
+from ctcycle.errors import ManifestError
 
 
 def row(patient, dose, slices=20, **changes):

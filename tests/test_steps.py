@@ -9,12 +9,12 @@ from random_states import random_states
 from torch import Tensor, nn
 
 from ctcycle.config.training_schema import AdversarialLoss, CycleGANLoss
-from ctcycle.image_pool import ImagePool
-from ctcycle.losses import discriminator_loss, generator_loss
-from ctcycle.network_specs import DiscriminatorSpec, GeneratorSpec
-from ctcycle.networks import Discriminator, ResNetGenerator
-from ctcycle.noise_swap import NoiseSwap
-from ctcycle.steps import Batch, CycleGANStep, NoiseSwapStep, SupervisedStep, Updates, frozen
+from ctcycle.networks.resnet import Discriminator, ResNetGenerator
+from ctcycle.networks.specs import DiscriminatorSpec, GeneratorSpec
+from ctcycle.training.image_pool import ImagePool
+from ctcycle.training.losses import discriminator_loss, generator_loss
+from ctcycle.training.noise_swap import NoiseSwap
+from ctcycle.training.steps import Batch, CycleGANStep, NoiseSwapStep, SupervisedStep, Updates, frozen
 
 RATE = {"gen": 0.01, "disc": 0.02}
 MEMBERS = {"gen": ("low2full", "full2low"), "disc": ("disc_full", "disc_low")}

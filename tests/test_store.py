@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctcycle import store as store_module
-from ctcycle import volumes
+from ctcycle.ct import series_io
+from ctcycle.ct.series import Series, SeriesInfo
+from ctcycle.data import store as store_module
+from ctcycle.data.manifest import write_manifest
+from ctcycle.data.scan import scan_sources
+from ctcycle.data.settings import Source, SplitSettings
+from ctcycle.data.store import Locator, SliceStore, to_int16
 from ctcycle.errors import ManifestError, OutputError, SeriesError
-from ctcycle.manifest import write_manifest
-from ctcycle.scan import scan_sources
-from ctcycle.scan_settings import Source, SplitSettings
-from ctcycle.series import Series, SeriesInfo
-from ctcycle.store import Locator, SliceStore, to_int16
 
 
 def slice_hu(number):
@@ -34,7 +34,7 @@ def make(folder, numbers=(1, 2, 10), stem=""):
 
 
 def info_of(folder):
-    (info,), _ = volumes.find_series(folder)
+    (info,), _ = series_io.find_series(folder)
     return info
 
 
@@ -48,9 +48,9 @@ def settled(monkeypatch):
 def decoded(monkeypatch):
     """The series that were decoded, and the files that were hashed."""
     calls = {"series": [], "files": []}
-    read, digest = volumes.read_series, store_module._file_digest
+    read, digest = series_io.read_series, store_module._file_digest
     monkeypatch.setattr(
-        volumes, "read_series", lambda info, *rest: calls["series"].append(info.path) or read(info, *rest)
+        series_io, "read_series", lambda info, *rest: calls["series"].append(info.path) or read(info, *rest)
     )
     monkeypatch.setattr(store_module, "_file_digest", lambda path: calls["files"].append(path) or digest(path))
     return calls
@@ -195,14 +195,14 @@ def test_a_series_whose_files_have_gone_is_refused(tmp_path):
 
 def test_a_series_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     info = info_of(make(tmp_path / "a"))
-    read = volumes.read_series
+    read = series_io.read_series
 
     def slow(*args):
         series = read(*args)
         info.files[0].write_bytes(b"other")
         return series
 
-    monkeypatch.setattr(volumes, "read_series", slow)
+    monkeypatch.setattr(series_io, "read_series", slow)
     with pytest.raises(SeriesError, match="changed while it was read"):
         SliceStore(tmp_path / "cache").open(info)
     assert not (tmp_path / "cache").exists()
@@ -220,8 +220,8 @@ def test_rows_open_as_their_series_also_in_folders_of_many(tmp_path, settled, mo
     make(tmp_path / "data" / "mixed" / "below", (9,), "L067_FD_")
     manifest = scanned(tmp_path)
     scans = []
-    find = volumes.find_series
-    monkeypatch.setattr(volumes, "find_series", lambda *args: scans.append(args[0]) or find(*args))
+    find = series_io.find_series
+    monkeypatch.setattr(series_io, "find_series", lambda *args: scans.append(args[0]) or find(*args))
     opened = {row.patient + row.path[-5:]: SliceStore(tmp_path / "c").open_row(row, manifest.root) for row in manifest}
     assert {name: stored.positions_mm for name, stored in opened.items()} == {
         "L067mixed": (1, 2),

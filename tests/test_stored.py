@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctcycle.stored import StoredValues, integer_limits
+from ctcycle.ct.stored_values import StoredValues, integer_limits
 
 
 def test_hu_is_slope_times_value_plus_intercept() -> None:

@@ -11,10 +11,10 @@ from phantom_series import write_series
 from test_folder_lock import holder
 from tiny_data import TinyData, write_train_config
 
-from ctcycle import tasks
 from ctcycle.config.loading import load_config
 from ctcycle.errors import OutputError, SeriesError
 from ctcycle.run import main
+from ctcycle.tasks import running
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
@@ -179,7 +179,7 @@ def test_what_a_killed_run_had_begun_to_write_is_removed(
 def test_a_crash_is_in_the_log_file_too(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ctcycle.training.resolve_device", lambda _: 1 / 0)
+    monkeypatch.setattr("ctcycle.training.trainer.resolve_device", lambda _: 1 / 0)
     assert main(["--config", str(config)]) == 1
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "ERROR Traceback (most recent call last):" in log
@@ -225,9 +225,9 @@ def test_as_a_program(tmp_path: Path) -> None:
 
 def test_errors_reach_the_caller_unchanged(tmp_path: Path) -> None:
     with pytest.raises(SeriesError):
-        tasks.run(load_config(scan_config(tmp_path, tmp_path / "nowhere")))
+        running.run(load_config(scan_config(tmp_path, tmp_path / "nowhere")))
     (tmp_path / "blocked").write_text("")
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text(f"task: pipeline\nout: {tmp_path / 'blocked'}\nsteps: {{a: {{task: simulate}}}}\n")
     with pytest.raises(OutputError):
-        tasks.run(load_config(pipeline))
+        running.run(load_config(pipeline))

@@ -23,8 +23,8 @@ from tiny_data import TinyData, assert_same_run, train
 
 from ctcycle.config.training_schema import Tracking
 from ctcycle.errors import DivergedError, StoppedError
-from ctcycle.run_folder import RunFolder
-from ctcycle.tracking import Tracker, tracking_uri, versions
+from ctcycle.runs.folder import RunFolder
+from ctcycle.runs.tracking import Tracker, tracking_uri, versions
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 ON = "tracking.enabled=true"
@@ -156,7 +156,7 @@ def test_the_environment_and_the_experiment_are_respected(
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short waits, and hardly a pause before the next try."""
     for name, seconds in {"_START_S": 3.0, "_WAIT_S": 0.2, "_END_S": 0.5, "_FIRST_PAUSE_S": 1e-6}.items():
-        monkeypatch.setattr(f"ctcycle.tracking.{name}", seconds)
+        monkeypatch.setattr(f"ctcycle.runs.tracking.{name}", seconds)
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -204,7 +204,7 @@ def test_a_server_that_never_answers_is_not_waited_for(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         tracker = Tracker(Tracking(uri=uri), runs / "run", "run", {})
-        monkeypatch.setattr("ctcycle.tracking._START_S", 0.5)
+        monkeypatch.setattr("ctcycle.runs.tracking._START_S", 0.5)
         started = time.monotonic()
         tracker.start()
         for step in range(100):
@@ -226,7 +226,7 @@ def locked_store(runs: Path) -> Iterator[sqlite3.Connection]:
 def test_a_store_that_is_locked_for_a_while_lacks_nothing_in_the_end(
     tiny: TinyData, tiny_run: Path, runs: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ctcycle.tracking._WAIT_S", 0.2)
+    monkeypatch.setattr("ctcycle.runs.tracking._WAIT_S", 0.2)
     with ExitStack() as stack, caplog.at_level(logging.INFO):
         lock, free = at_iteration(3, lambda _: stack.enter_context(locked_store(runs))), lambda _: stack.close()
         with lock, at_iteration(11, free):
@@ -276,7 +276,7 @@ def test_tries_become_rarer(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None
         tries.append(now[0])
         raise OSError("down")
 
-    monkeypatch.setattr("ctcycle.tracking.time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+    monkeypatch.setattr("ctcycle.runs.tracking.time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
     tracker = Tracker(Tracking(), runs / "run", "run", {})
     monkeypatch.setattr(tracker, "_connect", fail)
     tracker.start()
@@ -324,7 +324,7 @@ import sys
 from pathlib import Path
 import mlflow  # as monai and ignite may, long before a run is tracked
 from ctcycle.config.training_schema import Tracking
-from ctcycle.tracking import Tracker
+from ctcycle.runs.tracking import Tracker
 
 tracker = Tracker(Tracking(), Path(sys.argv[1]), "name", {})
 tracker.start()

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from ctcycle.denoiser import Denoiser
+from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.errors import BundleError
-from ctcycle.fingerprint import measure_fingerprint
-from ctcycle.hounsfield import HUWindow
-from ctcycle.network_specs import GeneratorSpec
-from ctcycle.networks import ResNetGenerator
-from ctcycle.trained import MAX_BYTES, is_bundle, load_denoiser, load_fingerprint, weights_path
+from ctcycle.inference.denoiser import Denoiser
+from ctcycle.inference.fingerprint import measure_fingerprint
+from ctcycle.networks.resnet import ResNetGenerator
+from ctcycle.networks.specs import GeneratorSpec
+from ctcycle.runs.models import MAX_BYTES, is_bundle, load_denoiser, load_fingerprint, weights_path
 
 SPEC = GeneratorSpec(filters=3, blocks=2, dilations=(1, 2), downsamplings=1, kernel=3, zero_last=False)
 HU = np.random.default_rng(0).normal(0, 100, (40, 50)).astype(np.float32)
@@ -68,14 +68,14 @@ def test_what_is_no_run_is_told_in_a_sentence(tiny_run: Path, tmp_path: Path, sp
 
 
 def bundle_config() -> dict[str, Any]:
-    spec = {"_target_": "scripts.network_specs.GeneratorSpec", "filters": 3, "blocks": 2, "dilations": [1, 2]}
+    spec = {"_target_": "scripts.networks.specs.GeneratorSpec", "filters": 3, "blocks": 2, "dilations": [1, 2]}
     return {
         "imports": ["$import torch"],
         "network_def": {
-            "_target_": "scripts.networks.ResNetGenerator",
+            "_target_": "scripts.networks.resnet.ResNetGenerator",
             "spec": {**spec, "downsamplings": 1, "kernel": 3, "zero_last": False},
         },
-        "hu_window": {"_target_": "scripts.hounsfield.HUWindow", "low": -1024, "high": 2000.0},
+        "hu_window": {"_target_": "scripts.ct.hounsfield.HUWindow", "low": -1024, "high": 2000.0},
         "mu_water": 0.02,
     }
 
@@ -201,7 +201,7 @@ EVIL = "$__import__('pathlib').Path('evil').touch()"
         (spoilt("network_def", "spec", "filters", value=4.5), r"filters: "),
         (spoilt("network_def", "spec", "filters", value=0), r"filters must be at least 1"),
         (spoilt("network_def", "spec", "wings", value=2), r"wings: "),
-        (spoilt("network_def", "spec", "_target_", value="builtins.dict"), r"needs 'scripts\.network_specs"),
+        (spoilt("network_def", "spec", "_target_", value="builtins.dict"), r"needs 'scripts\.networks\.specs"),
         (spoilt("hu_window", "low", value=EVIL), r"low: Input should be a valid number"),
         (spoilt("hu_window", "low", value=9999), r"low 9999\.0 is not below high"),
         (spoilt("hu_window", value=[1]), r"is not as ctcycle writes it"),

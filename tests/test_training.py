@@ -18,16 +18,16 @@ import torch
 from ignite.engine import Engine
 from tiny_data import METHODS, TinyData, assert_same, assert_same_run, train, train_config, write_train_config
 
-from ctcycle import tasks
-from ctcycle.checkpoints import read_checkpoint
-from ctcycle.denoiser import Denoiser
+from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.errors import BundleError, ConfigError, DivergedError, ManifestError, OutputError, StoppedError
-from ctcycle.hounsfield import HUWindow
-from ctcycle.preemption import SIGNALS
-from ctcycle.run_folder import RunFolder
-from ctcycle.training import TrainingRun
-from ctcycle.training_sets import load_training_data
-from ctcycle.validation import Validator
+from ctcycle.inference.denoiser import Denoiser
+from ctcycle.runs.checkpoints import read_checkpoint
+from ctcycle.runs.folder import RunFolder
+from ctcycle.signals import SIGNALS
+from ctcycle.tasks import running
+from ctcycle.training.data import load_training_data
+from ctcycle.training.trainer import TrainingRun
+from ctcycle.training.validation import Validator
 
 Saved = dict[str, Any]
 
@@ -397,5 +397,5 @@ def test_a_moved_run_goes_on(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> 
         train(tiny, tmp_path / "run", "supervised", "training.stop_after_epoch=2")
     moved = (tmp_path / "run").rename(tmp_path / "moved")
     loaded = train_config(tiny, moved, "supervised")
-    tasks.run(loaded)
+    running.run(loaded)
     assert_same_run(moved, tiny_run)

@@ -10,15 +10,16 @@ import pydicom
 import pytest
 from tiny_data import TEST, VAL, TinyData
 
-from ctcycle import store as store_module
 from ctcycle.config.components import Component
+from ctcycle.data import store as store_module
+from ctcycle.data.manifest import Manifest, read_manifest, write_manifest
+from ctcycle.data.scan import find_rows
+from ctcycle.data.settings import Source
+from ctcycle.data.slices import SliceData, load_slices, open_store
+from ctcycle.data.splits import SliceRef
+from ctcycle.data.store import SliceStore
 from ctcycle.errors import ManifestError
-from ctcycle.manifest import Manifest, read_manifest, write_manifest
-from ctcycle.scan import find_rows
-from ctcycle.scan_settings import Source
-from ctcycle.splits import SliceRef
-from ctcycle.store import SliceStore
-from ctcycle.training_data import SliceData, check_patch_size, load_slices, open_store
+from ctcycle.training.data import check_patch_size
 
 TRAINED = {f"sim{number:03d}" for number in range(6)}
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ctcycle.config.components import Component
 from ctcycle.config.training_schema import Data
-from ctcycle.hounsfield import HUWindow
-from ctcycle.transforms import PatchTransform, hu_scaling
+from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.training.transforms import PatchTransform, hu_scaling
 
 WINDOWS = [
     HUWindow(),

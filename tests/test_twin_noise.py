@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ctcycle.ct.hounsfield import MU_WATER, mu_to_hu
+from ctcycle.ct.series_io import find_series, read_series
 from ctcycle.errors import SeriesError
-from ctcycle.hounsfield import MU_WATER, mu_to_hu
 from ctcycle.metrics.noise import tissue_windows
-from ctcycle.projection import project
-from ctcycle.reconstruction import reconstruct
-from ctcycle.simulation_settings import Kernel
-from ctcycle.twin_noise import LowerDose, added_noise, line_integrals
-from ctcycle.volumes import find_series, read_series
+from ctcycle.simulation.low_dose_noise import LowerDose, added_noise, line_integrals
+from ctcycle.simulation.projection import project
+from ctcycle.simulation.reconstruction import reconstruct
+from ctcycle.simulation.settings import Kernel
 
 SIZE, PIXEL, VIEWS, PHOTONS = 128, 2.0, 180, 2e4
 ALONG = (np.arange(SIZE) - SIZE // 2) * PIXEL

@@ -9,11 +9,11 @@ from skimage.metrics import peak_signal_noise_ratio
 from tiny_data import TinyData
 from torch import nn
 
-from ctcycle.denoiser import Denoiser
+from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.data.slices import StoredSlices, load_slices, open_store
 from ctcycle.errors import DivergedError
-from ctcycle.hounsfield import HUWindow
-from ctcycle.training_data import StoredSlices, load_slices, open_store
-from ctcycle.validation import Validator
+from ctcycle.inference.denoiser import Denoiser
+from ctcycle.training.validation import Validator
 
 CPU = torch.device("cpu")
 

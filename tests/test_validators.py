@@ -31,8 +31,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ctcycle.dicom import Derivation, find_series, write_corrected, write_map
-from ctcycle.series import SeriesInfo
+from ctcycle.ct.dicom import Derivation, find_series, write_corrected, write_map
+from ctcycle.ct.series import SeriesInfo
 
 REQUIRED = os.environ.get("CTCYCLE_REQUIRE_VALIDATORS") == "1"
 PACKAGES = {"dciodvfy": "dicom3tools", "dcentvfy": "dicom3tools", "dcmdump": "dcmtk", "dcm2json": "dcmtk"}

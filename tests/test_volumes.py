@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from phantom_series import body_hu, write_series
 
 from ctcycle import atomic
-from ctcycle.errors import OutputError, SeriesError
-from ctcycle.series import SeriesInfo
-from ctcycle.volumes import (
+from ctcycle.ct.series import SeriesInfo
+from ctcycle.ct.series_io import (
     Derivation,
     as_written,
     find_series,
@@ -22,6 +21,7 @@ from ctcycle.volumes import (
     write_corrected,
     write_map,
 )
+from ctcycle.errors import OutputError, SeriesError
 
 DERIVATION = Derivation("9.9", "tiny", "0123")
 REPLACING = Derivation("9.9", "tiny", "0123", overwrite=True)

@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctcycle import tasks
-from ctcycle.checkpoints import read_checkpoint
 from ctcycle.config.loading import LoadedConfig, load_config
 from ctcycle.config.strict_yaml import dump_yaml
-from ctcycle.manifest import write_manifest
-from ctcycle.run_folder import RunFolder
-from ctcycle.scan import scan_sources
-from ctcycle.scan_settings import Source, SplitSettings
-from ctcycle.simulation import simulate_dataset
-from ctcycle.simulation_settings import SimulationSettings
-from ctcycle.training import TrainingRun
+from ctcycle.data.manifest import write_manifest
+from ctcycle.data.scan import scan_sources
+from ctcycle.data.settings import Source, SplitSettings
+from ctcycle.runs.checkpoints import read_checkpoint
+from ctcycle.runs.folder import RunFolder
+from ctcycle.simulation.dataset import simulate_dataset
+from ctcycle.simulation.settings import SimulationSettings
+from ctcycle.tasks import running
+from ctcycle.training.trainer import TrainingRun
 
 SETTINGS = SimulationSettings(
     patients=8, slices=2, size=64, pixel_mm=5.6, views=64, photons=3e4, dose_fraction=0.25, electronic_noise=5.0
@@ -92,7 +92,7 @@ def write_train_config(data: TinyData, out: Path, method: str) -> Path:
 
 def train(data: TinyData, out: Path, method: str, *overrides: str) -> Path:
     """Trains as the command line does, and gives the run folder."""
-    tasks.run(train_config(data, out, method, *overrides))
+    running.run(train_config(data, out, method, *overrides))
     return out
 
 

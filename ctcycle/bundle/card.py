@@ -11,8 +11,8 @@ from ctcycle.bundle.formats import INPUT, side_multiple
 from ctcycle.bundle.metadata import changelog
 from ctcycle.bundle.results import Results
 from ctcycle.config.schema import Bundle
-from ctcycle.evaluate import markdown_table
-from ctcycle.fingerprint import Fingerprint
+from ctcycle.evaluation.scoring import markdown_table
+from ctcycle.inference.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Facts:
         training_set: patients, low-dose slices and kernels, in words; empty if unknown.
         fingerprint: of the low-dose training slices; None if it was not measured.
         results: of evaluations, by their headings.
-        costs: what `ctcycle.bundle_speed.measure` found in the finished bundle.
+        costs: what `ctcycle.bundle.runtime.speed.measure` found in the finished bundle.
     """
 
     trained: Trained
@@ -134,7 +134,7 @@ def _formats(facts: Facts) -> Iterator[str]:
         yield f"Peak memory of the whole process, run by torch: {costs['peak_memory_mb']:.0f} MB."
     if facts.trained.average_flips:
         yield "One pass of the network; with the default `--average_flips true` a slice takes four."
-    yield from ("Measure again, on your machine: `python -m scripts.bundle_speed --threads 1`.", "")
+    yield from ("Measure again, on your machine: `python -m scripts.bundle.runtime.speed --threads 1`.", "")
     there, back = formulas(facts.trained.window)
     side = side_multiple(facts.trained.spec)
     yield from _NETWORK_ALONE.format(name=INPUT, side=side, to_network=there, back=back).splitlines()

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ctcycle.hounsfield import HUWindow
-from ctcycle.network_specs import GeneratorSpec
+from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.networks.specs import GeneratorSpec
 
 Config = dict[str, Any]
 FINGERPRINT = "configs/fingerprint.json"
@@ -84,20 +84,20 @@ def inference(trained: Trained) -> Config:
         "dataset_dir": "@input",
         "output_dir": "@output",
         **_model(trained),
-        "dataset": {"_target_": "scripts.bundle_app.CTFolder", "path": "@dataset_dir", "mu_water": "@mu_water"},
+        "dataset": {"_target_": "scripts.bundle.runtime.app.CTFolder", "path": "@dataset_dir", "mu_water": "@mu_water"},
         "options": {
-            "_target_": "scripts.series_denoising.DenoiseOptions",
+            "_target_": "scripts.inference.folders.DenoiseOptions",
             **{name: f"@{name}" for name in flags},
         },
         "evaluator": {
-            "_target_": "scripts.bundle_app.FolderDenoiser",
+            "_target_": "scripts.bundle.runtime.app.FolderDenoiser",
             "dataset": "@dataset",
             "out": "@output_dir",
             "model": "@model",
             "options": "@options",
             "fingerprint": "@fingerprint",
         },
-        "run": [{"_target_": "scripts.bundle_app.run_task", "task": "@evaluator"}],
+        "run": [{"_target_": "scripts.bundle.runtime.app.run_task", "task": "@evaluator"}],
     }
 
 
@@ -116,12 +116,12 @@ def evaluate(trained: Trained) -> Config:
         **_model(trained),
         "dataset": _pairs(),
         "evaluator": {
-            "_target_": "scripts.bundle_pairs.PairEvaluation",
+            "_target_": "scripts.bundle.runtime.pairs.PairEvaluation",
             "dataset": "@dataset",
             "out": "@output_dir",
             "model": "@model",
         },
-        "run": [{"_target_": "scripts.bundle_app.run_task", "task": "@evaluator"}],
+        "run": [{"_target_": "scripts.bundle.runtime.app.run_task", "task": "@evaluator"}],
     }
 
 
@@ -144,7 +144,7 @@ def train(trained: Trained) -> Config:
         "seed": 0,
         **_network(trained),
         "network": {
-            "_target_": "scripts.bundle_app.load_weights",
+            "_target_": "scripts.bundle.runtime.app.load_weights",
             "network": "@network_def",
             "path": "$@bundle_root + '/models/model.pt'",
             "device": "@device",
@@ -161,12 +161,12 @@ def train(trained: Trained) -> Config:
 
 def _network(trained: Trained) -> Config:
     return {
-        "device": {"_target_": "scripts.denoiser.resolve_device", "name": "auto"},
+        "device": {"_target_": "scripts.inference.denoiser.resolve_device", "name": "auto"},
         "network_def": {
-            "_target_": "scripts.networks.ResNetGenerator",
-            "spec": {"_target_": "scripts.network_specs.GeneratorSpec", **asdict(trained.spec)},
+            "_target_": "scripts.networks.resnet.ResNetGenerator",
+            "spec": {"_target_": "scripts.networks.specs.GeneratorSpec", **asdict(trained.spec)},
         },
-        "hu_window": {"_target_": "scripts.hounsfield.HUWindow", **asdict(trained.window)},
+        "hu_window": {"_target_": "scripts.ct.hounsfield.HUWindow", **asdict(trained.window)},
         "mu_water": trained.mu_water,
     }
 
@@ -175,12 +175,12 @@ def _model(trained: Trained) -> Config:
     return {
         **_network(trained),
         "inferer": {
-            "_target_": "scripts.bundle_app.SlicesOrTiles",
+            "_target_": "scripts.bundle.runtime.app.SlicesOrTiles",
             "tile": "@tile",
             "average_flips": "@average_flips",
         },
         "model": {
-            "_target_": "scripts.bundle_app.BundledModel",
+            "_target_": "scripts.bundle.runtime.app.BundledModel",
             "bundle_root": "@bundle_root",
             "network": "@network_def",
             "window": "@hu_window",
@@ -193,12 +193,17 @@ def _model(trained: Trained) -> Config:
 
 
 def _pairs() -> Config:
-    return {"_target_": "scripts.bundle_pairs.PairFolder", "low": "@low", "full": "@full", "mu_water": "@mu_water"}
+    return {
+        "_target_": "scripts.bundle.runtime.pairs.PairFolder",
+        "low": "@low",
+        "full": "@full",
+        "mu_water": "@mu_water",
+    }
 
 
 def _slices(part: str) -> Config:
     return {
-        "_target_": "scripts.bundle_training.SlicePairs",
+        "_target_": "scripts.bundle.runtime.finetuning.SlicePairs",
         "pairs": "@pairs",
         "part": part,
         "window": "@hu_window",

@@ -27,9 +27,9 @@ from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Bundle
 from ctcycle.config.training_schema import AnyTrain
 from ctcycle.errors import BundleError, ConfigError, OutputError
-from ctcycle.fingerprint import Fingerprint
-from ctcycle.networks import ResNetGenerator
-from ctcycle.trained import load_denoiser
+from ctcycle.inference.fingerprint import Fingerprint
+from ctcycle.networks.resnet import ResNetGenerator
+from ctcycle.runs.models import load_denoiser
 
 _log = logging.getLogger(__name__)
 _ZOO_MB = 25
@@ -138,7 +138,7 @@ def _write_models(folder: Path, source: _Source) -> None:
 
 def _costs(folder: Path) -> dict[str, Any]:
     """What the bundle itself, run by a process of its own, finds of its speed, its memory and its formats."""
-    command = [sys.executable, "-B", "-W", "ignore", "-m", "scripts.bundle_speed"]
+    command = [sys.executable, "-B", "-W", "ignore", "-m", "scripts.bundle.runtime.speed"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 (constant words)
     try:
         found: dict[str, Any] = json.loads(done.stdout)

@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
 from ctcycle.errors import BundleError, ConfigError
-from ctcycle.network_specs import GeneratorSpec
+from ctcycle.networks.specs import GeneratorSpec
 
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "pt2": ()}
 """Packages beside torch that a format is made and checked with."""

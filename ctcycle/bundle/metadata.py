@@ -9,7 +9,7 @@ import numpy as np
 from ctcycle.bundle.configs import Trained, formulas
 from ctcycle.bundle.formats import side_multiple
 from ctcycle.config.schema import Bundle
-from ctcycle.metrics.results import Row
+from ctcycle.evaluation.results import Row
 
 SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
 REQUIRED = {"pydicom": "3.0.2", "nibabel": "5.3.0", "fire": "0.7.0"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ctcycle.errors import ConfigError
-from ctcycle.metrics.results import Row
+from ctcycle.evaluation.results import Row
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,12 @@ from pathlib import Path
 from ctcycle import __version__
 from ctcycle.errors import BundleError
 
-ROOTS = ("ctcycle.bundle_app", "ctcycle.bundle_pairs", "ctcycle.bundle_speed", "ctcycle.bundle_training")
+ROOTS = (
+    "ctcycle.bundle.runtime.app",
+    "ctcycle.bundle.runtime.pairs",
+    "ctcycle.bundle.runtime.speed",
+    "ctcycle.bundle.runtime.finetuning",
+)
 """The modules that the configs of a bundle name."""
 
 ALLOWED = frozenset({"numpy", "torch", "monai", "pydicom", "nibabel"})

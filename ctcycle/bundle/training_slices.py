@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcycle.config.training_schema import AnyTrain
+from ctcycle.data.manifest import ManifestRow, read_manifest
+from ctcycle.data.slices import load_slices, open_store
 from ctcycle.errors import CtcycleError, ManifestError
-from ctcycle.fingerprint import Fingerprint, measure_fingerprint
-from ctcycle.manifest import ManifestRow, read_manifest
-from ctcycle.training_data import load_slices, open_store
+from ctcycle.inference.fingerprint import Fingerprint, measure_fingerprint
 
 MEASURED = 200
 """So many slices at most are measured, spread evenly over all."""

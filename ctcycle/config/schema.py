@@ -12,11 +12,11 @@ from pydantic import Field, field_validator, model_validator
 
 from ctcycle.config.sections import Count, Device, Fraction, Place, Positive, Section, Task
 from ctcycle.config.training_schema import GUARD_THRESHOLD, AnyTrain
-from ctcycle.hounsfield import MU_WATER
+from ctcycle.ct.hounsfield import MU_WATER
+from ctcycle.data.settings import Source, SplitSettings
 from ctcycle.metrics import ProtocolName
-from ctcycle.scan_settings import Source, SplitSettings
-from ctcycle.simulation_settings import SimulationSettings
-from ctcycle.twin_settings import TwinSettings
+from ctcycle.simulation.low_dose_settings import TwinSettings
+from ctcycle.simulation.settings import SimulationSettings
 
 Baseline = Literal["input", "constant", "gaussian", "nlm"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)

@@ -6,9 +6,9 @@ from pydantic import Discriminator, Field, Tag
 
 from ctcycle.config.components import Component
 from ctcycle.config.sections import Count, Device, Fraction, Place, Positive, Section, Task, Weight
-from ctcycle.hounsfield import MU_WATER, HUWindow
+from ctcycle.ct.hounsfield import MU_WATER, HUWindow
 from ctcycle.metrics import ProtocolName
-from ctcycle.network_specs import DiscriminatorSpec, GeneratorSpec
+from ctcycle.networks.specs import DiscriminatorSpec, GeneratorSpec
 
 
 def _spec_or_component(value: Any) -> str:
@@ -50,7 +50,7 @@ class UnpairedData(Data):
 
 
 GUARD_THRESHOLD = 0.65
-"""Correlation of anatomy below which two slices are no pair: see `ctcycle.pairing`."""
+"""Correlation of anatomy below which two slices are no pair: see `ctcycle.data.pair_check`."""
 
 
 class PairedData(Data):

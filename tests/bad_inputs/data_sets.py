@@ -12,9 +12,9 @@ from phantom_series import body_hu, write_series
 from pydicom import dcmread
 
 from bad_inputs.kind import EXIT_CODES, Kind, Outcome, Place, Task
-from ctcycle.manifest import Manifest, ManifestRow, read_manifest, write_manifest
-from ctcycle.scan import find_rows
-from ctcycle.scan_settings import Source
+from ctcycle.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
+from ctcycle.data.scan import find_rows
+from ctcycle.data.settings import Source
 
 Make = Callable[[Place], list[str]]
 VAL = "sim006"

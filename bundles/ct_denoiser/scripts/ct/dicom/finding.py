@@ -1,0 +1,301 @@
+# Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
+"""Which CT series a set of DICOM files holds, and in which order: from the headers alone."""
+
+import filecmp
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+
+from scripts.ct.dicom.headers import Header, read_headers
+from scripts.ct.series import SeriesInfo, Skipped, hashed
+from scripts.errors import SeriesError
+
+MAX_SIDE = 8192
+"""Rows and columns beyond any CT: such a header is broken, or meant to exhaust the memory."""
+
+_STORAGE = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+_SAME_POSITION_MM = 0.01
+_SAME_GAP = 0.05
+_SAME_SPACING = 1e-4
+_SAME_DIRECTION = 1e-3
+_NAMED_FILES = 5
+_NO_PIXELS = "no pixel data; the file may be cut off, copy or export it again"
+_LOCALIZERS = ("LOCALIZER", "SURVIEW", "SCOUT", "TOPOGRAM")
+
+
+@dataclass(frozen=True)
+class _Ordered:
+    """Slices in their order; ``located`` tells positions in mm from mere instance numbers."""
+
+    headers: list[Header]
+    positions: list[float]
+    located: bool
+
+
+def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]:
+    """The CT series among DICOM files.
+
+    The files of one folder that share a SeriesInstanceUID are one series, each frame of an Enhanced file a slice. A
+    folder's copy of a series is a series of its own, since anonymisers and simulators are known to keep the UID.
+
+    Args:
+        files: DICOM files, of any folders and in any order.
+
+    Returns:
+        The series, slices by position along their normal, and what was left out, with the reason.
+    """
+    groups: dict[tuple[Path, str], list[Header]] = {}
+    rejected: dict[tuple[Path, str, str], list[Header]] = {}
+    skipped: list[Skipped] = []
+    for file in files:
+        try:
+            headers = read_headers(file)
+        except SeriesError as error:
+            skipped.append(Skipped(file, str(error).removeprefix(f"{file}: "), damaged=True))
+            continue
+        key = (file.parent, headers[0].series_uid or headers[0].identity[2])
+        if reason := next(filter(None, map(_unusable, headers)), None):
+            rejected.setdefault((*key, reason), []).append(headers[0])
+        else:
+            groups.setdefault(key, []).extend(headers)
+    for (_folder, _uid, reason), headers in rejected.items():
+        entry = _skipped([header.path for header in headers], reason)
+        damaged, refused = any(map(_cut_off, headers)), not _not_ct(headers[0])
+        skipped.append(replace(entry, damaged=damaged, uid=headers[0].series_uid, refused=refused))
+    found = []
+    for group in groups.values():
+        try:
+            info, left_out = _assemble(group)
+        except SeriesError as error:
+            skipped.append(replace(_skipped(_paths(group), str(error)), refused=True))
+        else:
+            found.append(info)
+            skipped.extend(left_out)
+    return found, skipped
+
+
+def in_order(files: Iterable[Path]) -> list[Header]:
+    """The slices of one series in their order, as `find_series` put them.
+
+    Args:
+        files: all files of the series, as `find_series` gave them.
+
+    Raises:
+        SeriesError: a file cannot be read, or the slices have no order any more.
+    """
+    headers, _ = _without_localizers([header for file in files for header in read_headers(file)])
+    return _in_order(_named(headers[0]), headers).headers
+
+
+def uneven_spacing(info: SeriesInfo) -> str:
+    """One sentence on slices that do not follow each other evenly; empty where they do, or their positions are unknown.
+
+    Args:
+        info: a DICOM series.
+    """
+    usual, gaps = info.spacing_mm[0], np.diff(info.positions_mm)
+    uneven = np.flatnonzero(np.abs(gaps - usual) > max(_SAME_GAP * usual, _SAME_POSITION_MM))
+    if not usual or not len(uneven):
+        return ""
+    first = int(uneven[0])
+    more = f", and {len(uneven) - 1} more such places" if len(uneven) > 1 else ""
+    return (
+        f"slices {first + 1} and {first + 2} are {gaps[first]:.3g} mm apart, most others {usual:.3g} mm{more}; a slice "
+        "may be missing, each one is taken for itself"
+    )
+
+
+def _named(header: Header) -> str:
+    """A series as a message may name it: many scanners put their serial number and the date into a UID."""
+    return f"series {hashed(header.series_uid, 16)}" if header.series_uid else "series without UID"
+
+
+def _paths(headers: Iterable[Header]) -> list[Path]:
+    """The files, each once, in the order in which they first come."""
+    return list(dict.fromkeys(header.path for header in headers))
+
+
+def _skipped(paths: Sequence[Path], reason: str) -> Skipped:
+    """One entry for all files of a series that share a reason."""
+    if len(paths) == 1:
+        return Skipped(paths[0], reason)
+    names = ", ".join(path.name for path in paths[:_NAMED_FILES])
+    others = " and others" if len(paths) > _NAMED_FILES else ""
+    return Skipped(paths[0].parent, f"{reason} ({len(paths)} files: {names}{others})")
+
+
+def _cut_off(header: Header) -> bool:
+    """Whether a file ends before the pixels of what is, as far as it can be read, a CT slice."""
+    localizer = any(mark in value for value in header.image_type for mark in _LOCALIZERS)
+    is_ct = "CT".startswith(header.modality) and any(known.startswith(header.sop_class) for known in _STORAGE)
+    return is_ct and not header.has_pixels and not localizer
+
+
+def _unusable(header: Header) -> str | None:
+    """Why a file cannot be a slice of a CT series; None if it can."""
+    return _NO_PIXELS if _cut_off(header) else _not_ct(header) or _not_a_slice(header)
+
+
+def _not_ct(header: Header) -> str | None:
+    if header.modality not in {"CT", ""}:
+        return f"{header.modality[:16]}, needs CT"
+    if header.sop_class and header.sop_class not in _STORAGE:
+        return f"{header.sop_class.name}, needs {CTImageStorage.name}"
+    if not header.modality and not header.sop_class:
+        return "neither Modality nor SOPClassUID says what it is, needs CT"
+    if any(mark in value for value in header.image_type for mark in _LOCALIZERS):
+        return "localizer"
+    return None
+
+
+def _not_a_slice(header: Header) -> str | None:
+    (samples, photometric), (rows, columns) = header.colours, header.shape
+    reasons = (
+        (not header.has_pixels, _NO_PIXELS),
+        (
+            header.frames > 1,
+            f"{header.frames} frames, and nothing says where each one lies; convert it to one file per slice",
+        ),
+        (
+            samples != 1 or photometric != "MONOCHROME2",
+            f"{photometric[:16]} with {samples} samples per pixel, needs MONOCHROME2 with 1",
+        ),
+        (
+            not all(0 < side <= MAX_SIDE for side in header.shape),
+            f"{rows} x {columns} pixels; 1 to {MAX_SIDE} rows and columns are allowed",
+        ),
+        (
+            header.rescale is None,
+            "RescaleSlope or RescaleIntercept is missing or not a number, so its values cannot be turned into HU",
+        ),
+        (header.rescale_type[:1] not in {"", "H"}, f"RescaleType {header.rescale_type[:16]}, needs HU"),
+    )
+    return next((reason for applies, reason in reasons if applies), None)
+
+
+def _assemble(headers: list[Header]) -> tuple[SeriesInfo, list[Skipped]]:
+    """The series of one group.
+
+    Raises:
+        SeriesError: the files do not make one series.
+    """
+    where = _named(headers[0])
+    if len({header.identity for header in headers}) > 1:
+        raise SeriesError(f"{where}: two patients or studies in one series; separate them")
+    headers, outliers = _without_localizers(headers)
+    skipped = [
+        _skipped([path], "localizer: it lies across the other slices of its series") for path in _paths(outliers)
+    ]
+    _check_uniform(where, headers)
+    ordered, copies = _without_copies(where, _in_order(where, headers))
+    skipped.extend(_skipped([copy], "a copy of another file of its series, byte for byte") for copy in _paths(copies))
+    return _info(ordered), skipped
+
+
+def _info(ordered: _Ordered) -> SeriesInfo:
+    first = ordered.headers[0]
+    gaps = np.diff(ordered.positions if ordered.located else [])
+    rows_mm, columns_mm = first.spacing_mm or (0.0, 0.0)
+    return SeriesInfo(
+        format="dicom",
+        path=first.path.parent,
+        files=tuple(_paths(ordered.headers)),
+        uid=first.series_uid,
+        shape=(len(ordered.headers), *first.shape),
+        spacing_mm=(round(float(np.median(gaps)), 6) if len(gaps) else 0.0, rows_mm, columns_mm),
+        positions_mm=tuple(ordered.positions),
+        kernel=first.kernel,
+        thickness_mm=first.thickness_mm,
+        patient_id=first.identity[0],
+    )
+
+
+def _without_localizers(headers: list[Header]) -> tuple[list[Header], list[Header]]:
+    """The slices, and the few that lie steeply across the most of them."""
+    normals = Counter(header.normal for header in headers if header.normal is not None)
+    if not normals:
+        return headers, []
+    common = np.array(normals.most_common(1)[0][0])
+    steep = [header for header in headers if header.normal is not None and abs(common @ header.normal) < 0.8]
+    if 2 * len(steep) > len(headers) - len(steep):
+        return headers, []
+    return [header for header in headers if header not in steep], steep
+
+
+def _check_uniform(where: str, headers: list[Header]) -> None:
+    """Refuses slices of several sizes, spacings or orientations.
+
+    Raises:
+        SeriesError: with the values found.
+    """
+    sizes = Counter(header.shape for header in headers)
+    if len(sizes) > 1:
+        found = ", ".join(f"{rows} x {columns} ({count})" for (rows, columns), count in sizes.most_common(3))
+        raise SeriesError(f"{where}: slices of several sizes: {found}; separate them")
+    if not _all_close([header.spacing_mm for header in headers], _SAME_SPACING):
+        found = ", ".join(str(spacing) for spacing in sorted({str(header.spacing_mm) for header in headers})[:3])
+        raise SeriesError(f"{where}: slices of several pixel spacings: {found}; separate them")
+    if not _all_close([header.orientation for header in headers], _SAME_DIRECTION):
+        raise SeriesError(f"{where}: slices of several orientations; separate them")
+
+
+def _all_close(values: Sequence[tuple[float, ...] | None], tolerance: float) -> bool:
+    known = [value for value in values if value is not None]
+    if len(known) != len(values):
+        return not known
+    return bool(np.all(np.ptp(np.array(known), axis=0) <= tolerance))
+
+
+def _in_order(where: str, headers: list[Header]) -> _Ordered:
+    """By position along the normal; where a slice has none, by InstanceNumber.
+
+    Raises:
+        SeriesError: there is neither.
+    """
+    normal = headers[0].normal
+    keys = [_along(normal, header) for header in headers]
+    located = None not in keys
+    if not located:
+        keys = [header.number if len(headers) > 1 else header.number or 0.0 for header in headers]
+    known = [key for key in keys if key is not None]
+    if len(known) < len(headers):
+        raise SeriesError(f"{where}: slices without ImagePositionPatient and InstanceNumber; their order is unknown")
+    order = sorted(range(len(headers)), key=lambda index: (known[index], headers[index].path, headers[index].frame))
+    return _Ordered([headers[index] for index in order], [known[index] for index in order], located)
+
+
+def _along(normal: tuple[float, ...] | None, header: Header) -> float | None:
+    if normal is None or header.position is None:
+        return None
+    return round(float(np.dot(normal, header.position)), 6)
+
+
+def _without_copies(where: str, ordered: _Ordered) -> tuple[_Ordered, list[Header]]:
+    """One file per position; files with the same bytes are dropped.
+
+    Raises:
+        SeriesError: different files stand at one position.
+    """
+    tolerance = _SAME_POSITION_MM if ordered.located else 0.0
+    headers, positions, copies = [ordered.headers[0]], [ordered.positions[0]], []
+    for header, position in zip(ordered.headers[1:], ordered.positions[1:], strict=True):
+        previous = headers[-1]
+        if position - positions[-1] > tolerance:
+            headers.append(header)
+            positions.append(position)
+        elif header.path != previous.path and filecmp.cmp(header.path, previous.path, shallow=False):
+            copies.append(header)
+        else:
+            raise SeriesError(
+                f"{where}: {_image(previous)} and {_image(header)} differ and stand at one position ({position:g}); "
+                "separate the phases or reconstructions"
+            )
+    return _Ordered(headers, positions, ordered.located), copies
+
+
+def _image(header: Header) -> str:
+    return f"{header.path.name} (frame {header.frame + 1})" if header.frame else header.path.name

@@ -1,0 +1,224 @@
+# Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
+"""DICOM headers: read without the pixels, tolerant of odd values, silent about what they contain."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.filereader import read_partial
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
+
+from scripts.ct.dicom.frames import frame_count, is_multi_frame, single_frame
+from scripts.errors import SeriesError
+
+_KEYWORDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "ImageType",
+    "PatientName",
+    "PatientID",
+    "ConvolutionKernel",
+    "SliceThickness",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS]
+_PIXEL_DATA = Tag("PixelData")
+_HEADLESS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")
+"""How a data set starts that lacks the file header: with group 8 or 2."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of an image, or of one of its frames; what is missing or unreadable is empty, 0, or None.
+
+    Attributes:
+        path: the file.
+        frame: which of its frames, from 0; 0 in a file of a single image.
+        series_uid: SeriesInstanceUID.
+        sop_class: SOPClassUID.
+        modality: Modality.
+        image_type: the values of ImageType, upper case.
+        identity: what must be the same in all files of a series: PatientID, PatientName, StudyInstanceUID; never shown.
+        kernel: ConvolutionKernel, joined by "/".
+        thickness_mm: SliceThickness.
+        number: InstanceNumber.
+        position: ImagePositionPatient.
+        orientation: ImageOrientationPatient.
+        spacing_mm: PixelSpacing: between rows, between columns.
+        shape: Rows, Columns.
+        frames: NumberOfFrames, where no functional groups tell one frame from the other.
+        colours: SamplesPerPixel and PhotometricInterpretation.
+        rescale: RescaleSlope and RescaleIntercept.
+        rescale_type: RescaleType, upper case.
+        has_pixels: whether pixel data follow the header.
+    """
+
+    path: Path
+    frame: int
+    series_uid: str
+    sop_class: UID
+    modality: str
+    image_type: tuple[str, ...]
+    identity: tuple[str, str, str]
+    kernel: str
+    thickness_mm: float
+    number: float | None
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing_mm: tuple[float, ...] | None
+    shape: tuple[int, int]
+    frames: int
+    colours: tuple[int, str]
+    rescale: tuple[float, float] | None
+    rescale_type: str
+    has_pixels: bool
+
+    @property
+    def normal(self) -> tuple[float, ...] | None:
+        """The direction across the slice, unit length; None without an orientation."""
+        if self.orientation is None:
+            return None
+        normal = np.cross(self.orientation[:3], self.orientation[3:])
+        length = float(np.linalg.norm(normal))
+        return tuple((normal / length).tolist()) if length > 0 else None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps pydicom's remarks on odd values to itself: they quote the values, among them patients' names."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def looks_like_dicom(start: bytes) -> bool:
+    """Whether the first 132 bytes are those of a DICOM file."""
+    return start[128:132] == b"DICM"
+
+
+def lacks_header(start: bytes) -> bool:
+    """Whether the first bytes are those of a DICOM data set without the file header."""
+    return start[:2] in _HEADLESS
+
+
+def read_headers(path: Path) -> list[Header]:
+    """The header of a file, its pixels left alone: one for each frame of an Enhanced multi-frame image.
+
+    Raises:
+        SeriesError: the header cannot be read.
+    """
+    seen: list[bool] = []
+
+    def reached_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        if tag == _PIXEL_DATA:
+            seen.append(True)
+        return bool(tag >= _PIXEL_DATA)
+
+    try:
+        with quiet(), path.open("rb") as stream:
+            dataset = read_partial(stream, stop_when=reached_pixels, specific_tags=_TAGS)
+            if not is_multi_frame(dataset):
+                return [_header(path, 0, dataset, has_pixels=bool(seen))]
+            frames = (single_frame(dataset, index) for index in range(frame_count(dataset)))
+            return [_header(path, index, frame, has_pixels=bool(seen)) for index, frame in enumerate(frames)]
+    except Exception as error:  # noqa: BLE001 (a broken file makes pydicom raise anything)
+        raise unreadable(path, error) from None
+
+
+def read_dataset(path: Path) -> Dataset:
+    """The whole file.
+
+    Raises:
+        SeriesError: it cannot be read.
+    """
+    try:
+        with quiet():
+            return dcmread(path)
+    except Exception as error:  # noqa: BLE001 (as above)
+        raise unreadable(path, error) from None
+
+
+def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """The ``count`` finite numbers of an element; None where they are missing or something else."""
+    try:
+        value = dataset.get(keyword)
+        found = tuple(float(part) for part in (value if count > 1 else [value]))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if len(found) == count and np.isfinite(found).all() else None
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """The values of an element as text; empty where it is missing."""
+    value = dataset.get(keyword)
+    if value is None:
+        return ()
+    return tuple(str(part).strip() for part in (value if isinstance(value, MultiValue) else [value]))
+
+
+def unreadable(path: Path, error: Exception) -> SeriesError:
+    """Says of which kind the failure to read a header was, but not its text, which may quote the header."""
+    return SeriesError(
+        f"{path}: the DICOM header cannot be read ({type(error).__name__}); copy or export the file again"
+    )
+
+
+def _header(path: Path, frame: int, dataset: Dataset, *, has_pixels: bool) -> Header:
+    def text(keyword: str) -> str:
+        return "/".join(texts(dataset, keyword))
+
+    def number(keyword: str) -> float | None:
+        found = numbers(dataset, keyword, 1)
+        return None if found is None else found[0]
+
+    slope, intercept = number("RescaleSlope"), number("RescaleIntercept")
+    return Header(
+        path=path,
+        frame=frame,
+        series_uid=text("SeriesInstanceUID"),
+        sop_class=UID(text("SOPClassUID")),
+        modality=text("Modality"),
+        image_type=tuple(part.upper() for part in texts(dataset, "ImageType")),
+        identity=(text("PatientID"), text("PatientName"), text("StudyInstanceUID")),
+        kernel=text("ConvolutionKernel"),
+        thickness_mm=number("SliceThickness") or 0.0,
+        number=number("InstanceNumber"),
+        position=numbers(dataset, "ImagePositionPatient", 3),
+        orientation=numbers(dataset, "ImageOrientationPatient", 6),
+        spacing_mm=numbers(dataset, "PixelSpacing", 2),
+        shape=(int(number("Rows") or 0), int(number("Columns") or 0)),
+        frames=int(number("NumberOfFrames") or 1),
+        colours=(int(number("SamplesPerPixel") or 1), text("PhotometricInterpretation") or "MONOCHROME2"),
+        rescale=(slope, intercept) if slope and intercept is not None else None,
+        rescale_type=text("RescaleType").upper(),
+        has_pixels=has_pixels,
+    )

@@ -1,0 +1,268 @@
+# Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
+"""Derived DICOM series: new pixels and new UIDs in the source's study, one classic CT image per slice.
+
+An Enhanced multi-frame source becomes classic single-frame images, too: every system reads those, while an Enhanced
+image would have to state of all frames together, by its stricter rules, what is known of each. Patient, study and frame
+of reference stay, and each image names its source frame.
+"""
+
+import hashlib
+import io
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import DataElement, Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PersonName
+
+from scripts import atomic
+from scripts.ct.dicom.derivation import Derivation, describe
+from scripts.ct.dicom.finding import uneven_spacing
+from scripts.ct.dicom.headers import quiet
+from scripts.ct.dicom.reading import Slice, read_slices
+from scripts.ct.series import SeriesInfo
+from scripts.ct.stored_values import StoredValues
+from scripts.errors import SeriesError
+
+_log = logging.getLogger(__name__)
+
+_IMPLEMENTATION_UID = UID("2.25.250113902867513391953262041711424953473")
+_NAMESPACE = uuid.UUID("6a1f8a52-9c0f-4d9a-8a5b-2f1f6c1f6d3e")
+_LOSSY = {
+    JPEGBaseline8Bit: "ISO_10918_1",
+    JPEGExtended12Bit: "ISO_10918_1",
+    "1.2.840.10008.1.2.4.53": "ISO_10918_1",
+    "1.2.840.10008.1.2.4.55": "ISO_10918_1",
+    JPEGLSNearLossless: "ISO_14495_1",
+}
+"""Transfer syntaxes that always lose something, and their methods. JPEG 2000 may or may not: its files say so."""
+
+_STALE = (
+    "IconImageSequence",
+    "DigitalSignaturesSequence",
+    "MACParametersSequence",
+    "DataSetTrailingPadding",
+    "RealWorldValueMappingSequence",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
+    "ReferencedSeriesSequence",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "SeriesDate",
+    "SeriesTime",
+    "ContentDate",
+    "ContentTime",
+    "InstanceCreationDate",
+    "InstanceCreationTime",
+)
+"""True of the source's pixels, or of the time they were made, and not of ours."""
+
+
+@dataclass(frozen=True)
+class _NewUIDs:
+    """The series' new UID, and a study's for sources that have none."""
+
+    series: UID
+    study: UID
+
+
+def write_corrected(
+    info: SeriesInfo, corrections: Iterable[NDArray[np.float32]], folder: Path, derivation: Derivation
+) -> list[Path]:
+    """Writes a derived series, one file ``IM00001.dcm`` per slice in slice order, uncompressed.
+
+    Slices that do not follow each other evenly get a warning in the log, no more: each one is corrected for itself.
+
+    Args:
+        info: the source.
+        corrections: (H, W) for each slice, what is to be added, in HU; taken one by one.
+        folder: where to; exists.
+        derivation: what was done.
+
+    Returns:
+        The files.
+
+    Raises:
+        SeriesError: a source file cannot be read, or its header cannot be written in DICOM's rules.
+        OutputError: a file cannot be written.
+    """
+    if uneven := uneven_spacing(info):
+        _log.warning("%s: %s", info.path, uneven)
+    return _write(info, corrections, folder, derivation, StoredValues.corrected)
+
+
+def write_map(
+    info: SeriesInfo, maps: Iterable[NDArray[np.float32]], folder: Path, derivation: Derivation
+) -> list[Path]:
+    """Writes a series of maps over the slices of another, such as what was removed from them.
+
+    Args:
+        info: the source.
+        maps: (H, W) in HU for each slice, which replace the pixels; taken one by one. They are rounded to the stored
+            steps of the source's rescale and clipped to what its pixels can hold.
+        folder: where to; exists.
+        derivation: what was done; its ``kind`` says what the maps are.
+
+    Returns:
+        The files, as of `write_corrected`.
+
+    Raises:
+        SeriesError: as `write_corrected`.
+        OutputError: as `write_corrected`.
+    """
+    return _write(info, maps, folder, derivation, StoredValues.replaced)
+
+
+def _write(
+    info: SeriesInfo,
+    images: Iterable[NDArray[np.float32]],
+    folder: Path,
+    derivation: Derivation,
+    change: Callable[[StoredValues, NDArray[np.float32]], NDArray[np.generic]],
+) -> list[Path]:
+    uids = _new_uids(info, derivation)
+    written = []
+    for number, (source, image) in enumerate(zip(read_slices(info), images, strict=True), start=1):
+        if source.frame is not None:
+            source.header.InstanceNumber = number  # frames of several files may have the same
+        content = _encoded(source, change(source.stored, image[None])[0], uids, derivation)
+        target = folder / f"IM{number:05d}.dcm"
+        atomic.write_file(target, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
+        written.append(target)
+    return written
+
+
+def _new_uids(info: SeriesInfo, derivation: Derivation) -> _NewUIDs:
+    """A function of the source and the derivation: a second run gives the same, another model another."""
+    source = info.uid or hashlib.sha256(info.files[0].read_bytes()).hexdigest()
+    return _NewUIDs(
+        series=_uid("series", source, *derivation.entropy),
+        study=_uid("study", source),
+    )
+
+
+def _uid(*parts: str) -> UID:
+    """The UID of a name (PS3.5 B.2, from a name-based UUID): the same parts give the same UID, anywhere."""
+    return UID(f"2.25.{uuid.uuid5(_NAMESPACE, chr(0).join(parts)).int}")
+
+
+def _encoded(source: Slice, pixels: NDArray[np.generic], uids: _NewUIDs, derivation: Derivation) -> bytes:
+    """The bytes of one derived file; changes the header of ``source``."""
+    dataset = source.header
+    try:
+        with quiet():
+            unreadable = _unreadable_texts(dataset)
+            _clean(dataset, keep_private=derivation.keep_private)
+            describe(dataset, source.frame, derivation)
+            _identify(dataset, pixels, uids)
+            _mark_lossy(dataset)
+            _put_pixels(dataset, pixels)
+            _put_back(dataset, unreadable)
+            dataset.file_meta = _file_meta(dataset.SOPInstanceUID, derivation.version)
+            buffer = io.BytesIO()
+            dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    except Exception as error:  # noqa: BLE001 (a source header that breaks DICOM's rules makes pydicom raise anything)
+        raise SeriesError(
+            f"{source.path}: its header cannot be written as DICOM ({type(error).__name__}); export it again"
+        ) from None
+    return buffer.getvalue()
+
+
+def _unreadable_texts(dataset: Dataset) -> dict[BaseTag, tuple[object, bytes]]:
+    """What was read, and its bytes, where a text is not in the character set that the source declares.
+
+    Many archives hold such names. To write what can be read of one would make another patient of it.
+    """
+    found: dict[BaseTag, tuple[object, bytes]] = {}
+    for tag in dataset.keys():  # noqa: SIM118 (iterating decodes)
+        content = dataset.get_item(tag).value
+        if isinstance(content, bytes) and not content.isascii():
+            element = dataset[tag]
+            if element.VR in CUSTOMIZABLE_CHARSET_VR and "\ufffd" in str(element.value):
+                found[tag] = element.value, content
+    return found
+
+
+def _put_back(dataset: Dataset, unreadable: Mapping[BaseTag, tuple[object, bytes]]) -> None:
+    for tag, (value, content) in unreadable.items():
+        if tag in dataset and dataset[tag].value == value:
+            vr = dataset[tag].VR
+            dataset[tag] = DataElement(tag, vr, PersonName(content) if vr == "PN" else content, already_converted=True)
+
+
+def _clean(dataset: Dataset, *, keep_private: bool) -> None:
+    """Removes what would be stale or unexplained beside new pixels."""
+    if not keep_private:
+        dataset.remove_private_tags()
+    for keyword in _STALE:
+        dataset.pop(keyword, None)
+    for tag in [tag for tag in dataset.keys() if 0x6000 <= tag.group <= 0x60FF]:  # noqa: SIM118 (iterating decodes)
+        del dataset[tag]
+    if not dataset.original_encoding[1]:
+        dataset.walk(_drop_words)
+
+
+def _drop_words(dataset: Dataset, element: DataElement) -> None:
+    """Drops binary words of a big-endian source, pixels excepted: nothing would swap their bytes."""
+    if element.VR in {"OW", "OF", "OL", "OD", "OV", "UN"} and element.keyword != "PixelData":
+        del dataset[element.tag]
+
+
+def _identify(dataset: Dataset, pixels: NDArray[np.generic], uids: _NewUIDs) -> None:
+    """New UIDs; that of the image depends on the pixels, so that one UID never names two images."""
+    source = [str(dataset.get(word)) for word in ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")]
+    digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+    dataset.SOPClassUID = CTImageStorage
+    dataset.Modality = "CT"
+    dataset.SOPInstanceUID = _uid("image", uids.series, *source, digest)
+    dataset.SeriesInstanceUID = uids.series
+    dataset.StudyInstanceUID = dataset.get("StudyInstanceUID") or uids.study
+
+
+def _mark_lossy(dataset: Dataset) -> None:
+    """What lost something once stays flagged, however it is stored now (PS3.3 C.7.6.1.1.5)."""
+    method = _LOSSY.get(dataset.file_meta.TransferSyntaxUID)
+    if method is None:
+        return
+    dataset.LossyImageCompression = "01"
+    if not dataset.get("LossyImageCompressionMethod") and "PixelData" in dataset:
+        whole = dataset.Rows * dataset.Columns * dataset.BitsAllocated / 8
+        dataset.LossyImageCompressionMethod = method
+        dataset.LossyImageCompressionRatio = f"{whole / max(1, len(dataset.PixelData)):.2f}"
+
+
+def _put_pixels(dataset: Dataset, pixels: NDArray[np.generic]) -> None:
+    content = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    dataset.PixelData = content + b"\0" * (len(content) % 2)
+    dataset["PixelData"].VR = "OB" if pixels.dtype.itemsize == 1 else "OW"
+    dataset["PixelData"].is_undefined_length = False
+    dataset.BitsAllocated = 8 * pixels.dtype.itemsize
+    dataset.HighBit = dataset.BitsStored - 1
+    for keyword, extreme in (("SmallestImagePixelValue", pixels.min()), ("LargestImagePixelValue", pixels.max())):
+        if keyword in dataset:
+            dataset.add_new(keyword, "SS" if pixels.dtype.kind == "i" else "US", int(extreme))
+
+
+def _file_meta(instance_uid: UID, version: str) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = instance_uid
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = _IMPLEMENTATION_UID
+    meta.ImplementationVersionName = f"CTCYCLE_{'.'.join(version.split('.')[:2])}"[:16]
+    return meta

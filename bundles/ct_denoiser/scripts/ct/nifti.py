@@ -1,0 +1,251 @@
+# Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
+"""NIfTI volumes: slices as a radiologist sees them, and back into the file's own order, header untouched."""
+
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import nibabel as nib
+import numpy as np
+from nibabel import imageglobals, orientations
+from numpy.typing import NDArray
+
+from scripts import atomic
+from scripts.ct.series import SeriesInfo, Skipped
+from scripts.ct.stored_values import StoredValues, integer_limits
+from scripts.errors import DamagedError, SeriesError
+
+SUFFIXES = (".nii", ".nii.gz")
+
+_SLICES: NDArray[np.float64] = orientations.axcodes2ornt(("S", "P", "L"))  # type: ignore[no-untyped-call]
+"""Slices towards the head, rows towards the back, columns towards the patient's left: an axial DICOM slice."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the file says of its array.
+
+    Attributes:
+        shape: of the array in the file's order, as three axes: a single slice has a third one of 1.
+        dtype: of the stored numbers, with their byte order.
+        offset: of the first voxel, in bytes of the uncompressed file.
+        slope: of the map to HU.
+        intercept: of the map to HU.
+        orientation: (3, 2), where the file's axes point, as nibabel has it.
+        spacing: of the three axes, in mm; 0.0 where the file has no third axis.
+        affine: (4, 4), from voxel numbers to mm.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[np.generic]
+    offset: int
+    slope: float
+    intercept: float
+    orientation: NDArray[np.float64]
+    spacing: tuple[float, float, float]
+    affine: NDArray[np.float64]
+
+
+def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]:
+    """One series per NIfTI file, from the header alone.
+
+    Args:
+        files: what may be ``.nii`` or ``.nii.gz`` files.
+
+    Returns:
+        The series, and what is not one (four-dimensional, colours, not NIfTI at all).
+    """
+    found: list[SeriesInfo] = []
+    skipped: list[Skipped] = []
+    for file in files:
+        try:
+            found.append(_info(file, _read_header(file)))
+        except SeriesError as error:
+            reason, damaged = str(error).removeprefix(f"{file}: "), isinstance(error, DamagedError)
+            skipped.append(Skipped(file, reason, damaged=damaged, refused=not damaged))
+    return found, skipped
+
+
+def read_stored(info: SeriesInfo) -> Iterator[StoredValues]:
+    """The stored values of the volume, slice by slice (1, H, W), towards the head, each as an axial DICOM slice lies.
+
+    Args:
+        info: a NIfTI series.
+
+    Raises:
+        SeriesError: the file has gone, is cut off or is not an allowed volume.
+    """
+    header = _read_header(info.path)
+    yield from _slices(header, _voxels(info.path, header, _content(info.path)))
+
+
+def write_corrected(info: SeriesInfo, corrections: Iterable[NDArray[np.float32]], out: Path) -> list[Path]:
+    """Writes the source file with corrected voxels: every other byte of it, header and extensions, is kept.
+
+    Args:
+        info: the source.
+        corrections: (H, W) for each slice, what is to be added, in HU.
+        out: a file name that ends in ``.nii`` or ``.nii.gz``; a compressed file carries no time and no name.
+
+    Returns:
+        ``out`` alone.
+
+    Raises:
+        SeriesError: the source cannot be read.
+        OutputError: the file cannot be written.
+    """
+    header = _read_header(info.path)
+    content = _content(info.path)
+    slices = _slices(header, _voxels(info.path, header, content))
+    body = _filled(
+        header,
+        header.dtype,
+        (slice_.corrected(step[None])[0] for slice_, step in zip(slices, corrections, strict=True)),
+    )
+    start, end = memoryview(content)[: header.offset], memoryview(content)[header.offset + len(body) :]
+    atomic.write_file(out, lambda stream: _write(stream, out, (start, body, end)))
+    return [out]
+
+
+def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) -> list[Path]:
+    """Writes numbers that belong to the voxels of a file, float32: its geometry, units and extensions are kept.
+
+    Args:
+        info: the source.
+        maps: (H, W) for each slice.
+        out: as for `write_corrected`.
+
+    Returns:
+        ``out`` alone.
+
+    Raises:
+        SeriesError: the source cannot be read.
+        OutputError: the file cannot be written.
+    """
+    header, content = _read_header(info.path), _content(info.path)
+    described: Any = nib.load(info.path).header
+    size, order = described.sizeof_hdr, described.endianness
+    described = type(described)(content[:size], order, check=False)  # as it is in the file; loading changes it
+    described.set_data_dtype(np.float32)
+    described.set_slope_inter(1, 0)
+    described["cal_min"] = described["cal_max"] = 0  # how the source is best displayed
+    body = _filled(header, np.dtype(np.float32).newbyteorder(order), maps)
+    parts = (described.binaryblock, content[size : header.offset], body)
+    atomic.write_file(out, lambda stream: _write(stream, out, parts))
+    return [out]
+
+
+def _filled(header: _Header, dtype: np.dtype[np.generic], slices: Iterable[NDArray[np.generic]]) -> memoryview:
+    """The bytes of an array in the file's order, from its slices in ours."""
+    voxels = np.empty(header.shape, dtype, order="F")
+    for place, values in zip(_reorient(voxels, _transform(header.orientation, _SLICES)), slices, strict=True):
+        place[...] = values
+    return voxels.T.data.cast("B")
+
+
+def _write(stream: IO[bytes], out: Path, parts: Iterable[bytes | memoryview]) -> None:
+    if not out.name.lower().endswith(".gz"):
+        stream.writelines(parts)
+        return
+    with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=6) as packed:
+        packed.writelines(parts)
+
+
+def _read_header(file: Path) -> _Header:
+    """The header, checked.
+
+    Raises:
+        SeriesError: not a NIfTI file, not numbers, not a volume.
+    """
+    try:
+        with imageglobals.LoggingOutputSuppressor():
+            image: Any = nib.load(file)
+            proxy, affine = image.dataobj, np.asarray(image.affine, dtype=np.float64)
+            dtype, spacing = image.get_data_dtype(), image.header.get_zooms()
+    except Exception as error:  # a broken header makes nibabel raise anything
+        raise DamagedError(f"{file}: cannot be read as NIfTI ({type(error).__name__}); export it again") from error
+    if dtype.kind not in "iuf":
+        raise SeriesError(f"{file}: holds {dtype}; one real number per voxel is allowed")
+    shape = tuple(int(size) for size in proxy.shape)
+    if len(shape) < 2 or 0 in shape or any(size != 1 for size in shape[3:]):
+        raise SeriesError(f"{file}: has the shape {shape}; one volume or one slice is allowed, split a time series")
+    rows, columns, slices = (*shape, 1)[:3]
+    return _Header(
+        shape=(rows, columns, slices),
+        dtype=dtype,
+        offset=int(proxy.offset),
+        slope=float(proxy.slope),
+        intercept=float(proxy.inter),
+        orientation=_orientation(affine),
+        spacing=tuple(float(size) for size in (*spacing, 0.0)[:3]),  # type: ignore[arg-type]
+        affine=affine,
+    )
+
+
+def _orientation(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where the axes point; a degenerate affine says nothing, then the last axis is taken for the slices."""
+    if np.isfinite(affine).all():
+        found: NDArray[np.float64] = orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+        if not np.isnan(found).any():
+            return found
+    unknown: NDArray[np.float64] = orientations.axcodes2ornt(("L", "P", "S"))  # type: ignore[no-untyped-call]
+    return unknown
+
+
+def _transform(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
+    transform: NDArray[np.float64] = orientations.ornt_transform(start, end)  # type: ignore[no-untyped-call]
+    return transform
+
+
+def _reorient(array: NDArray[np.generic], transform: NDArray[np.float64]) -> NDArray[np.generic]:
+    turned: NDArray[np.generic] = orientations.apply_orientation(array, transform)  # type: ignore[no-untyped-call]
+    return turned
+
+
+def _info(file: Path, header: _Header) -> SeriesInfo:
+    transform = _transform(header.orientation, _SLICES)
+    source_axes = [int(axis) for axis in np.argsort(transform[:, 0])]
+    count, rows, columns = (header.shape[axis] for axis in source_axes)
+    spacing = [header.spacing[axis] for axis in source_axes]
+    ends = [float(header.affine[2, 3]) + index * float(header.affine[2, source_axes[0]]) for index in (0, count - 1)]
+    return SeriesInfo(
+        format="nifti",
+        path=file,
+        files=(file,),
+        uid="",
+        shape=(count, rows, columns),
+        spacing_mm=(spacing[0], spacing[1], spacing[2]),
+        positions_mm=tuple(np.linspace(min(ends), max(ends), count).tolist()),
+        kernel="",
+        thickness_mm=0.0,
+        patient_id="",
+    )
+
+
+def _content(file: Path) -> bytes:
+    """The file, uncompressed."""
+    try:
+        raw = file.read_bytes()
+        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise SeriesError(
+            f"{file}: cannot be read ({type(error).__name__}: cut off or damaged); copy it again"
+        ) from error
+
+
+def _voxels(file: Path, header: _Header, content: bytes) -> NDArray[np.generic]:
+    """The stored numbers in the file's order."""
+    expected = header.offset + int(np.prod(header.shape)) * header.dtype.itemsize
+    if len(content) < expected:
+        raise SeriesError(f"{file}: holds {len(content)} bytes and its header promises {expected}; copy it again")
+    flat = np.frombuffer(content, header.dtype, count=int(np.prod(header.shape)), offset=header.offset)
+    return flat.reshape(header.shape, order="F")
+
+
+def _slices(header: _Header, voxels: NDArray[np.generic]) -> Iterator[StoredValues]:
+    transform = _transform(header.orientation, _SLICES)
+    for values in _reorient(voxels, transform):
+        yield StoredValues(values[None], header.slope, header.intercept, integer_limits(header.dtype))

@@ -1,9 +1,0 @@
-# Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""CT in DICOM files: finding series, reading their stored values, writing derived series."""
-
-from scripts.dicom.derivation import Derivation
-from scripts.dicom.finding import find_series, uneven_spacing
-from scripts.dicom.reading import read_stored
-from scripts.dicom.writing import write_corrected, write_map
-
-__all__ = ["Derivation", "find_series", "read_stored", "uneven_spacing", "write_corrected", "write_map"]

@@ -1,0 +1,89 @@
+# Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
+"""What the networks are made of, as plain data: read by the config schema, built by `ctcycle.networks.resnet`.
+
+Kept apart from the networks so that a config can be checked without importing torch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Norm = Literal["batch", "instance", "group", "none"]
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """A ResNet generator (Johnson et al. 2016, as used by Zhu et al. 2017), 1 channel to 1 channel.
+
+    Attributes:
+        filters: channels of the first convolution; doubled by every down-sampling.
+        blocks: residual blocks.
+        downsamplings: stride-2 convolutions before, and transposed convolutions after the blocks.
+        dilations: of the two convolutions of each block; one value for all blocks, or one for each.
+        kernel: size of the first and the last convolution.
+        norm: after every convolution but the last; "instance" and "group" hold no running statistics.
+        residual: what is added to the body's output: the input image, a learned 1×1 convolution of it, or nothing.
+        activation: none; tanh of the body before the sum; tanh of the sum.
+        dropout: probability inside the blocks.
+        init: "normal" draws N(0, 0.02) (Zhu et al. 2017); "kaiming" scales with the fan-in and makes each block start
+            near the identity.
+        zero_last: start the last convolution at zero, so that ``x + net(x)`` starts as the identity.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (pydantic reads a plain dict; the class stays free of it)
+
+    filters: int = 64
+    blocks: int = 9
+    downsamplings: int = 2
+    dilations: tuple[int, ...] = (1,)
+    kernel: int = 7
+    norm: Norm = "none"
+    residual: Literal["identity", "conv1x1", "none"] = "identity"
+    activation: Literal["none", "tanh_before_sum", "tanh_after_sum"] = "none"
+    dropout: float = 0.0
+    init: Literal["normal", "kaiming"] = "normal"
+    zero_last: bool = True
+
+    def __post_init__(self) -> None:
+        if self.filters < 1 or self.blocks < 0 or self.downsamplings < 0:
+            raise ValueError("filters must be at least 1, blocks and downsamplings at least 0")
+        if len(self.dilations) not in {1, self.blocks} or min(self.dilations, default=1) < 1:
+            raise ValueError(f"dilations {list(self.dilations)} must be one positive number, or one for each block")
+        if self.kernel % 2 != 1 or self.kernel < 1:
+            raise ValueError(f"kernel {self.kernel} must be odd, so that the image keeps its size")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout} must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class DiscriminatorSpec:
+    """A PatchGAN discriminator (Isola et al. 2017) and what it looks at.
+
+    Attributes:
+        filters: channels of the first convolution.
+        layers: stride-2 convolutions; 3 is the 70×70 PatchGAN.
+        norm: between the convolutions. Norms hide the noise level from the discriminator: see the experiments.
+        spectral_norm: bounds every convolution's gain (Miyato et al. 2018).
+        view: "image", or "highpass", ``gain * (x - gaussian(x, sigma))``: the noise band alone.
+        sigma_px: of the Gaussian taken off, in pixels; so that the high-pass keeps the noise band.
+        gain: makes the noise's standard deviation about 1 in the view; "auto" measures it on the training slices.
+        init: as for the generator.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (as above)
+
+    filters: int = 64
+    layers: int = 3
+    norm: Norm = "none"
+    spectral_norm: bool = True
+    view: Literal["image", "highpass"] = "highpass"
+    sigma_px: float = 3.0
+    gain: float | Literal["auto"] = "auto"
+    init: Literal["normal", "kaiming"] = "normal"
+
+    def __post_init__(self) -> None:
+        if self.filters < 1 or self.layers < 1:
+            raise ValueError("filters and layers must be at least 1")
+        if not self.sigma_px > 0:
+            raise ValueError(f"sigma_px {self.sigma_px} must be positive")
+        if self.gain != "auto" and not self.gain > 0:
+            raise ValueError(f"gain {self.gain} must be positive, or auto")

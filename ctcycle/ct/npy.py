@@ -1,0 +1,236 @@
+"""NumPy files: a folder of two-dimensional slices, or one three-dimensional array, in HU or in attenuation (1/mm)."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcycle import atomic
+from ctcycle.ct.hounsfield import MU_WATER, mu_to_hu
+from ctcycle.ct.series import SeriesInfo, Skipped
+from ctcycle.ct.stored_values import StoredValues, integer_limits
+from ctcycle.errors import DamagedError, SeriesError
+
+NpyUnit = Literal["auto", "hu", "mu"]
+
+_LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
+
+
+def find_series(files: Iterable[Path], unit: NpyUnit = "auto") -> tuple[list[SeriesInfo], list[Skipped]]:
+    """Series in npy files, from their headers alone.
+
+    Slices of one folder belong together where their names differ in the last number only (``0001.npy``, ``0002.npy``;
+    ``L067_0_input.npy`` and ``L067_0_target.npy`` are two series); they are ordered by that number.
+
+    Args:
+        files: what may be npy files, of any folders.
+        unit: what the numbers are; integers cannot be attenuation.
+
+    Returns:
+        The series, and what is not one.
+    """
+    found: list[SeriesInfo] = []
+    skipped: list[Skipped] = []
+    slices: dict[tuple[Path, str], list[Path]] = {}
+    for file in files:
+        try:
+            array = _open(file)
+            _check_unit(file, array.dtype, unit)
+        except SeriesError as error:
+            skipped.append(Skipped(file, _reason(error, file), isinstance(error, DamagedError)))
+            continue
+        if array.ndim == 3:
+            found.append(_info(file, (file,), array.shape))
+        else:
+            slices.setdefault(_place(file), []).append(file)
+    for group in slices.values():
+        try:
+            found.append(_slices_info(group))
+        except SeriesError as error:
+            folder = group[0].parent
+            skipped.append(Skipped(folder, _reason(error, folder), refused=True))
+    return found, skipped
+
+
+def read_stored(info: SeriesInfo, unit: NpyUnit = "auto", mu_water: float = MU_WATER) -> Iterator[StoredValues]:
+    """The stored values of a series, slice by slice, each (1, H, W).
+
+    Args:
+        info: a series of npy files.
+        unit: what the numbers are; ``auto`` takes them for attenuation where all lie between -1 and 1.
+        mu_water: attenuation of water in 1/mm.
+
+    Raises:
+        SeriesError: a file has gone, changed its shape or is not an array of numbers.
+    """
+    slope, intercept = _scale(info, unit, mu_water)
+    for file in info.files:
+        for values in _open_slices(file):
+            if values.shape != info.shape[1:]:
+                raise SeriesError(
+                    f"{file}: is {values.shape} and was {info.shape[1:]} when it was found; scan it again"
+                )
+            yield StoredValues(values[None], slope, intercept, integer_limits(values.dtype))
+
+
+def write_corrected(
+    info: SeriesInfo,
+    corrections: Iterable[NDArray[np.float32]],
+    out: Path,
+    unit: NpyUnit = "auto",
+    mu_water: float = MU_WATER,
+) -> list[Path]:
+    """Writes a series with corrections added, in the unit and type of its source.
+
+    Args:
+        info: the source.
+        corrections: (H, W) for each slice, what is to be added, in HU.
+        out: for slices the folder, which exists; for a volume the file.
+        unit: as for `read_stored`.
+        mu_water: as for `read_stored`.
+
+    Returns:
+        The files; slices keep the file names of their sources.
+
+    Raises:
+        SeriesError: a source file cannot be read any more.
+        OutputError: a file cannot be written.
+    """
+    pairs = zip(read_stored(info, unit, mu_water), corrections, strict=True)
+    return _write_slices(info, (stored.corrected(step[None])[0] for stored, step in pairs), out)
+
+
+def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) -> list[Path]:
+    """Writes numbers that belong to the pixels of a series, float32.
+
+    Args:
+        info: the source.
+        maps: (H, W) for each slice.
+        out: as for `write_corrected`.
+
+    Returns:
+        The files; slices keep the file names of their sources.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    return _write_slices(info, maps, out)
+
+
+def is_slices(info: SeriesInfo) -> bool:
+    """Whether a series is a folder of slices, not one three-dimensional file."""
+    return info.files[0] != info.path
+
+
+def may_belong(file: Path, info: SeriesInfo) -> bool:
+    """Whether a file, by its folder and name, would be a slice of a series."""
+    return is_slices(info) and _place(file) == _place(info.files[0])
+
+
+def _place(file: Path) -> tuple[Path, str]:
+    """What the slices of one series share: the folder, and the name but for its last number."""
+    return file.parent, _LAST_NUMBER.sub("#", file.stem)
+
+
+def _write_slices(info: SeriesInfo, slices: Iterable[NDArray[np.generic]], out: Path) -> list[Path]:
+    if not is_slices(info):
+        atomic.write_file(out, lambda stream: _write_volume(stream, info.shape, slices))
+        return [out]
+    files = [out / file.name for file in info.files]
+    for file, values in zip(files, slices, strict=True):
+        atomic.write_file(file, lambda stream, values=values: np.lib.format.write_array(stream, values))  # type: ignore[misc]
+    return files
+
+
+def _write_volume(stream: IO[bytes], shape: tuple[int, ...], slices: Iterable[NDArray[np.generic]]) -> None:
+    """Writes a volume slice by slice, so that it is never in memory as a whole."""
+    for number, values in enumerate(slices):
+        if number == 0:
+            described = np.lib.format.dtype_to_descr(values.dtype)
+            header = {"descr": described, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(values.tobytes())
+
+
+def _open(file: Path) -> NDArray[np.generic]:
+    """The array, its pixels still on disk; two- or three-dimensional, real numbers."""
+    try:
+        array = np.lib.format.open_memmap(file, mode="r")
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        raise DamagedError(
+            f"{file}: cannot be read as npy ({type(error).__name__}); save it again by numpy.save"
+        ) from error
+    if array.dtype.kind not in "iuf":
+        raise SeriesError(f"{file}: does not hold an array of real numbers; save HU or attenuation by numpy.save")
+    if array.ndim not in {2, 3} or 0 in array.shape:
+        raise SeriesError(f"{file}: has the shape {array.shape}; two or three dimensions are allowed")
+    return array
+
+
+def _open_slices(file: Path) -> Iterator[NDArray[np.generic]]:
+    """The slices (H, W) of a file, read when they are used."""
+    array = _open(file)
+    yield from np.asarray(array)[None] if array.ndim == 2 else np.asarray(array)
+
+
+def _check_unit(file: Path, dtype: np.dtype[np.generic], unit: NpyUnit) -> None:
+    if unit == "mu" and dtype.kind != "f":
+        raise SeriesError(f"{file}: holds {dtype}, which cannot be attenuation in 1/mm; say that it is HU")
+
+
+def _slices_info(files: list[Path]) -> SeriesInfo:
+    ordered = sorted(files, key=_natural)
+    shapes = {file: _open(file).shape for file in ordered}
+    sizes = sorted(set(shapes.values()))
+    if len(sizes) > 1:
+        sizes_text = " and ".join("x".join(map(str, size)) for size in sizes[:3])
+        raise SeriesError(f"{files[0].parent}: the slices are of {sizes_text} pixels; slices of one size are allowed")
+    return _info(files[0].parent, tuple(ordered), (len(ordered), *sizes[0]))
+
+
+def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int]) -> SeriesInfo:
+    return SeriesInfo(
+        format="npy",
+        path=path,
+        files=files,
+        uid="",
+        shape=shape,
+        spacing_mm=(0.0, 0.0, 0.0),
+        positions_mm=_slice_numbers(files, shape[0]),
+        kernel="",
+        thickness_mm=0.0,
+        patient_id="",
+    )
+
+
+def _slice_numbers(files: tuple[Path, ...], count: int) -> tuple[float, ...]:
+    """The numbers in the file names where every name has its own; else 0, 1, 2."""
+    found = [match for file in files if (match := _LAST_NUMBER.search(file.stem))]
+    numbers = tuple(float(match.group()) for match in found)
+    return numbers if len(set(numbers)) == count else tuple(float(index) for index in range(count))
+
+
+def _natural(file: Path) -> list[tuple[int, int, str]]:
+    """Sorts 2 before 10."""
+    parts: list[str] = re.findall(r"\d+|\D+", file.stem)
+    return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
+
+
+def _scale(info: SeriesInfo, unit: NpyUnit, mu_water: float) -> tuple[float, float]:
+    """Slope and intercept to HU."""
+    if unit == "hu" or (unit == "auto" and not _is_attenuation(info)):
+        return 1.0, 0.0
+    zero, one = mu_to_hu(np.array([0.0, 1.0]), mu_water)
+    return float(one - zero), float(zero)
+
+
+def _is_attenuation(info: SeriesInfo) -> bool:
+    """Whether all numbers lie between -1 and 1: body and metal stay below 1 per mm, HU do not."""
+    return all(bool(np.all(np.abs(values) < 1)) for file in info.files for values in _open_slices(file))
+
+
+def _reason(error: SeriesError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")

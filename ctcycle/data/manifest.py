@@ -1,0 +1,292 @@
+"""The manifest: which series exist, whose they are, at which dose, and what each is for. A CSV that people can edit."""
+
+import csv
+import difflib
+import io
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from ctcycle.atomic import write_text
+from ctcycle.ct.series import Format, hashed
+from ctcycle.data.settings import Dose, Split
+from ctcycle.errors import ManifestError
+
+MAX_PROBLEMS = 20
+"""So many problems of a file are listed; beyond them they are counted."""
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One series; the fields are the columns of the file, in its order.
+
+    Attributes:
+        series: a short name for the series, the same in every scan of the same files.
+        patient: a label or a hash, never the PatientID of the header.
+        dose: the domain; empty if unknown.
+        dose_fraction: of the full dose, in (0, 1]; None if unknown.
+        kernel: reconstruction kernel; empty if unknown.
+        thickness_mm: slice thickness; 0.0 if unknown.
+        spacing_mm: pixel spacing in the plane; 0.0 if unknown.
+        rows: height in pixels.
+        columns: width in pixels.
+        slices: number of slices.
+        split: what the series is for; empty for nothing.
+        format: how it is stored.
+        path: POSIX path of the folder that holds the slices, or of the file; relative to the folder of the manifest
+            where the two have one in common.
+        uid: tells it from other series of the same path, see `ctcycle.ct.series.series_uid`; empty for a single file.
+    """
+
+    series: str
+    patient: str
+    dose: Dose
+    dose_fraction: float | None
+    kernel: str
+    thickness_mm: float
+    spacing_mm: float
+    rows: int
+    columns: int
+    slices: int
+    split: Split
+    format: Format
+    path: str
+    uid: str
+
+
+COLUMNS = tuple(field.name for field in fields(ManifestRow))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The series of a manifest file.
+
+    Attributes:
+        path: the file; paths of rows are relative to its folder.
+        rows: the series, in the order of the file.
+    """
+
+    path: Path
+    rows: tuple[ManifestRow, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[ManifestRow]:
+        return iter(self.rows)
+
+    @property
+    def root(self) -> Path:
+        """The folder that the paths of the rows are relative to."""
+        return self.path.parent
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The patients, sorted, each once."""
+        return tuple(sorted({row.patient for row in self.rows}))
+
+    def select(
+        self,
+        dose: Dose | None = None,
+        split: Split | None = None,
+        kernel: str | None = None,
+        patients: Collection[str] | None = None,
+    ) -> "Manifest":
+        """The part of the manifest that fits everything given; None fits all."""
+        wanted = {"dose": dose, "split": split, "kernel": kernel}
+        rows = (row for row in self.rows if all(value in {None, getattr(row, key)} for key, value in wanted.items()))
+        return replace(self, rows=tuple(row for row in rows if patients is None or row.patient in patients))
+
+
+def series_name(kind: Format, path: str, uid: str) -> str:
+    """The name of a series: 12 hexadecimal digits.
+
+    Args:
+        kind: how the series is stored.
+        path: its path as in the manifest.
+        uid: as `ctcycle.ct.series.series_uid` gives it.
+    """
+    return hashed(f"{kind}\0{path}\0{uid}", 12)
+
+
+def stored_path(path: Path, root: Path) -> str:
+    """``path`` as a manifest in the folder ``root`` has it: POSIX, relative unless nothing but the top is common.
+
+    A relative path may begin with ``..``: data and manifest can be moved together. Symbolic links stay as they are.
+    """
+    path, root = (Path(os.path.normpath(place.absolute())) for place in (path, root))
+    try:
+        common = Path(os.path.commonpath([path, root]))
+    except ValueError:  # two drives
+        return path.as_posix()
+    return Path(os.path.relpath(path, root)).as_posix() if common != Path(common.anchor) else path.as_posix()
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Writes the manifest to ``path``, whole or not at all; its relative paths are changed to fit the new place.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    stream = io.StringIO(newline="")
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for row in manifest.rows:
+        moved = replace(row, path=stored_path(manifest.root / row.path, path.parent))
+        table.writerow(_text(getattr(moved, column), column) for column in COLUMNS)
+    write_text(path, stream.getvalue())
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads a manifest, as written or as a spreadsheet saved it (BOM, CRLF, semicolons or tabs, blank lines, spaces).
+
+    Raises:
+        ManifestError: the file cannot be read, or anything in it is wrong; the message has a line for each problem.
+    """
+    lines = _lines(_read_text(path))
+    top, header = next(lines, (1, []))
+    problems = [f"{top}: {problem}" for problem in _check_header(header)]
+    numbered: list[tuple[int, ManifestRow]] = []
+    for number, cells in [] if problems else lines:
+        row, wrong = _parse_row(header, cells)
+        numbered += [] if row is None else [(number, row)]
+        problems += [f"{number}: {problem}" for problem in wrong]
+    problems += _contradictions(numbered)
+    if not (numbered or problems):
+        problems = [f"{top}: no series follows the header; scan the data again"]
+    if problems:
+        more = len(problems) - MAX_PROBLEMS
+        shown = [f"{path}:{problem}" for problem in problems[:MAX_PROBLEMS]]
+        raise ManifestError("\n".join([*shown, f"{path}: {more} more problems"] if more > 0 else shown))
+    return Manifest(path, tuple(row for _, row in numbered))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror}); scan the data to make a manifest") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: is not UTF-8 text; save it as 'CSV UTF-8'") from error
+
+
+def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and stripped cells of the lines that are not blank."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(",;\t", key=first.count)
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    for cells in table:
+        stripped = [cell.strip() for cell in cells]
+        if any(stripped):
+            yield table.line_num, stripped
+
+
+def _check_header(header: list[str]) -> list[str]:
+    problems = []
+    if not header:
+        return [f"the file is empty; a manifest begins with the columns {','.join(COLUMNS)}"]
+    for name in header:
+        if header.count(name) > 1 and f"column {name!r} is there twice" not in problems:
+            problems.append(f"column {name!r} is there twice")
+        elif name not in COLUMNS:
+            close = difflib.get_close_matches(name, COLUMNS, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(COLUMNS)}"
+            problems.append(f"unknown column {name!r}; {hint}")
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        problems.append(f"missing columns: {', '.join(missing)}")
+    return problems
+
+
+def _parse_row(header: list[str], cells: list[str]) -> tuple[ManifestRow | None, list[str]]:
+    """The row, or None and everything that is wrong with it."""
+    cells = cells[: len(header)] + [cell for cell in cells[len(header) :] if cell]
+    if len(cells) != len(header):
+        return None, [f"{len(cells)} cells where the header has {len(header)}; quote cells that contain the delimiter"]
+    values: dict[str, Any] = {}
+    problems = []
+    for column, cell in zip(header, cells, strict=True):
+        try:
+            values[column] = _PARSERS.get(column, str)(cell)
+        except ValueError as error:
+            problems.append(f"column {column!r}: {repr(cell) if cell else 'the empty cell'} {error}")
+    return (None if problems else ManifestRow(**values)), problems
+
+
+def _contradictions(numbered: list[tuple[int, ManifestRow]]) -> Iterator[str]:
+    """Series that are there twice, patients in two splits; patients are not named."""
+    seen: dict[str, int] = {}
+    splits: dict[str, tuple[int, Split]] = {}
+    for number, row in numbered:
+        first = seen.setdefault(row.series, number)
+        if first != number:
+            yield f"{number}: series {row.series!r} is on line {first} already; remove one of them"
+        line, split = splits.setdefault(row.patient, (number, row.split)) if row.split else (number, row.split)
+        if split != row.split:
+            yield f"{number}: the patient is in split {row.split!r} here, in {split!r} on line {line}; choose one"
+
+
+def _text(value: Any, column: str) -> str:
+    unknown = value is None or (value == 0 and column in _BLANK_IF_ZERO)
+    return "" if unknown else str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(cell: str) -> str:
+        if cell not in allowed:
+            raise ValueError(f"is not known; allowed: {', '.join(name or 'empty' for name in allowed)}")
+        return cell
+
+    return parse
+
+
+def _not_blank(cell: str) -> str:
+    if not cell:
+        raise ValueError("says nothing; it must not be empty")
+    return cell
+
+
+def _count(cell: str) -> int:
+    if not (cell.isascii() and cell.isdigit() and int(cell) > 0):
+        raise ValueError("is not a whole number above 0")
+    return int(cell)
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell.replace(",", "."))  # decimal commas come with semicolons from many spreadsheets
+    except ValueError:
+        raise ValueError("is not a number") from None
+
+
+def _length(cell: str) -> float:
+    value = _number(cell) if cell else 0.0
+    if not 0 <= value < float("inf"):
+        raise ValueError("is not a length in mm; empty means unknown")
+    return value
+
+
+def _fraction(cell: str) -> float | None:
+    value = _number(cell) if cell else None
+    if value is not None and not 0 < value <= 1:
+        raise ValueError("is not above 0 and at most 1; empty means unknown")
+    return value
+
+
+_BLANK_IF_ZERO = ("thickness_mm", "spacing_mm")
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "series": _not_blank,
+    "patient": _not_blank,
+    "dose": _choice(*get_args(Dose)),
+    "dose_fraction": _fraction,
+    "thickness_mm": _length,
+    "spacing_mm": _length,
+    "rows": _count,
+    "columns": _count,
+    "slices": _count,
+    "split": _choice(*get_args(Split)),
+    "format": _choice(*get_args(Format)),
+    "path": _not_blank,
+}

@@ -1,0 +1,293 @@
+"""Folders of CT to a manifest: finds the series, and whose they are, at which dose and for what.
+
+What a source states goes first, then what known folder and file names say, then the header. Names are looked at below
+the source's path, innermost first, and last the name of that path itself:
+
+- Mayo 2016 challenge: ``L096_FD_3mm_D45f_0021.IMA``, folders such as ``L067/quarter_3mm``;
+- LDCT-and-Projection-data (TCIA): ``L004/.../1.000000-Low Dose Images-.../1-001.dcm``;
+- any ``<patient>/<dose>/``, ``<dose>/<patient>/`` or ``<dose>/``, with names that have a dose in words
+  (``low_dose``, ``full dose CT``) or are one (``quarter``, ``ld``, ``full``, ``nd``, not ``full_body``); volumes like
+  ``case1_full.nii``; folders named ``train``, ``val`` or ``test`` give the split.
+
+A PatientID becomes a hash and is never written.
+"""
+
+import csv
+import hashlib
+import io
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctcycle.atomic import write_text
+from ctcycle.ct import series_io
+from ctcycle.ct.npy import NpyUnit
+from ctcycle.ct.series import SeriesInfo, Skipped, series_uid
+from ctcycle.data.manifest import Manifest, ManifestRow, series_name, stored_path
+from ctcycle.data.settings import Dose, Source, Split, SplitSettings
+from ctcycle.data.splits import assign_splits, paired_patients
+from ctcycle.errors import ManifestError, SeriesError
+
+
+def _dose_names(levels: str, names: str) -> re.Pattern[str]:
+    """Matches what says a dose: a level with the word dose, or a name alone, or where Mayo or a volume has it."""
+    no_negation = "".join(rf"(?<!(?<![a-z]){word}[-_ ])" for word in ("no", "non", "not", "without"))
+    dose = rf"{no_negation}(?:{levels})[-_ ]?dose(?![a-z0-9])"
+    mayo = rf"(?:{names})_\d+(?:\.\d+)?mm(?![a-z])|(?<=^[CLN]\d{{3}}_)(?:{names})(?=_)"
+    alone = rf"^(?:{names})(?=\.|$)|(?<=[-_ ])(?:{names})(?=\.(?:nii|npy))"
+    return re.compile(rf"(?<![a-z0-9])(?:{dose}|{mayo}|{alone})", re.IGNORECASE)
+
+
+_LOW = _dose_names("low|quarter|half|reduced", "low|quarter|qd|ld|ldct")
+_QUARTER = _dose_names("quarter", "quarter|qd")
+_FULL = _dose_names("full|normal|routine|standard", "full|fd|nd|ndct")
+_MAYO = re.compile(r"^[CLN]\d{3}(?![A-Za-z0-9])")
+_TCIA = re.compile(r"(?:full|low) dose images", re.IGNORECASE)
+_DOSES: tuple[Dose, Dose] = ("low_dose", "full_dose")
+_SPLITS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_THICKNESS = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)[-_ ]?mm(?![a-z])", re.IGNORECASE)
+_KERNEL = re.compile(r"(?<![A-Za-z0-9])[BDHIJ][rvfs]?\d{2}[a-z]?(?![A-Za-z0-9])")
+_NOBODY = re.compile(r"|.*anonym.*|.*de-?identif.*|unknown|none|n/?a|patient|removed|[0x*-]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """What a scan found.
+
+    Attributes:
+        manifest: the series; not written yet.
+        skipped: what was left out, and why.
+        notes: what a user should know of how the patients were found and split.
+    """
+
+    manifest: Manifest
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FoundSeries:
+    """The series of sources, before anybody is split.
+
+    Attributes:
+        rows: what is known of each series; ``split`` where a source or a folder says it.
+        skipped: what was left out, and why.
+        guessed: the doses of each patient whom only a name tells from others.
+    """
+
+    rows: tuple[ManifestRow, ...]
+    skipped: tuple[Skipped, ...]
+    guessed: Mapping[str, Collection[Dose]]
+
+
+def scan_sources(
+    sources: Sequence[Source],
+    manifest_path: Path,
+    split: SplitSettings,
+    *,
+    npy_unit: NpyUnit = "auto",
+    salt: str = "",
+    progress: Callable[[Path], object] | None = None,
+) -> ScanReport:
+    """Finds all series of the sources and splits their patients; nothing is decoded and nothing written.
+
+    Args:
+        sources: see `find_rows`.
+        manifest_path: where the manifest will be; its paths are relative to the folder of this.
+        split: who is for training, validation and testing.
+        npy_unit: what the numbers in npy files are.
+        salt: see `find_rows`.
+        progress: called with each image file before its header is read.
+
+    Raises:
+        SeriesError: a source does not exist or has no CT; the message has a line for each.
+        ManifestError: the split is impossible.
+    """
+    found = find_rows(sources, manifest_path.parent, npy_unit=npy_unit, salt=salt, progress=progress)
+    rows = sorted(assign_splits(found.rows, split), key=lambda row: (row.patient, row.path, row.uid))
+    notes = (*_same_people(found.guessed), *_not_drawn(rows, split))
+    return ScanReport(Manifest(manifest_path, tuple(rows)), found.skipped, notes)
+
+
+def find_rows(
+    sources: Sequence[Source],
+    root: Path,
+    *,
+    npy_unit: NpyUnit = "auto",
+    salt: str = "",
+    progress: Callable[[Path], object] | None = None,
+) -> FoundSeries:
+    """What is known of each series of the sources.
+
+    Args:
+        sources: where to look; a series that two sources have belongs to the first.
+        root: the folder that the rows' paths are to be relative to.
+        npy_unit: what the numbers in npy files are.
+        salt: goes into the hash of each PatientID. Without one, whoever knows an ID can find it in the
+            manifest; with one, it takes the same salt to get the same patient names again.
+        progress: called with each image file before its header is read.
+
+    Raises:
+        SeriesError: a source does not exist or has no CT; the message has a line for each.
+    """
+    rows: dict[str, ManifestRow] = {}
+    skipped: list[Skipped] = []
+    problems: list[str] = []
+    guessed: dict[str, set[Dose]] = defaultdict(set)
+    for source in sources:
+        infos, left_out = series_io.find_series(source.path, npy_unit, progress) if source.path.exists() else ([], [])
+        skipped += left_out
+        if not infos:
+            problems.append(_nothing_found(source.path, left_out))
+        for info in infos:
+            row = _describe(info, source, root, salt)
+            if row.series in rows:
+                skipped.append(Skipped(info.path, "an earlier source has this series already"))
+                continue
+            rows[row.series] = row
+            if not (source.patient or row.patient.startswith("p-") or _MAYO.match(row.patient)):
+                guessed[row.patient].add(source.dose)
+    if problems:
+        raise SeriesError("\n".join(problems))
+    return FoundSeries(tuple(rows.values()), tuple(skipped), guessed)
+
+
+def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
+    """Writes what was left out as a CSV with the columns path and reason, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows([("path", "reason"), *((s.path, s.reason) for s in skipped)])
+    write_text(path, stream.getvalue())
+
+
+def _same_people(guessed: Mapping[str, Collection[Dose]]) -> Iterator[str]:
+    both = sorted(patient for patient, doses in guessed.items() if set(_DOSES).issubset(doses))
+    if both:
+        names = ", ".join([*both[:10], "..."] if len(both) > 10 else both)
+        who = f"patient {names} has" if len(both) == 1 else f"patients {names} have"
+        yield f"{who} both doses: are these the same people? Only names say so; if not, change the column 'patient'"
+
+
+def _not_drawn(rows: Sequence[ManifestRow], settings: SplitSettings) -> Iterator[str]:
+    paired = len(paired_patients(rows))
+    for split, fraction in (("val", settings.val_fraction), ("test", settings.test_fraction)):
+        if fraction and not settings.train and not any(row.split == split for row in rows):
+            there = f"there {'is' if paired == 1 else 'are'} {paired}"
+            only = f"only patients with matching series of both doses ({there}) whom training can spare"
+            yield f"split.{split}_fraction {fraction:g} takes nobody: it takes {only}"
+
+
+def _nothing_found(root: Path, skipped: Sequence[Skipped]) -> str:
+    if not root.exists():
+        return f"{root}: does not exist; give the folder that holds the scans"
+    files = sum(path.is_file() for path in root.rglob("*")) if root.is_dir() else 1
+    reasons = Counter(item.reason for item in skipped).most_common(1)
+    times = f"{reasons[0][1]} x " if reasons and reasons[0][1] > 1 else ""
+    why = f"{times}{reasons[0][0]}" if reasons else "DICOM, NIfTI and npy are read"
+    return f"no CT under {root} ({files} {'file' if files == 1 else 'files'} seen); {why}"
+
+
+def _describe(info: SeriesInfo, source: Source, root: Path, salt: str) -> ManifestRow:
+    parts = _names(info, source.path)
+    dose = source.dose or _dose(parts)
+    path, uid = stored_path(info.path, root), series_uid(info)
+    return ManifestRow(
+        series=series_name(info.format, path, uid),
+        patient=_patient(info, source, parts, salt),
+        dose=dose,
+        dose_fraction=_dose_fraction(dose, source, parts),
+        kernel=info.kernel or _first(_KERNEL, parts),
+        thickness_mm=info.thickness_mm or float(_first(_THICKNESS, parts, 1) or 0),
+        spacing_mm=info.spacing_mm[2],
+        rows=info.shape[1],
+        columns=info.shape[2],
+        slices=info.shape[0],
+        split=source.split or next((_SPLITS[part.lower()] for part in parts if part.lower() in _SPLITS), ""),
+        format=info.format,
+        path=path,
+        uid=uid,
+    )
+
+
+def _names(info: SeriesInfo, root: Path) -> list[str]:
+    """Names that may tell something: file, then folders from the inside out, then the source's own.
+
+    Where the source is the folder of a dose, it is looked at like a folder inside of the one above it.
+    """
+    below = info.files[0].absolute().relative_to(root.absolute()).parts
+    place = root.resolve()
+    top = [place.name, place.parent.name] if below and _dose([place.name]) else [place.name]
+    return [*reversed(below), *top]
+
+
+def _first(pattern: re.Pattern[str], parts: Sequence[str], group: int = 0) -> str:
+    return next((match.group(group) for part in parts if (match := pattern.search(part))), "")
+
+
+def _dose(parts: Sequence[str]) -> Dose:
+    """The innermost name that speaks of one dose decides."""
+    for part in parts:
+        low, full = _LOW.search(part), _FULL.search(part)
+        if bool(low) != bool(full):
+            return "low_dose" if low else "full_dose"
+    return ""
+
+
+def _dose_fraction(dose: Dose, source: Source, parts: Sequence[str]) -> float | None:
+    if dose != "low_dose":
+        return 1.0 if dose else None
+    if source.dose_fraction is not None:
+        return source.dose_fraction
+    if _first(_TCIA, parts):  # abdomen (L) and head (N) at a quarter, chest (C) at a tenth
+        return 0.1 if _first(_MAYO, parts).startswith("C") else 0.25
+    return 0.25 if _first(_QUARTER, parts) else None
+
+
+def _patient(info: SeriesInfo, source: Source, parts: list[str], salt: str) -> str:
+    if source.patient:
+        return _patient_by_pattern(info, source)
+    above, below = _around_dose(parts[1:-1])
+    patient = _first(_MAYO, parts) or (above if not below else "")
+    if patient:
+        return patient
+    if not _NOBODY.fullmatch(info.patient_id.strip()):
+        return "p-" + hashlib.sha256(f"{salt}\0{info.patient_id.strip()}".encode()).hexdigest()[:10]
+    return above or below or next((part for part in reversed(parts[1:-1]) if not _dose([part])), _own_name(info, parts))
+
+
+def _own_name(info: SeriesInfo, parts: Sequence[str]) -> str:
+    """For lack of folders: the file's name without its dose, or for slices the source's name."""
+    if info.files != (info.path,):
+        return parts[-1]
+    name = _FULL.sub("", _LOW.sub("", info.path.name)).partition(".")[0]
+    return name.strip("-_ ") or info.path.name.partition(".")[0]
+
+
+def _patient_by_pattern(info: SeriesInfo, source: Source) -> str:
+    place = info.files[0].absolute().relative_to(source.path.absolute()).as_posix()
+    match = re.search(source.patient, place)
+    patient = (match[1] if match.re.groups else match[0]) if match else ""
+    if not patient:
+        raise ManifestError(f"source {source.path}: patient '{source.patient}' finds nothing in {place!r}; change it")
+    return patient
+
+
+def _around_dose(folders: Sequence[str]) -> tuple[str, str]:
+    """The folders next above and below the dose's that may be a patient's; empty where there are none.
+
+    ``<patient>/<dose>/`` is clear; where there are folders below the dose, the patient may be either.
+    """
+    place = next((index for index, folder in enumerate(folders) if _dose([folder])), len(folders))
+    sides = (folders[place + 1 :], folders[:place][::-1] if place < len(folders) else ())
+    above, below = (next((folder for folder in side if not _is_other_name(folder)), "") for side in sides)
+    return above, below
+
+
+def _is_other_name(folder: str) -> bool:
+    """Whether a folder is named for its split, slice thickness or kernel."""
+    return folder.lower() in _SPLITS or bool(_THICKNESS.search(folder) or _KERNEL.fullmatch(folder))

@@ -1,0 +1,1 @@
+"""Denoisers against full dose: scores, statistics by patient, tables."""

@@ -1,0 +1,1 @@
+"""A trained generator at work: on slices, on series, on folders of series."""

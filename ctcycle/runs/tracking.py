@@ -1,0 +1,223 @@
+"""One MLflow run, through the client: local first, never fatal, no global state.
+
+What matters is in the run folder already; MLflow is where people look.
+"""
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Literal
+
+from ctcycle import __version__
+from ctcycle.atomic import write_json
+from ctcycle.config.training_schema import Tracking
+from ctcycle.runs.event_file import EventFile
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_log = logging.getLogger(__name__)
+_PARAM_LENGTH = 500
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_START_S, _WAIT_S, _END_S = 20.0, 2.0, 4.0
+"""Seconds that a run waits for its store at most: to open it, which may mean to make it; on the way; at the end."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 15.0, 600.0
+
+
+def tracking_uri(settings: Tracking, folder: Path) -> str:
+    """Where runs are tracked: the config's uri, else the environment's, else SQLite beside the run folder."""
+    local = f"sqlite:///{folder.resolve().parent / 'mlflow.db'}"
+    return settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or local
+
+
+def recorded_uri(folder: Path) -> str | None:
+    """Where the run in ``folder`` was tracked; None where it was not."""
+    file = folder / "tracking.json"
+    return str(json.loads(file.read_text())["uri"]) if file.exists() else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what results depend on, and the git commit of the code where it is known."""
+    packages = ("torch", "monai", "pytorch-ignite", "numpy", "pydicom")
+    found = {"ctcycle": __version__, "python": platform.python_version()}
+    return {**found, **{name: version(name) for name in packages}, "git_commit": _commit()}
+
+
+def _commit() -> str:
+    source = Path(__file__).parent
+    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603 (constant words)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+class Tracker:
+    """One run in MLflow. Every method is safe to call whatever state the store is in, and none blocks for long.
+
+    Every event is written to ``tracking_events.jsonl`` first, and taken out once the store has it. A thread sends them;
+    the caller waits for it only while all is well. In an outage training goes on, tries become rarer, and what has
+    gathered is sent when the store is back, at the end, or when the same run is started again.
+
+    Args:
+        settings: whether, where, under which experiment.
+        folder: the run folder; ``tracking.json`` in it remembers the run, so that only the same folder continues it.
+        name: shown in MLflow.
+        params: of the run, where it is a new one.
+    """
+
+    def __init__(self, settings: Tracking, folder: Path, name: str, params: Mapping[str, Any]) -> None:
+        self.settings, self.folder, self.name, self.params = settings, folder, name, params
+        self.uri = tracking_uri(settings, folder)
+        self.run_id = ""
+        self._client: MlflowClient | None = None
+        self._logged: dict[str, int] = {}
+        self._file = folder / "tracking.json"
+        self._events = EventFile(folder / "tracking_events.jsonl")
+        self._sender: Thread | None = None
+        self._pause = 0.0  # seconds to the next try; 0 while all is well
+        self._next_try = 0.0
+
+    def start(self) -> None:
+        """Opens the run: the one that this folder began if there is one, else a new one."""
+        self._events.forget(lambda event: "status" in event)  # it is running again
+        self._send(_START_S)
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Logs numbers at ``step``; steps that were logged before the run was stopped are left out."""
+        self._add({"metrics": dict(values), "step": step})
+
+    def artifact(self, path: Path, place: str | None = None) -> None:
+        """Logs a file, under the folder ``place`` of the run's artefacts."""
+        self._add({"artifact": os.path.relpath(path, self.folder), "place": place})
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        """Closes the run with ``status``."""
+        if self.settings.enabled:
+            self._events.add({"status": status, "time": _now()})
+            self.send_rest(_END_S)
+
+    def send_rest(self, wait: float = 60.0) -> None:
+        """Sends what is left, waiting for it up to ``wait`` seconds."""
+        if not (self.settings.enabled and len(self._events)):
+            return
+        until = time.monotonic() + wait
+        if self._sender is not None:
+            self._sender.join(wait)
+        self._next_try = 0.0
+        self._send(max(0.0, until - time.monotonic()))
+        if left := len(self._events):
+            _log.info("%s: %d events for MLflow are kept; the same command sends them", self._events.path, left)
+
+    def _add(self, event: dict[str, Any]) -> None:
+        if self.settings.enabled:
+            self._events.add({**event, "time": _now()})
+            self._send(0.0 if self._pause else _WAIT_S)
+
+    def _send(self, wait: float) -> None:
+        """Lets a thread send all events, and waits for it up to ``wait`` seconds; it goes on if that is too short."""
+        busy = self._sender is not None and self._sender.is_alive()
+        if not self.settings.enabled or busy or time.monotonic() < self._next_try:
+            return
+        self._sender = Thread(target=self._deliver, daemon=True)
+        self._sender.start()
+        self._sender.join(wait)
+        if self._sender.is_alive() and not self._pause:
+            self._fail(f"no answer within {wait:.3g} s")
+
+    def _deliver(self) -> None:
+        done = 0
+        try:
+            client = self._connect() if self._client is None else self._client
+            for event in self._events.all():
+                self._perform(client, event)
+                done += 1
+            self._client = client
+            if self._pause:
+                _log.info("MLflow at %s is back; it has all that was kept", self.uri)
+            self._pause = 0.0
+        except Exception as error:  # noqa: BLE001 (whatever MLflow or its server does, training goes on)
+            self._client = None
+            self._fail(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        finally:
+            self._events.drop(done)
+
+    def _fail(self, reason: str) -> None:
+        if not self._pause:
+            _log.warning(
+                "MLflow at %s failed (%s); training goes on, what it lacks is kept in %s and sent later",
+                *(self.uri, reason, self._events.path),
+            )
+        self._pause = min(max(_FIRST_PAUSE_S, 2 * self._pause), _LONGEST_PAUSE_S)
+        self._next_try = time.monotonic() + self._pause
+
+    def _connect(self) -> "MlflowClient":
+        for key, value in _ENVIRONMENT.items():
+            os.environ.setdefault(key, value)
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic"):  # if mlflow was imported before, it has not seen the environment
+            logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
+        logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # it prints what it also raises
+        client = MlflowClient(tracking_uri=self.uri)
+        here = {"uri": self.uri, "folder": str(self.folder.resolve())}
+        known = json.loads(self._file.read_text()) if self._file.exists() else {}
+        if here.items() <= known.items():
+            self.run_id = known["run_id"]
+            client.update_run(self.run_id, status="RUNNING")
+            self._logged = _last_steps(client, self.run_id)
+        else:
+            self.run_id = self._create(client)
+            write_json(self._file, {**here, "run_id": self.run_id})
+        return client
+
+    def _create(self, client: "MlflowClient") -> str:
+        from mlflow.entities import Param
+
+        found = client.get_experiment_by_name(self.settings.experiment)
+        where = (self.folder.resolve().parent / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # which of its views MLflow's pages open
+        experiment = found.experiment_id if found else client.create_experiment(self.settings.experiment, where, kind)
+        run = client.create_run(experiment, run_name=self.name, tags={"mlflow.source.name": "ctcycle", **versions()})
+        pairs = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in self.params.items()]
+        for start in range(0, len(pairs), 100):
+            client.log_batch(run.info.run_id, params=pairs[start : start + 100])
+        return str(run.info.run_id)
+
+    def _perform(self, client: "MlflowClient", event: Mapping[str, Any]) -> None:
+        from mlflow.entities import Metric
+
+        if "metrics" in event:
+            step = event["step"]
+            new = {key: value for key, value in event["metrics"].items() if step > self._logged.get(key, -1)}
+            client.log_batch(self.run_id, [Metric(key, value, event["time"], step) for key, value in new.items()])
+            self._logged |= dict.fromkeys(new, step)
+        elif "artifact" in event:
+            file = self.folder / event["artifact"]
+            if file.exists():  # it may have been removed since
+                client.log_artifact(self.run_id, str(file), event["place"])
+        else:
+            client.set_terminated(self.run_id, event["status"], event["time"])
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _last_steps(client: "MlflowClient", run_id: str) -> dict[str, int]:
+    """Metric to the last step that is logged of it: a killed run had got further than its checkpoint."""
+    keys = client.get_run(run_id).data.metrics
+    return {key: max(metric.step for metric in client.get_metric_history(run_id, key)) for key in keys}

@@ -1,0 +1,169 @@
+"""A data set without any patient: simulated abdomens, scanned at full and at low dose, as DICOM series."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcycle.atomic import write_json
+from ctcycle.ct.dicom.creating import SeriesHeader, write_new_series
+from ctcycle.ct.hounsfield import hu_to_mu, mu_to_hu
+from ctcycle.errors import OutputError
+from ctcycle.simulation.dose import simulate_counts
+from ctcycle.simulation.phantom import draw_slice, make_patient
+from ctcycle.simulation.processes import share_out
+from ctcycle.simulation.projection import project
+from ctcycle.simulation.reconstruction import reconstruct
+from ctcycle.simulation.settings import SimulationSettings
+
+SIMULATOR = 1
+"""Raised by every change of what the simulator makes of the same settings, so that old data is not taken for new."""
+
+
+@dataclass(frozen=True)
+class SimulatedPatient:
+    """One patient, scanned once and counted twice.
+
+    Attributes:
+        full: (S, H, W) float32 HU at full dose.
+        low: (S, H, W) float32 HU at low dose.
+        truth: (S, H, W) float32 HU, the anatomy without noise or blur.
+        first_z_mm: position of the first slice; the others follow towards the head.
+    """
+
+    full: NDArray[np.float32]
+    low: NDArray[np.float32]
+    truth: NDArray[np.float32]
+    first_z_mm: float
+
+
+def simulate_patient(settings: SimulationSettings, index: int, seed: int) -> SimulatedPatient:
+    """The patient number ``index`` of the data set ``seed``, which no other patient and no other setting changes."""
+    anatomy, noise = (np.random.default_rng([seed, index, stream]) for stream in range(2))
+    patient = make_patient(anatomy)
+    first_z = round(patient.level_mm - settings.slice_spacing_mm * (settings.slices - 1) / 2, 1)
+    positions = first_z + settings.slice_spacing_mm * np.arange(settings.slices)
+    truth = np.stack([draw_slice(patient, z, settings.size, settings.pixel_mm) for z in positions])
+    scans = [scan_slice(slice_hu, settings, noise) for slice_hu in truth]
+    full, low = (np.stack(volume) for volume in zip(*scans, strict=True))
+    return SimulatedPatient(full, low, truth, first_z)
+
+
+def scan_slice(
+    hu: NDArray[np.float32], settings: SimulationSettings, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One slice, (N, N) in HU, as it is reconstructed at full dose and at low dose, both in HU."""
+    line_integrals = project(hu_to_mu(hu).clip(0.0), settings.pixel_mm, settings.views)
+    full, low = simulate_counts(
+        line_integrals, settings.photons, settings.dose_fraction, settings.electronic_noise, rng
+    )
+    both = reconstruct(full + 1j * low, settings.pixel_mm, settings.size, settings.kernel)
+    return mu_to_hu(both.real), mu_to_hu(both.imag)
+
+
+def simulate_dataset(
+    folder: Path,
+    settings: SimulationSettings,
+    seed: int,
+    workers: int = 1,
+    progress: Callable[[int], object] | None = None,
+) -> list[Path]:
+    """Fills ``folder`` with ``sim000/{full_dose,low_dose}/0001.dcm`` and so on; keeps the patients that are there.
+
+    A patient's folder appears when it is complete; one run at a time may write to ``folder``.
+
+    Args:
+        folder: new, empty, or made by this function with the same settings and seed.
+        settings: patients, scanner and dose.
+        seed: not negative; the same seed and settings give the same bytes for any number of workers.
+        workers: processes; 1 is this process.
+        progress: called with the number of finished patients, at once and after each.
+
+    Returns:
+        The folders of the patients, in order.
+
+    Raises:
+        OutputError: the folder holds something else, or cannot be written.
+        CtcycleError: a worker process died.
+    """
+    _claim(folder, settings, seed)
+    patients = [folder / f"sim{index:03d}" for index in range(settings.patients)]
+    missing = [index for index, patient in enumerate(patients) if not patient.exists()]
+    report = progress or (lambda _done: None)
+    report(len(patients) - len(missing))
+    make = partial(_write_patient, folder, settings, seed)
+    for done, _ in enumerate(share_out(make, missing, workers), len(patients) - len(missing) + 1):
+        report(done)
+    return patients
+
+
+def _claim(folder: Path, settings: SimulationSettings, seed: int) -> None:
+    """Marks the folder as made by these settings.
+
+    Raises:
+        OutputError: it is marked otherwise, or holds something without a mark.
+    """
+    mark = folder / "simulation.json"
+    wanted = {"simulator": SIMULATOR, "seed": seed, **asdict(settings)}
+    found = _read_mark(mark)
+    if found is None:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(f"{folder}: holds files that the simulator did not make; choose a new folder")
+        write_json(mark, wanted)
+        return
+    changed = [key for key in wanted if found.get(key) != wanted[key]]
+    if changed:
+        differences = ", ".join(f"{key} {found.get(key)}" for key in changed)
+        raise OutputError(
+            f"{folder}: holds a data set of other settings ({differences}); delete it or choose a new folder"
+        )
+
+
+def _read_mark(mark: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(mark.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{mark}: cannot be read ({error}); delete the folder or choose a new one") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _write_patient(folder: Path, settings: SimulationSettings, seed: int, index: int) -> None:
+    """Simulates one patient and writes both series, in a hidden folder that gets its name when it is complete."""
+    simulated = simulate_patient(settings, index, seed)
+    patient = folder / f"sim{index:03d}"
+    unfinished = folder / f".{patient.name}.unfinished"
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for number, (dose, hu) in enumerate((("full_dose", simulated.full), ("low_dose", simulated.low)), 1):
+            write_new_series(hu, unfinished / dose, _header(settings, seed, patient.name, number, simulated.first_z_mm))
+        unfinished.rename(patient)
+    except OSError as error:
+        raise OutputError(f"{patient}: cannot be written ({error.strerror}); free or choose another place") from error
+
+
+def _header(settings: SimulationSettings, seed: int, patient: str, number: int, first_z_mm: float) -> SeriesHeader:
+    """Of the first series, at full dose, or the second, at low dose.
+
+    The description names the dose for the eyes of people; real scans say nothing of it in their headers.
+    """
+    beam = f"{settings.views} parallel views, {settings.photons:g} photons"
+    dose = "full dose" if number == 1 else f"low dose {settings.dose_fraction:g}"
+    return SeriesHeader(
+        patient=patient,
+        study=f"{SIMULATOR} {seed} {patient} {settings}",
+        number=number,
+        description=f"{dose} simulated",
+        derivation=f"Simulated: analytic phantom, {beam}, {dose}",
+        kernel=settings.kernel,
+        pixel_mm=settings.pixel_mm,
+        slice_spacing_mm=settings.slice_spacing_mm,
+        first_z_mm=first_z_mm,
+    )

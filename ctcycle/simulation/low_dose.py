@@ -1,0 +1,225 @@
+"""Low-dose twins of real full-dose series: training pairs from scans that exist at one dose only."""
+
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcycle import __version__
+from ctcycle.ct.series import SeriesInfo, Skipped, series_uid
+from ctcycle.ct.series_io import Derivation, find_series, read_series, write_corrected
+from ctcycle.data.manifest import Manifest, ManifestRow, series_name, stored_path
+from ctcycle.data.scan import find_rows
+from ctcycle.data.splits import assign_splits
+from ctcycle.data.store import Locator
+from ctcycle.errors import OutputError, SeriesError
+from ctcycle.simulation.low_dose_noise import LowerDose, added_noise, line_integrals
+from ctcycle.simulation.low_dose_settings import Range, TwinSettings, span
+from ctcycle.simulation.processes import share_out
+from ctcycle.simulation.reconstruction import sharpen
+from ctcycle.simulation.settings import KERNELS, Kernel
+
+_SQUARE = 1e-3
+"""Pixels whose sides differ by more than this share are not square."""
+
+
+@dataclass(frozen=True)
+class TwinReport:
+    """What was made.
+
+    Attributes:
+        manifest: the twins beside their full dose; not written yet.
+        skipped: what has no twins, and why.
+        twins: how many low-dose series there are.
+    """
+
+    manifest: Manifest
+    skipped: tuple[Skipped, ...]
+    twins: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A series and the folder of its twins."""
+
+    row: ManifestRow
+    info: SeriesInfo
+    folder: Path
+
+
+def make_twins(
+    folder: Path,
+    manifest: Path,
+    settings: TwinSettings,
+    seed: int,
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], object] | None = None,
+) -> TwinReport:
+    """Writes low-dose twins of every full-dose series of the sources, in the format of the series.
+
+    A folder of twins appears when it is complete, and is kept when the function is called again.
+
+    Args:
+        folder: new, or filled by an earlier call with the same settings and seed.
+        manifest: where the manifest will be.
+        settings: which scans, and how.
+        seed: not negative; the same seed and settings give the same twins for any number of workers.
+        workers: processes; 1 is this process.
+        progress: called with the number of series that are done and of all, at once and after each.
+
+    Returns:
+        What was made. Series that cannot have twins are left out, with the reason.
+
+    Raises:
+        SeriesError: there is no full-dose series, or none can have twins.
+        OutputError: the twins cannot be written.
+    """
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    found = find_rows(settings.sources, manifest.parent)
+    jobs, skipped = _plan(found.rows, manifest.parent, folder)
+    missing = [job for job in jobs if not job.folder.exists()]
+    report = progress or (lambda _done, _all: None)
+    report(len(jobs) - len(missing), len(jobs))
+    made = share_out(partial(_make, settings, seed), missing, workers)
+    for done, (job, problem) in enumerate(made, len(jobs) - len(missing) + 1):
+        skipped += [Skipped(job.info.path, problem)] if problem else []
+        report(done, len(jobs))
+    rows = [row for job in jobs if job.folder.exists() for row in _rows(job, manifest.parent, settings, seed)]
+    if not rows:
+        reasons = "; ".join(f"{item.path}: {item.reason}" for item in skipped[:3])
+        raise SeriesError(f"twins: no series of the sources can have any ({reasons or 'all are low dose'})")
+    split = assign_splits(rows, settings.split)
+    twins = sum(row.dose == "low_dose" for row in split)
+    return TwinReport(Manifest(manifest, tuple(split)), (*found.skipped, *skipped), twins)
+
+
+def _plan(rows: Sequence[ManifestRow], root: Path, folder: Path) -> tuple[list[_Job], list[Skipped]]:
+    """The series that get twins, and those that can have none."""
+    locator, jobs, skipped = Locator(), [], []
+    for row in rows:
+        if row.dose == "low_dose":
+            continue
+        info = locator.locate(row, root)
+        if problem := _unfit(info):
+            skipped.append(Skipped(info.path, problem))
+        else:
+            jobs.append(_Job(row, info, folder / row.series))
+    return jobs, skipped
+
+
+def _unfit(info: SeriesInfo) -> str | None:
+    _, rows_mm, columns_mm = info.spacing_mm
+    if not rows_mm > 0:
+        return "its pixel spacing is not known, so it cannot be projected; DICOM and NIfTI tell it"
+    if abs(rows_mm / columns_mm - 1) > _SQUARE:
+        return f"its pixels are {rows_mm:g} x {columns_mm:g} mm; only square ones can be projected"
+    return None
+
+
+def _make(settings: TwinSettings, seed: int, job: _Job) -> str | None:
+    """Writes the twins of a series in a hidden folder that gets its name when it is complete; or says why it cannot."""
+    unfinished = job.folder.with_name(f".{job.folder.name}.unfinished")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        _write_twins(settings, seed, job, unfinished)
+        unfinished.rename(job.folder)
+    except SeriesError as error:
+        return str(error).removeprefix(f"{job.info.path}: ")
+    except OSError as error:
+        raise OutputError(
+            f"{job.folder}: cannot be written ({error.strerror}); free or choose another place"
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return None
+
+
+def _write_twins(settings: TwinSettings, seed: int, job: _Job, folder: Path) -> None:
+    scan, pixel_mm = read_series(job.info).hu, job.info.spacing_mm[1]
+    rays = line_integrals(scan, pixel_mm, settings.views)
+    for kernel, copies in _copies(settings).items():
+        change = np.zeros_like(scan)
+        if _sharpens(settings, kernel):
+            change = np.stack([sharpen(image, kernel, settings.scan_kernel) - image for image in scan])
+            _write(job.info, change, folder / _name(job.info, f"full_dose_{kernel}"), f"sharpened to {kernel}")
+        for copy in copies:
+            number, dose = _dose(settings, job.row, kernel, seed, copy)
+            noise = added_noise(scan + change, rays, pixel_mm, dose, number)
+            level = f"{dose.noise_hu:.3g} HU of noise added" if dose.noise_hu else f"{dose.fraction:.3g} of the dose"
+            target = folder / _name(job.info, f"low_dose_{kernel}_{copy}")
+            _write(job.info, change + noise, target, f"low dose simulated in the projections, {level}, {kernel}")
+
+
+def _copies(settings: TwinSettings) -> dict[Kernel, list[int]]:
+    """The numbers of the copies by their kernel."""
+    copies: dict[Kernel, list[int]] = defaultdict(list)
+    for number in range(settings.copies):
+        copies[settings.kernels[number % len(settings.kernels)]].append(number)
+    return copies
+
+
+def _sharpens(settings: TwinSettings, kernel: Kernel) -> bool:
+    return settings.sharpen and KERNELS.index(kernel) > KERNELS.index(settings.scan_kernel)
+
+
+def _write(info: SeriesInfo, change: NDArray[np.float32], target: Path, what: str) -> None:
+    description = f"Made for training: {what}."
+    write_corrected(info, change, target, Derivation(__version__, "twin", "none", description, kind="simulated"))
+
+
+def _dose(settings: TwinSettings, row: ManifestRow, kernel: Kernel, seed: int, copy: int) -> tuple[int, LowerDose]:
+    """A seed for the copy, and what it imitates: pure functions of seed, series and copy."""
+    number = int(np.random.SeedSequence([seed, _series_number(row), copy]).generate_state(1, np.uint64)[0])
+    rng = np.random.default_rng([number, 1])
+    fraction = _draw(settings.dose_fraction, rng)
+    noise = None if settings.noise_hu is None else _draw(settings.noise_hu, rng)
+    return number, LowerDose(fraction, kernel, noise, settings.photons, settings.electronic_noise)
+
+
+def _series_number(row: ManifestRow) -> int:
+    """Its hashed UID, wherever it lies; only where it has none, its name, which depends on its place."""
+    hexadecimal = row.uid if re.fullmatch(r"[0-9a-f]{16}", row.uid) else row.series
+    return int(hexadecimal, 16)
+
+
+def _draw(values: Range, rng: np.random.Generator) -> float:
+    low, high = span(values)
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _name(info: SeriesInfo, name: str) -> str:
+    """A folder's name, or a file's where the series is one file."""
+    if info.format == "dicom":
+        return name
+    return name + "".join(
+        info.path.suffixes[-2:] if info.path.name.lower().endswith(".gz") else info.path.suffixes[-1:]
+    )
+
+
+def _rows(job: _Job, root: Path, settings: TwinSettings, seed: int) -> list[ManifestRow]:
+    """The manifest rows of a series: its twins, and the full dose that each belongs to."""
+    rows = []
+    for info in find_series(job.folder)[0]:
+        dose, _, kernel_and_copy = info.path.name.partition("_dose_")
+        name, _, copy = kernel_and_copy.partition(".")[0].partition("_")
+        kernel = next(kernel for kernel in KERNELS if kernel == name)
+        path, uid = stored_path(info.path, root), series_uid(info)
+        label = f"{job.row.kernel or 'unknown'} {kernel}" if _sharpens(settings, kernel) else job.row.kernel
+        row = replace(job.row, series=series_name(info.format, path, uid), path=path, uid=uid, kernel=label)
+        if dose == "full":
+            rows.append(replace(row, dose="full_dose", dose_fraction=1.0))
+        else:
+            lower = _dose(settings, job.row, kernel, seed, int(copy))[1]
+            fraction = None if lower.noise_hu else round(lower.fraction, 4)
+            rows.append(replace(row, dose="low_dose", dose_fraction=fraction))
+    if not all(_sharpens(settings, kernel) for kernel in _copies(settings)):
+        rows.append(replace(job.row, dose="full_dose", dose_fraction=1.0))
+    return rows

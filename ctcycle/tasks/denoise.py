@@ -1,0 +1,52 @@
+"""Denoising of new series: a series, a volume, or a folder of many, to files of the same kind."""
+
+import hashlib
+
+from tqdm import tqdm
+
+from ctcycle import __version__
+from ctcycle.config.schema import Denoise
+from ctcycle.ct.dicom import Derivation
+from ctcycle.inference.folders import DenoiseOptions, Images, denoise_folder
+from ctcycle.runs.models import load_denoiser, load_fingerprint, weights_path
+
+
+def denoise_all(config: Denoise) -> str:
+    """Denoises every series under ``config.input`` as `ctcycle.inference.folders.denoise_folder` does, showing bars.
+
+    Returns:
+        What was done, for a terminal.
+
+    Raises:
+        SeriesError: nothing was found, some series could not be denoised, or files are damaged: the message names
+            the first of them.
+        BundleError: the run or bundle holds no denoiser.
+        OutputError: output cannot be written.
+    """
+    denoiser = load_denoiser(
+        config.model,
+        config.checkpoint,
+        config.device,
+        strength=config.strength,
+        tile=config.tile,
+        average_flips=config.average_flips,
+    )
+    with weights_path(config.model, config.checkpoint).open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    options = DenoiseOptions(
+        overwrite=config.overwrite,
+        assume_hu=config.assume_hu,
+        residual=config.residual,
+        uncertainty=config.uncertainty,
+        strict=config.strict,
+        keep_private=config.keep_private,
+        progress=_bar,
+    )
+    derivation = Derivation(__version__, config.model.resolve().name, digest)
+    fingerprint = load_fingerprint(config.model)
+    return denoise_folder(config.input, config.out, denoiser, derivation, options, fingerprint)
+
+
+def _bar(images: Images, name: str, count: int) -> Images:
+    shown: Images = tqdm(images, desc=name, total=count, unit="slice", dynamic_ncols=True)
+    return shown

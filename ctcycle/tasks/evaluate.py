@@ -1,0 +1,150 @@
+"""The evaluation of a whole split: trained runs and classical filters on the same pairs, to tables and figures."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ctcycle.atomic import write_text
+from ctcycle.config.schema import Evaluate
+from ctcycle.data.manifest import read_manifest
+from ctcycle.data.pair_check import check_pair
+from ctcycle.data.slices import SliceData, load_slices, open_store
+from ctcycle.evaluation.baselines import CLASSICAL, Denoiser
+from ctcycle.evaluation.results import Evaluation
+from ctcycle.evaluation.scoring import Pair, evaluate, format_table, markdown_table
+from ctcycle.report.figures import Sample, loss_curves, psnr_by_slice, slice_panels
+from ctcycle.runs.folder import RunFolder
+from ctcycle.runs.models import load_denoiser
+from ctcycle.runs.tracking import recorded_uri, versions
+
+_PANEL_BASELINES = ("nlm", "gaussian")
+
+
+@dataclass(frozen=True)
+class EvaluationPairs:
+    """The pairs of a split as slices in HU, by number.
+
+    Attributes:
+        slices: decoded series.
+        split: whose pairs.
+    """
+
+    slices: SliceData
+    split: str
+
+    def __iter__(self) -> Iterator[Pair]:
+        low, full = self.slices.paired(self.split)
+        for number, pair in enumerate(self.slices.pairs(self.split)):
+            series, index = pair.low_dose
+            images = (low[number].astype(np.float32), full[number].astype(np.float32))
+            yield Pair(self.slices.row(series).patient, series, index, *images)
+
+    def check(self, threshold: float) -> None:
+        """Raises ManifestError, naming the slices, where two do not show the same anatomy."""
+        remedy = "set guard=false to measure all the same"
+        for pair, place in zip(self, self.slices.pairs(self.split), strict=True):
+            check_pair(pair.low_hu, pair.full_hu, place, threshold, remedy)
+
+    def __len__(self) -> int:
+        return len(self.slices.pairs(self.split))
+
+
+def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
+    """Scores every method of ``config`` on every pair of its split; writes tables and figures to ``folder``.
+
+    Raises:
+        BundleError: a run of a method holds no denoiser.
+        ManifestError: the split has no pairs.
+        SeriesError: a series cannot be decoded or scored.
+        OutputError: results cannot be written.
+    """
+    methods: dict[str, Denoiser] = {name: CLASSICAL[name] for name in config.baselines}
+    methods |= {name: load_denoiser(run, config.checkpoint, config.device) for name, run in config.methods.items()}
+    store = open_store(config.manifest, config.store, config.mu_water)
+    pairs = EvaluationPairs(
+        load_slices(config.manifest, store, kernel=config.kernel, splits=(config.split,)), config.split
+    )
+    if config.guard:
+        pairs.check(config.guard_threshold)
+    bar = tqdm(pairs, total=len(pairs), desc="evaluating", unit="slice", dynamic_ncols=True)
+    found = evaluate(
+        bar, methods, config.protocols, body_only=config.body_mask, workers=os.cpu_count() or 1, seed=config.seed
+    )
+    found = replace(found, notes=(*_seen_before(config, pairs), *found.notes))
+    found.write(folder.path, _provenance(config))
+    tables = [f"## {protocol}\n\n{markdown_table(found.rows, protocol)}\n" for protocol in config.protocols]
+    write_text(folder.path / "results.md", "\n".join([*tables, *(f"- {note}" for note in found.notes), ""]))
+    _draw(config, folder, methods, pairs, found)
+    return found
+
+
+def describe(config: Evaluate, folder: RunFolder, found: Evaluation) -> str:
+    """The result for a terminal: the table of the first protocol, notes, and where everything is."""
+    protocol = config.protocols[0]
+    files = [folder.path / "results.json", folder.path / "results.md", folder.figures]
+    stores = sorted({uri for run in config.methods.values() if (uri := recorded_uri(run))})
+    lines = [
+        f"protocol {protocol}",
+        format_table(found.rows, protocol),
+        *found.notes,
+        *(f"-> {file}" for file in files),
+        *(f"-> mlflow ui --backend-store-uri {uri}" for uri in stores),
+    ]
+    return "\n".join(lines)
+
+
+def _seen_before(config: Evaluate, pairs: EvaluationPairs) -> list[str]:
+    """A plain statement for each run that was trained on, or chosen by, patients that it is measured on."""
+    patients = {row.patient for row in pairs.slices.manifest}
+    found = []
+    for name, run in config.methods.items():
+        known = run / "manifest.csv"
+        rows = read_manifest(known).rows if known.exists() else ()
+        both = sorted(patients & {row.patient for row in rows if row.split in {"train", "val"}})
+        if both:
+            found.append(f"{name}: NOT held out: it was trained on, or chosen by, {', '.join(both)}")
+    return found
+
+
+def _provenance(config: Evaluate) -> dict[str, Any]:
+    return {
+        "manifest": config.manifest.as_posix(),
+        "split": config.split,
+        "kernel": config.kernel,
+        "checkpoint": config.checkpoint,
+        "runs": {name: run.as_posix() for name, run in config.methods.items()},
+        "versions": versions(),
+    }
+
+
+def _draw(
+    config: Evaluate, folder: RunFolder, methods: Mapping[str, Denoiser], pairs: EvaluationPairs, found: Evaluation
+) -> None:
+    protocol = config.protocols[0]
+    records = [record for record in found.records if record.protocol == protocol]
+    shown = [name for name in methods if name != "constant"]  # it would squeeze all others together
+    psnr = {name: [record.psnr for record in records if record.method == name] for name in shown}
+    patients = [record.patient for record in records if record.method == next(iter(methods))]
+    psnr_by_slice(folder.figures / "psnr_by_slice.png", patients, psnr, protocol)
+    for name, run in config.methods.items():
+        losses = RunFolder(run).losses()
+        if losses:
+            loss_curves(folder.figures / f"losses_{name}.png", losses)
+    if config.panels:
+        chosen = set(np.linspace(0, len(pairs) - 1, min(config.panels, len(pairs))).astype(int).tolist())
+        shown = [name for name in (*_PANEL_BASELINES[:1], *config.methods) if name in methods]
+        samples = [
+            _sample(pair, {name: methods[name] for name in shown}) for n, pair in enumerate(pairs) if n in chosen
+        ]
+        slice_panels(folder.figures / "panels.png", samples)
+
+
+def _sample(pair: Pair, methods: Mapping[str, Denoiser]) -> Sample:
+    outputs = {name: denoise(pair.low_hu) for name, denoise in methods.items()}
+    return Sample(
+        f"{pair.patient}, slice {pair.slice_index}", {"low dose": pair.low_hu, **outputs, "full dose": pair.full_hu}
+    )

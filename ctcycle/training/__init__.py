@@ -1,0 +1,1 @@
+"""Training under Ignite engines: methods, steps, handlers."""
