@@ -1,4 +1,4 @@
-# make demo | test | faults | lint | types | clean
+# make demo | test | stress | lint | types | clean
 # PYTHON=python3.12 chooses the interpreter, VENV=folder the virtual environment.
 
 PYTHON ?= python3
@@ -8,12 +8,12 @@ CONFIG ?= configs/demo.yaml
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint types clean
+.PHONY: help demo test stress faults lint types clean
 
 help:
 	@echo "make demo    simulated CT, CycleGAN and its supervised twin, measured: all from configs/demo.yaml"
 	@echo "make test    the tests (PYTEST='-k name' for some of them)"
-	@echo "make faults  what the tests do in small, at length: kills, bad input, mutated files; figures at the end"
+	@echo "make stress  long-running fault injection: SIGKILLs, bad inputs, fuzzed files"
 	@echo "make lint    formatting and style;  make types  the type checker"
 	@echo "make clean   removes $(VENV), not the runs"
 
@@ -23,10 +23,12 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST)
 
-faults: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python tests/faults.py --kills 20
-	OMP_NUM_THREADS=1 $(BIN)/python tests/faults_inputs.py
-	$(BIN)/python -m pytest -q tests/test_bad_inputs.py tests/test_privacy.py
+stress: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python tests/stress/kills.py --kills 20
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python tests/stress/mutations.py
+	$(BIN)/python -m pytest -q tests/stress/test_bad_inputs.py tests/stress/test_privacy.py
+
+faults: stress
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -157,7 +157,7 @@ TRAPS = {
 def test_code_in_weights_is_refused_and_not_run(
     trap: str, kind: str, here: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from test_trained import write_bundle
+    from tiny_bundle import write_bundle
 
     (here / "input").mkdir()
     np.save(here / "input" / "slice.npy", np.zeros((32, 32), np.int16))
@@ -309,7 +309,7 @@ def test_nothing_is_logged_when_nothing_is_trusted(
 @pytest.mark.filterwarnings("ignore")  # MONAI's, of the bundle
 def test_monai_runs_what_a_bundle_says_and_ctcycle_does_not(here: Path) -> None:
     from monai.bundle import run
-    from test_trained import bundle_config, write_bundle
+    from tiny_bundle import bundle_config, write_bundle
 
     call = {"_target_": "pathlib.Path.touch", "self": "$__import__('pathlib').Path('called')"}
     does = ["$__import__('pathlib').Path('evaluated').touch()", call]
@@ -323,7 +323,7 @@ def test_monai_runs_what_a_bundle_says_and_ctcycle_does_not(here: Path) -> None:
 def test_what_security_md_names_exists() -> None:
     root = Path(__file__).parent.parent
     text = (root / "SECURITY.md").read_text()
-    tests = "".join(path.read_text() for path in (root / "tests").glob("test_*.py"))
+    tests = "".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
     names = re.findall(r"`(test_\w+)`", text)
     assert len(names) > 10
     assert [name for name in names if f"def {name}(" not in tests] == []

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from held_lock import holder
 from phantom_series import write_series
-from test_folder_lock import holder
 from tiny_data import TinyData, write_train_config
 
 from ctcycle.config.loading import load_config

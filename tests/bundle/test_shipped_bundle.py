@@ -15,7 +15,7 @@ from ctcycle.ct.series_io import find_series, read_series
 from ctcycle.metrics.protocols import PROTOCOLS, score
 from ctcycle.runs.models import load_denoiser, load_fingerprint
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "ct_denoiser"
 CARD = (BUNDLE / "docs" / "README.md").read_text(encoding="utf-8")
 

@@ -10,8 +10,9 @@ import pytest
 
 @pytest.mark.slow
 def test_a_training_that_is_killed_again_and_again_ends_as_if_it_had_not_been(mlflow_store: Path) -> None:
-    line = [sys.executable, str(Path(__file__).with_name("faults.py")), "--kills", "3", "--store", str(mlflow_store)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    line = [sys.executable, str(Path(__file__).with_name("kills.py")), "--kills", "3", "--store", str(mlflow_store)]
+    support = str(Path(__file__).parents[1] / "support")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": support}
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     *kills, last = done.stdout.splitlines()

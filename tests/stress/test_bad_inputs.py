@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from bad_inputs import KINDS, Kind, table
 from bad_inputs.kind import Place
-from faults_inputs import DERIVATION, NoDenoiser
+from mutations import DERIVATION, NoDenoiser
 from phantom_series import PATIENT_ID, PATIENT_NAME, stored_body, write_series
 from tiny_data import TinyData, write_train_config
 
@@ -30,7 +30,7 @@ from ctcycle.inference.folders import DenoiseOptions, denoise_folder
 from ctcycle.run import main
 
 TABLE = Path(__file__).parent / "bad_inputs" / "TABLE.md"
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
 Keys = tuple[str | int, ...]
 SENTENCE = re.compile(r"[^\n]{10,}")
@@ -224,7 +224,7 @@ def test_the_process_itself_ends_so(name: str, tiny: TinyData, tiny_run: Path, t
     kind.make(place)
     config = config_of(kind, place, tiny, tmp_path / "out")
     command = [sys.executable, "-m", "ctcycle.run", "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TABLE.parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TABLE.parents[3])
     assert done.returncode == 3, done.stderr  # alone, even what is left out is not enough
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith((str(tmp_path), "0 denoised"))

@@ -58,7 +58,7 @@ def table(kinds: Sequence[Kind]) -> str:
         "",
         "One row for each kind that the tests make. *done*: it is taken as it is. *left out*: it is no CT, which is no",
         "failure; it is counted and listed. *refused*: in one sentence, with that exit code; whatever else there is to",
-        "do is done, and nothing half made is left. This file is written by `python tests/test_bad_inputs.py`.",
+        "do is done, and nothing half made is left. This file is written by `python tests/stress/test_bad_inputs.py`.",
         "",
         "| given to | kind | outcome | exit code | it says |",
         "| --- | --- | --- | ---: | --- |",

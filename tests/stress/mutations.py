@@ -1,6 +1,6 @@
 """Damages DICOM files at random, again and again, and hands them to what reads them; then a batch with bad studies.
 
-    python tests/faults_inputs.py --mutations 5000 --studies 1000
+    python tests/stress/mutations.py --mutations 5000 --studies 1000
 
 Each damaged file is scanned and denoised, in forks of this process whose memory is limited. Whatever is done to a
 file, it is read or refused: no other exception, no crash of a decoder, no endless reading, no memory beyond a bound.

@@ -20,7 +20,7 @@ from ctcycle.runs.models import load_denoiser
 from ctcycle.training.methods import Method, build_method, learning_rates, measure_gain, memory_format
 from ctcycle.training.steps import SupervisedStep
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 CPU = torch.device("cpu")
 TRAINED = (TrainCycleGAN, TrainNoiseSwap, TrainSupervised)

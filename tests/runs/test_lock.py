@@ -8,29 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from held_lock import HOLD, holder
 
 from ctcycle.errors import OutputError
 from ctcycle.runs import lock
 from ctcycle.runs.lock import locked
 
-ROOT = Path(__file__).parent.parent
-HOLD = """
-import sys, time
-from pathlib import Path
-from ctcycle.runs.lock import locked
-with locked(Path(sys.argv[1])):
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
-
-
-def holder(folder: Path) -> subprocess.Popen[str]:
-    """A process that holds the lock until its standard input ends."""
-    line = [sys.executable, "-c", HOLD, str(folder)]
-    process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "locked\n"
-    return process
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_second_one_is_refused_and_told_who_the_first_is(tmp_path: Path) -> None:

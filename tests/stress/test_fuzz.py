@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from damaged_dicom import damaged, victims
-from faults_inputs import batch, examine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import batch, examine
 from phantom_series import body_hu, save, slice_dataset, stored_body, write_series
 from pydicom import Dataset
 from pydicom.uid import JPEGLSLossless, RLELossless

@@ -12,7 +12,7 @@ from ctcycle.errors import SeriesError
 from ctcycle.metrics import PROTOCOL_NAMES
 from ctcycle.metrics.protocols import PROTOCOLS, body_mask, score
 
-REAL = Path(os.environ.get("CTCYCLE_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
+REAL = Path(os.environ.get("CTCYCLE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 WINDOWS = [("hu2000", -1000.0, 1000.0), ("abdomen", -160.0, 240.0), ("dugan", -300.0, 300.0)]
 
 

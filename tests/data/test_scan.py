@@ -19,7 +19,7 @@ from ctcycle.data.store import SliceStore
 from ctcycle.errors import ManifestError, SeriesError
 from ctcycle.run import main
 
-REAL = Path(os.environ.get("CTCYCLE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+REAL = Path(os.environ.get("CTCYCLE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 real_data = pytest.mark.skipif(not (REAL / "mayo2016_pairs").is_dir(), reason="no folder of real CT")
 PATIENT_ID = "Doe^Jane-19560203"
 PLAIN = SeriesInfo("dicom", Path(), (), "1.2", (4, 16, 16), (3.0, 0.7, 0.7), (0.0, 3.0, 6.0, 9.0), "B30f", 3.0, "")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
+from interrupted import at_iteration
 from tiny_data import METHODS, TinyData, assert_same, assert_same_run, train, train_config, write_train_config
 
 from ctcycle.ct.hounsfield import HUWindow
@@ -32,21 +32,6 @@ from ctcycle.training.validation import Validator
 Saved = dict[str, Any]
 
 pytestmark = pytest.mark.usefixtures("no_figures")
-
-
-@contextmanager
-def at_iteration(iteration: int, act: Callable[[dict[str, torch.Tensor]], object]) -> Iterator[None]:
-    """Inside, ``act`` is called with the batch of one iteration, just before its step."""
-    step = TrainingRun._step
-
-    def changed(run: TrainingRun, engine: Engine, batch: dict[str, torch.Tensor]) -> Any:
-        if engine.state.iteration == iteration:
-            act(batch)
-        return step(run, engine, batch)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingRun, "_step", changed)
-        yield
 
 
 def crash(_: object) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from interrupted import at_iteration
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from test_training import at_iteration
 from tiny_data import TinyData, assert_same_run, train
 
 from ctcycle.config.training_schema import Tracking

@@ -1,6 +1,6 @@
 """Kills a training again and again, and compares what it ends with to one that was left alone.
 
-    python tests/faults.py --kills 20
+    python tests/stress/kills.py --kills 20
 
 Half of the kills come at random times, half at named points: inside the write of a checkpoint, between its renames, in
 a validation, around a call of MLflow. All are SIGKILL. Every attempt is a fork of one process that has imported all.

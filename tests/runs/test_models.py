@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_bundle import SPEC, bundle_config, write_bundle
 
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.errors import BundleError
 from ctcycle.inference.denoiser import Denoiser
 from ctcycle.inference.fingerprint import measure_fingerprint
 from ctcycle.networks.resnet import ResNetGenerator
-from ctcycle.networks.specs import GeneratorSpec
 from ctcycle.runs.models import MAX_BYTES, is_bundle, load_denoiser, load_fingerprint, weights_path
 
-SPEC = GeneratorSpec(filters=3, blocks=2, dilations=(1, 2), downsamplings=1, kernel=3, zero_last=False)
 HU = np.random.default_rng(0).normal(0, 100, (40, 50)).astype(np.float32)
 
 
@@ -65,31 +64,6 @@ def test_what_is_no_run_is_told_in_a_sentence(tiny_run: Path, tmp_path: Path, sp
         load_denoiser(run, "best", "cpu")
     assert error.value.exit_code == 4
     assert "\n" not in str(error.value)
-
-
-def bundle_config() -> dict[str, Any]:
-    spec = {"_target_": "scripts.networks.specs.GeneratorSpec", "filters": 3, "blocks": 2, "dilations": [1, 2]}
-    return {
-        "imports": ["$import torch"],
-        "network_def": {
-            "_target_": "scripts.networks.resnet.ResNetGenerator",
-            "spec": {**spec, "downsamplings": 1, "kernel": 3, "zero_last": False},
-        },
-        "hu_window": {"_target_": "scripts.ct.hounsfield.HUWindow", "low": -1024, "high": 2000.0},
-        "mu_water": 0.02,
-    }
-
-
-def write_bundle(folder: Path, config: Any = None) -> ResNetGenerator:
-    """A bundle of a network that was not trained; gives the network."""
-    (folder / "configs").mkdir(parents=True)
-    (folder / "models").mkdir()
-    (folder / "configs" / "metadata.json").write_text("{}")
-    (folder / "configs" / "inference.json").write_text(json.dumps(bundle_config() if config is None else config))
-    torch.manual_seed(5)
-    network = ResNetGenerator(SPEC)
-    torch.save(network.state_dict(), folder / "models" / "model.pt")
-    return network
 
 
 def test_a_bundle_gives_the_same_as_its_parts(tmp_path: Path) -> None:

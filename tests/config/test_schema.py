@@ -20,7 +20,7 @@ from ctcycle.data.settings import SplitSettings
 from ctcycle.errors import ConfigError
 from ctcycle.networks.specs import DiscriminatorSpec
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
 TRAIN = """task: train
 method: cyclegan

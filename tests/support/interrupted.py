@@ -1,0 +1,26 @@
+"""Something that happens in the middle of a training."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from ctcycle.training.trainer import TrainingRun
+
+
+@contextmanager
+def at_iteration(iteration: int, act: Callable[[dict[str, torch.Tensor]], object]) -> Iterator[None]:
+    """Inside, ``act`` is called with the batch of one iteration, just before its step."""
+    step = TrainingRun._step
+
+    def changed(run: TrainingRun, engine: Engine, batch: dict[str, torch.Tensor]) -> Any:
+        if engine.state.iteration == iteration:
+            act(batch)
+        return step(run, engine, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingRun, "_step", changed)
+        yield
