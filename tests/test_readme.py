@@ -9,7 +9,7 @@ import pytest
 
 from ctcycle.config.loading import load_config
 from ctcycle.evaluation.results import Row
-from ctcycle.evaluation.scoring import markdown_table
+from ctcycle.evaluation.tables import markdown_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -51,7 +51,7 @@ format=%(asctime)s %(levelname)s %(message)s
 
 
 @dataclass(frozen=True)
-class Trained:
+class BundleFacts:
     """What a training run leaves to a bundle, beside the weights.
 
     Attributes:
@@ -69,7 +69,7 @@ class Trained:
     average_flips: bool = False
 
 
-def inference(trained: Trained) -> Config:
+def inference(trained: BundleFacts) -> Config:
     """``configs/inference.json``: a folder of CT in, denoised CT out."""
     flags = ("overwrite", "assume_hu", "residual", "uncertainty", "strict", "keep_private")
     return {
@@ -101,7 +101,7 @@ def inference(trained: Trained) -> Config:
     }
 
 
-def evaluate(trained: Trained) -> Config:
+def evaluate(trained: BundleFacts) -> Config:
     """``configs/evaluate.json``: low and full dose of the same slices in, scores out."""
     return {
         "bundle_root": ".",
@@ -125,7 +125,7 @@ def evaluate(trained: Trained) -> Config:
     }
 
 
-def train(trained: Trained) -> Config:
+def train(trained: BundleFacts) -> Config:
     """``configs/train.json``: fine-tuning on such pairs with MONAI's own trainer, which needs pytorch-ignite."""
     return {
         "imports": ["$import monai", "$import torch"],
@@ -159,7 +159,7 @@ def train(trained: Trained) -> Config:
     }
 
 
-def _network(trained: Trained) -> Config:
+def _network(trained: BundleFacts) -> Config:
     return {
         "device": {"_target_": "scripts.inference.denoiser.resolve_device", "name": "auto"},
         "network_def": {
@@ -171,7 +171,7 @@ def _network(trained: Trained) -> Config:
     }
 
 
-def _model(trained: Trained) -> Config:
+def _model(trained: BundleFacts) -> Config:
     return {
         **_network(trained),
         "inferer": {
@@ -248,7 +248,7 @@ def _training() -> Config:
     }
 
 
-def _validation(trained: Trained) -> Config:
+def _validation(trained: BundleFacts) -> Config:
     peak = (2000.0 if trained.window.scale else trained.window.high - trained.window.low) / trained.window.hu_per_unit
     return {
         "dataset": {"_target_": "Dataset", "data": _slices("val")},

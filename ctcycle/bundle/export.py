@@ -18,7 +18,7 @@ import torch
 from ctcycle.atomic import write_file, write_json, write_text
 from ctcycle.bundle import configs, training_slices
 from ctcycle.bundle.card import Facts, model_card
-from ctcycle.bundle.configs import FINGERPRINT, LOGGING, Trained
+from ctcycle.bundle.configs import FINGERPRINT, LOGGING, BundleFacts
 from ctcycle.bundle.formats import check_packages, export_network, side_multiple
 from ctcycle.bundle.metadata import metadata
 from ctcycle.bundle.results import Results, read_results
@@ -42,7 +42,7 @@ class _Source:
     config: Bundle
     run: AnyTrain
     generator: ResNetGenerator
-    trained: Trained
+    trained: BundleFacts
     fingerprint: Fingerprint | None
     results: Mapping[str, Results]
     data_license: str
@@ -97,7 +97,9 @@ def _read(config: Bundle) -> _Source:
     if loaded.task != "train":
         raise BundleError(f"{config.run}: holds a run of task '{loaded.task}'; a bundle is made of task 'train'")
     fingerprint = training_slices.measure(config.run, loaded) if config.fingerprint else None
-    trained = Trained(generator.spec, denoiser.window, denoiser.mu_water, fingerprint is not None, config.average_flips)
+    trained = BundleFacts(
+        generator.spec, denoiser.window, denoiser.mu_water, fingerprint is not None, config.average_flips
+    )
     return _Source(config, loaded, generator, trained, fingerprint, results, data_license)
 
 

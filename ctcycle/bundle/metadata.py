@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ctcycle.bundle.configs import Trained, formulas
+from ctcycle.bundle.configs import BundleFacts, formulas
 from ctcycle.bundle.formats import side_multiple
 from ctcycle.config.schema import Bundle
 from ctcycle.evaluation.results import Row
@@ -16,7 +16,7 @@ REQUIRED = {"pydicom": "3.0.2", "nibabel": "5.3.0", "fire": "0.7.0"}
 """What a bundle needs beside torch, monai and numpy, and a version that does: fire is for `python -m monai.bundle`."""
 
 
-def metadata(config: Bundle, trained: Trained, results: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def metadata(config: Bundle, trained: BundleFacts, results: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """What a bundle says of itself.
 
     Args:
@@ -66,7 +66,7 @@ def package_version(name: str) -> str:
         return ""
 
 
-def _tensor(trained: Trained, what: str) -> dict[str, Any]:
+def _tensor(trained: BundleFacts, what: str) -> dict[str, Any]:
     window = trained.window
     return {
         "type": "image",

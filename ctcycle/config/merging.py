@@ -11,7 +11,7 @@ from ctcycle.config.strict_yaml import MAX_DEPTH, Node, describe, parse_yaml, re
 from ctcycle.errors import ConfigError
 
 COMMAND_LINE = "command line"
-FREE = frozenset(
+USER_KEYED = frozenset(
     name
     for task in (Bundle, Evaluate, Pipeline)
     for name, field in task.model_fields.items()
@@ -84,7 +84,7 @@ def with_defaults(tree: Node, path: Path) -> Node:
 
 def _is_free(keys: Keys) -> bool:
     inside = keys[2:] if keys[:1] == ("steps",) and len(keys) > 2 else keys  # a step is a task of its own
-    return len(inside) == 1 and inside[0] in FREE
+    return len(inside) == 1 and inside[0] in USER_KEYED
 
 
 def _another_target(base: Node, child: Node) -> bool:

@@ -15,8 +15,7 @@ from ctcycle.config.training_schema import GUARD_THRESHOLD, AnyTrain
 from ctcycle.ct.hounsfield import MU_WATER
 from ctcycle.data.settings import Source, SplitSettings
 from ctcycle.metrics import ProtocolName
-from ctcycle.simulation.low_dose_settings import TwinSettings
-from ctcycle.simulation.settings import SimulationSettings
+from ctcycle.simulation.settings import SimulationSettings, TwinSettings
 
 Baseline = Literal["input", "constant", "gaussian", "nlm"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from ctcycle.data.splits import SlicePair
+from ctcycle.data.pairs import SlicePair
 from ctcycle.errors import ManifestError
 
 _SOFT_HU = (-200.0, 300.0)

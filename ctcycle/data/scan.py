@@ -26,8 +26,9 @@ from ctcycle.ct import series_io
 from ctcycle.ct.npy import NpyUnit
 from ctcycle.ct.series import SeriesInfo, Skipped, series_uid
 from ctcycle.data.manifest import Manifest, ManifestRow, series_name, stored_path
-from ctcycle.data.settings import Dose, Source, Split, SplitSettings
-from ctcycle.data.splits import assign_splits, paired_patients
+from ctcycle.data.pairs import paired_patients
+from ctcycle.data.settings import DOSES, Dose, Source, Split, SplitSettings
+from ctcycle.data.splits import assign_splits
 from ctcycle.errors import ManifestError, SeriesError
 
 
@@ -45,7 +46,6 @@ _QUARTER = _dose_names("quarter", "quarter|qd")
 _FULL = _dose_names("full|normal|routine|standard", "full|fd|nd|ndct")
 _MAYO = re.compile(r"^[CLN]\d{3}(?![A-Za-z0-9])")
 _TCIA = re.compile(r"(?:full|low) dose images", re.IGNORECASE)
-_DOSES: tuple[Dose, Dose] = ("low_dose", "full_dose")
 _SPLITS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _THICKNESS = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)[-_ ]?mm(?![a-z])", re.IGNORECASE)
 _KERNEL = re.compile(r"(?<![A-Za-z0-9])[BDHIJ][rvfs]?\d{2}[a-z]?(?![A-Za-z0-9])")
@@ -166,7 +166,7 @@ def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
 
 
 def _same_people(guessed: Mapping[str, Collection[Dose]]) -> Iterator[str]:
-    both = sorted(patient for patient, doses in guessed.items() if set(_DOSES).issubset(doses))
+    both = sorted(patient for patient, doses in guessed.items() if set(DOSES).issubset(doses))
     if both:
         names = ", ".join([*both[:10], "..."] if len(both) > 10 else both)
         who = f"patient {names} has" if len(both) == 1 else f"patients {names} have"

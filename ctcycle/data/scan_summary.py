@@ -4,13 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from ctcycle.ct.series import Skipped
+from ctcycle.data.domains import domains
 from ctcycle.data.manifest import Manifest, ManifestRow
+from ctcycle.data.pairs import paired_patients
 from ctcycle.data.scan import ScanReport
-from ctcycle.data.settings import Dose, Split
-from ctcycle.data.splits import domains, paired_patients
+from ctcycle.data.settings import DOSES, Split
 from ctcycle.errors import ManifestError
 
-_DOSES: tuple[Dose, Dose] = ("low_dose", "full_dose")
 _NO_PAIRS: dict[Split, str] = {"val": "the last weights are taken for the best", "test": "nothing can be evaluated"}
 
 
@@ -75,8 +75,8 @@ def _advice(manifest: Manifest) -> Iterator[str]:
 
 
 def _training_advice(manifest: Manifest) -> Iterator[str]:
-    rows = {dose: manifest.select(dose, "train").rows for dose in _DOSES}
-    missing = [dose for dose in _DOSES if not rows[dose]]
+    rows = {dose: manifest.select(dose, "train").rows for dose in DOSES}
+    missing = [dose for dose in DOSES if not rows[dose]]
     if missing:
         yield (
             f"train has no {' and no '.join(missing)} series: nothing can be trained; name such patients in "
@@ -87,7 +87,7 @@ def _training_advice(manifest: Manifest) -> Iterator[str]:
         domains(rows["low_dose"], rows["full_dose"], "disjoint_patients", 0, lambda _row: ())
     except ManifestError as error:
         yield f"train cannot be divided by patient: {error}"
-    low, full = (", ".join(sorted({row.kernel or "unknown" for row in rows[dose]})) for dose in _DOSES)
+    low, full = (", ".join(sorted({row.kernel or "unknown" for row in rows[dose]})) for dose in DOSES)
     if low != full:
         yield (
             f"kernels differ between the doses for training (low: {low}; full: {full}): an unpaired network would "

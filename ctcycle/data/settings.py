@@ -8,6 +8,8 @@ from typing import Literal
 Dose = Literal["low_dose", "full_dose", ""]
 """The domain of a series; empty where it is not known."""
 
+DOSES: tuple[Dose, Dose] = ("low_dose", "full_dose")
+
 Split = Literal["train", "val", "test", ""]
 """What a series is for; empty where it is for nothing yet."""
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcycle.data.domains import UnpairedScheme, domains
 from ctcycle.data.manifest import Manifest, ManifestRow, read_manifest
-from ctcycle.data.splits import Protocol, SlicePair, SliceRef, domains, pair_slices
+from ctcycle.data.pairs import SlicePair, SliceRef, pair_slices
 from ctcycle.data.store import SliceStore, StoredSeries
 from ctcycle.errors import ManifestError
 
@@ -62,7 +63,7 @@ class SliceData:
     manifest: Manifest
     series: Mapping[str, StoredSeries]
 
-    def unpaired(self, protocol: Protocol, seed: int) -> tuple[StoredSlices, StoredSlices]:
+    def unpaired(self, protocol: UnpairedScheme, seed: int) -> tuple[StoredSlices, StoredSlices]:
         """Low-dose and full-dose slices of the training patients, under an unpaired protocol."""
         low, full = (self.manifest.select(dose=dose, split="train").rows for dose in ("low_dose", "full_dose"))
         found = domains(low, full, protocol, seed, self.positions)

@@ -14,7 +14,7 @@ from skimage.restoration import denoise_nl_means
 from ctcycle.metrics.noise import soft_tissue_noise
 
 HUImage = NDArray[np.float32]
-Denoiser = Callable[[HUImage], HUImage]
+HUFilter = Callable[[HUImage], HUImage]
 """One slice (H, W) in HU to the denoised slice, in HU; safe to call from several threads."""
 
 AIR_HU = -1000.0
@@ -67,5 +67,5 @@ def nlm(low: HUImage) -> HUImage:
     return smooth
 
 
-CLASSICAL: dict[str, Denoiser] = {"input": identity, "constant": constant, "gaussian": gaussian, "nlm": nlm}
+CLASSICAL: dict[str, HUFilter] = {"input": identity, "constant": constant, "gaussian": gaussian, "nlm": nlm}
 """By the names that results use."""

@@ -3,13 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from ctcycle.errors import SeriesError
-from ctcycle.evaluation.baselines import Denoiser, HUImage
-from ctcycle.evaluation.results import Evaluation, Interval, Row, SliceRecord, summarise
+from ctcycle.evaluation.baselines import HUFilter, HUImage
+from ctcycle.evaluation.pairs import HUPair
+from ctcycle.evaluation.results import Evaluation, SliceRecord, summarise
 from ctcycle.metrics import ProtocolName
 from ctcycle.metrics.noise import soft_tissue_noise, tissue_windows
 from ctcycle.metrics.protocols import PROTOCOLS, body_mask, score
@@ -17,28 +18,9 @@ from ctcycle.metrics.protocols import PROTOCOLS, body_mask, score
 BODY_NOTE = "scored inside the body alone (body mask of full dose)"
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One slice in both doses.
-
-    Attributes:
-        patient: the manifest's key of the patient, not an identity.
-        series: UID or path of the low-dose series.
-        slice_index: its number within the series, from 0.
-        low_hu: (H, W) float32, HU.
-        full_hu: (H, W) float32, HU.
-    """
-
-    patient: str
-    series: str
-    slice_index: int
-    low_hu: HUImage
-    full_hu: HUImage
-
-
 def evaluate(
-    pairs: Iterable[Pair],
-    methods: Mapping[str, Denoiser],
+    pairs: Iterable[HUPair],
+    methods: Mapping[str, HUFilter],
     protocols: Sequence[ProtocolName] = ("hu2000",),
     *,
     body_only: bool = False,
@@ -60,7 +42,7 @@ def evaluate(
             that are not finite.
     """
 
-    def one(pair: Pair) -> list[SliceRecord]:
+    def one(pair: HUPair) -> list[SliceRecord]:
         return evaluate_pair(pair, methods, protocols, body_only=body_only)
 
     records = [record for slice_records in _in_order(one, pairs, workers) for record in slice_records]
@@ -69,7 +51,7 @@ def evaluate(
 
 
 def evaluate_pair(
-    pair: Pair, methods: Mapping[str, Denoiser], protocols: Sequence[ProtocolName], *, body_only: bool = False
+    pair: HUPair, methods: Mapping[str, HUFilter], protocols: Sequence[ProtocolName], *, body_only: bool = False
 ) -> list[SliceRecord]:
     """The records of one slice, by method, then protocol; arguments and errors as in `evaluate`."""
     where = f"series {pair.series}, slice {pair.slice_index}"
@@ -95,26 +77,8 @@ def evaluate_pair(
     return records
 
 
-def format_table(rows: Sequence[Row], protocol: ProtocolName) -> str:
-    """The rows of one protocol as aligned text of at most 100 columns, in the order given."""
-    head, *lines = _cells([row for row in rows if row.protocol == protocol])
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-    ruler = ["-" * width for width in widths]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-        for line in (head, ruler, *lines)
-    )
-
-
-def markdown_table(rows: Sequence[Row], protocol: ProtocolName) -> str:
-    """The rows of one protocol as a Markdown table, in the order given."""
-    head, *lines = _cells([row for row in rows if row.protocol == protocol])
-    ruler = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ruler, *lines))
-
-
 def _in_order(
-    function: Callable[[Pair], list[SliceRecord]], pairs: Iterable[Pair], workers: int
+    function: Callable[[HUPair], list[SliceRecord]], pairs: Iterable[HUPair], workers: int
 ) -> Iterator[list[SliceRecord]]:
     """``map`` over threads that keeps the order and never holds more than a few pairs (Executor.map takes them all)."""
     if workers <= 1:
@@ -130,7 +94,7 @@ def _in_order(
             yield waiting.popleft().result()
 
 
-def _run(denoise: Denoiser, low: HUImage, where: str) -> HUImage:
+def _run(denoise: HUFilter, low: HUImage, where: str) -> HUImage:
     output = denoise(low)
     if output.shape != low.shape:
         raise SeriesError(
@@ -140,31 +104,3 @@ def _run(denoise: Denoiser, low: HUImage, where: str) -> HUImage:
     if bad:
         raise SeriesError(f"{where}: {bad} output values are not finite; the slice or the model is broken")
     return output
-
-
-def _cells(rows: Sequence[Row]) -> list[list[str]]:
-    head = ["method", "PSNR dB", "95 %", "SSIM", "95 %", "RMSE HU", "MAE HU", "bias HU", "noise HU", "gain dB"]
-    return [head, *(_line(row) for row in rows)]
-
-
-def _line(row: Row) -> list[str]:
-    return [
-        row.method,
-        _number(row.psnr, ".2f"),
-        _range(row.psnr_ci95, ".1f"),
-        f"{row.ssim:.4f}",
-        _range(row.ssim_ci95, ".3f"),
-        f"{row.rmse_hu:.1f}",
-        f"{row.mae_hu:.1f}",
-        f"{row.bias_hu:+.1f}",
-        _number(row.noise_hu, ".1f"),
-        _number(row.psnr_gain, "+.2f"),
-    ]
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _range(interval: Interval, form: str) -> str:
-    return "-" if interval is None else f"{interval[0]:{form}}-{interval[1]:{form}}"

@@ -36,7 +36,7 @@ OTHER_LOSSES = "other losses"
 
 
 @dataclass(frozen=True)
-class Sample:
+class PanelRow:
     """One slice to be shown.
 
     Attributes:
@@ -78,7 +78,7 @@ def loss_curves(path: Path, curves: Mapping[str, Curve], groups: Mapping[str, tu
 
 def slice_panels(
     path: Path,
-    samples: Sequence[Sample],
+    samples: Sequence[PanelRow],
     hu_window: tuple[float, float] = (-160.0, 240.0),
     difference_hu: float = 100.0,
 ) -> None:
@@ -166,7 +166,7 @@ def _draw_curve(panel: Axes, name: str, curve: Curve, colour: str) -> None:
 
 
 def _draw_sample(
-    axes: NDArray[np.object_], sample: Sample, hu_window: tuple[float, float], difference_hu: float
+    axes: NDArray[np.object_], sample: PanelRow, hu_window: tuple[float, float], difference_hu: float
 ) -> tuple[AxesImage, AxesImage]:
     *_, full = sample.images.values()
     for above, below, image in zip(*axes, sample.images.values(), strict=True):

@@ -19,7 +19,7 @@ from ctcycle.errors import ConfigError, OutputError
 from ctcycle.runs.lock import locked
 
 State = Literal["new", "begun", "finished"]
-_FREE = {
+_MAY_CHANGE_ON_RESUME = {
     *("out", "resume", "overwrite", "device", "threads", "workers", "data.workers", "data.store", "store"),
     *("training.stop_after_epoch", "training.checkpoint_minutes"),
     *("tracking.enabled", "tracking.experiment", "tracking.uri"),
@@ -144,7 +144,7 @@ class RunFolder:
     def _changes(self, resolved: Mapping[str, Any]) -> list[str]:
         """What differs from the config that was run here and matters, each change in words."""
         before, now = self._config_before(), flat(resolved)
-        keys = sorted((before.keys() | now.keys()) - _FREE)
+        keys = sorted((before.keys() | now.keys()) - _MAY_CHANGE_ON_RESUME)
         return [f"{key} was {before.get(key)}, is {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
 
     def _check_same(self, resolved: Mapping[str, Any]) -> None:

@@ -20,10 +20,9 @@ from ctcycle.data.splits import assign_splits
 from ctcycle.data.store import Locator
 from ctcycle.errors import OutputError, SeriesError
 from ctcycle.simulation.low_dose_noise import LowerDose, added_noise, line_integrals
-from ctcycle.simulation.low_dose_settings import Range, TwinSettings, span
 from ctcycle.simulation.processes import share_out
 from ctcycle.simulation.reconstruction import sharpen
-from ctcycle.simulation.settings import KERNELS, Kernel
+from ctcycle.simulation.settings import KERNELS, Kernel, Range, TwinSettings, span
 
 _SQUARE = 1e-3
 """Pixels whose sides differ by more than this share are not square."""

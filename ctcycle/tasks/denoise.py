@@ -1,4 +1,4 @@
-"""Denoising of new series: a series, a volume, or a folder of many, to files of the same kind."""
+"""The task `denoise`: a series, a volume, or a folder of many, to files of the same kind."""
 
 import hashlib
 
@@ -9,10 +9,11 @@ from ctcycle.config.schema import Denoise
 from ctcycle.ct.dicom import Derivation
 from ctcycle.inference.folders import DenoiseOptions, Images, denoise_folder
 from ctcycle.runs.models import load_denoiser, load_fingerprint, weights_path
+from ctcycle.tasks.job import Job
 
 
-def denoise_all(config: Denoise) -> str:
-    """Denoises every series under ``config.input`` as `ctcycle.inference.folders.denoise_folder` does, showing bars.
+def run(config: Denoise, _job: Job) -> str:
+    """Denoise every series under ``config.input`` as `ctcycle.inference.folders.denoise_folder` does, showing bars.
 
     Returns:
         What was done, for a terminal.

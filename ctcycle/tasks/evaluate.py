@@ -1,8 +1,8 @@
-"""The evaluation of a whole split: trained runs and classical filters on the same pairs, to tables and figures."""
+"""The task `evaluate` on a whole split: trained runs and classical filters on the same pairs, to tables and figures."""
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,46 +11,24 @@ from tqdm import tqdm
 from ctcycle.atomic import write_text
 from ctcycle.config.schema import Evaluate
 from ctcycle.data.manifest import read_manifest
-from ctcycle.data.pair_check import check_pair
-from ctcycle.data.slices import SliceData, load_slices, open_store
-from ctcycle.evaluation.baselines import CLASSICAL, Denoiser
+from ctcycle.data.slices import load_slices, open_store
+from ctcycle.evaluation.baselines import CLASSICAL, HUFilter
+from ctcycle.evaluation.pairs import EvaluationPairs, HUPair
 from ctcycle.evaluation.results import Evaluation
-from ctcycle.evaluation.scoring import Pair, evaluate, format_table, markdown_table
-from ctcycle.report.figures import Sample, loss_curves, psnr_by_slice, slice_panels
+from ctcycle.evaluation.scoring import evaluate
+from ctcycle.evaluation.tables import format_table, markdown_table
+from ctcycle.report.figures import PanelRow, loss_curves, psnr_by_slice, slice_panels
 from ctcycle.runs.folder import RunFolder
 from ctcycle.runs.models import load_denoiser
 from ctcycle.runs.tracking import recorded_uri, versions
+from ctcycle.tasks.job import Job
 
 _PANEL_BASELINES = ("nlm", "gaussian")
 
 
-@dataclass(frozen=True)
-class EvaluationPairs:
-    """The pairs of a split as slices in HU, by number.
-
-    Attributes:
-        slices: decoded series.
-        split: whose pairs.
-    """
-
-    slices: SliceData
-    split: str
-
-    def __iter__(self) -> Iterator[Pair]:
-        low, full = self.slices.paired(self.split)
-        for number, pair in enumerate(self.slices.pairs(self.split)):
-            series, index = pair.low_dose
-            images = (low[number].astype(np.float32), full[number].astype(np.float32))
-            yield Pair(self.slices.row(series).patient, series, index, *images)
-
-    def check(self, threshold: float) -> None:
-        """Raises ManifestError, naming the slices, where two do not show the same anatomy."""
-        remedy = "set guard=false to measure all the same"
-        for pair, place in zip(self, self.slices.pairs(self.split), strict=True):
-            check_pair(pair.low_hu, pair.full_hu, place, threshold, remedy)
-
-    def __len__(self) -> int:
-        return len(self.slices.pairs(self.split))
+def run(config: Evaluate, job: Job) -> str:
+    """Evaluate, and return the table of the first protocol with the paths of all results."""
+    return describe(config, job.folder, compare(config, job.folder))
 
 
 def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
@@ -62,7 +40,7 @@ def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
         SeriesError: a series cannot be decoded or scored.
         OutputError: results cannot be written.
     """
-    methods: dict[str, Denoiser] = {name: CLASSICAL[name] for name in config.baselines}
+    methods: dict[str, HUFilter] = {name: CLASSICAL[name] for name in config.baselines}
     methods |= {name: load_denoiser(run, config.checkpoint, config.device) for name, run in config.methods.items()}
     store = open_store(config.manifest, config.store, config.mu_water)
     pairs = EvaluationPairs(
@@ -122,7 +100,7 @@ def _provenance(config: Evaluate) -> dict[str, Any]:
 
 
 def _draw(
-    config: Evaluate, folder: RunFolder, methods: Mapping[str, Denoiser], pairs: EvaluationPairs, found: Evaluation
+    config: Evaluate, folder: RunFolder, methods: Mapping[str, HUFilter], pairs: EvaluationPairs, found: Evaluation
 ) -> None:
     protocol = config.protocols[0]
     records = [record for record in found.records if record.protocol == protocol]
@@ -143,8 +121,8 @@ def _draw(
         slice_panels(folder.figures / "panels.png", samples)
 
 
-def _sample(pair: Pair, methods: Mapping[str, Denoiser]) -> Sample:
+def _sample(pair: HUPair, methods: Mapping[str, HUFilter]) -> PanelRow:
     outputs = {name: denoise(pair.low_hu) for name, denoise in methods.items()}
-    return Sample(
+    return PanelRow(
         f"{pair.patient}, slice {pair.slice_index}", {"low dose": pair.low_hu, **outputs, "full dose": pair.full_hu}
     )

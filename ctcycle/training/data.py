@@ -11,8 +11,8 @@ from tqdm import tqdm
 from ctcycle.config.components import Component
 from ctcycle.config.training_schema import GUARD_THRESHOLD, AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
 from ctcycle.data.pair_check import check_pair, pair_name
+from ctcycle.data.pairs import SlicePair
 from ctcycle.data.slices import SliceData, StoredSlices, load_slices, open_store
-from ctcycle.data.splits import SlicePair
 from ctcycle.errors import ManifestError
 from ctcycle.training.sampling import PairedPatches, UnpairedPatches
 from ctcycle.training.transforms import PatchTransform

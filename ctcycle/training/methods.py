@@ -18,7 +18,7 @@ from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.slices import StoredSlices
 from ctcycle.errors import ConfigError, SeriesError
 from ctcycle.metrics.noise import highpass, tissue_windows
-from ctcycle.networks.resnet import Discriminator
+from ctcycle.networks.discriminator import Discriminator
 from ctcycle.networks.specs import DiscriminatorSpec, GeneratorSpec
 from ctcycle.runs.models import load_denoiser
 from ctcycle.training.image_pool import ImagePool

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ctcycle.networks.resnet import HighPass
+from ctcycle.networks.discriminator import HighPass
 
 
 class NoiseSwap(nn.Module):

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ctcycle.signals import follow_parent
 from ctcycle.training.transforms import PatchTransform
 
-Sample = dict[str, Tensor]
+PatchPair = dict[str, Tensor]
 Slices = Sequence[NDArray[np.int16]]
 """Slices (H, W) in HU, memory-mapped: one entry a slice."""
 
@@ -52,7 +52,7 @@ def shuffled_index(seed: Sequence[int], index: int, length: int) -> int:
 
 
 @dataclass(frozen=True)
-class UnpairedPatches(Dataset[Sample]):
+class UnpairedPatches(Dataset[PatchPair]):
     """Patches of two domains, drawn independently; the partner of a patch is another one in every epoch.
 
     Attributes:
@@ -67,7 +67,7 @@ class UnpairedPatches(Dataset[Sample]):
     transform: PatchTransform
     seed: int
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
+    def __getitem__(self, key: tuple[int, int]) -> PatchPair:
         epoch, index = key
         return {
             name: self._patch(slices, [self.seed, stream, epoch], index)
@@ -80,7 +80,7 @@ class UnpairedPatches(Dataset[Sample]):
 
 
 @dataclass(frozen=True)
-class PairedPatches(Dataset[Sample]):
+class PairedPatches(Dataset[PatchPair]):
     """The same place of the same slice at both doses.
 
     Attributes:
@@ -97,19 +97,21 @@ class PairedPatches(Dataset[Sample]):
     seed: int
     same_crop: bool = True
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
+    def __getitem__(self, key: tuple[int, int]) -> PatchPair:
         epoch, index = key
         place = shuffled_index([self.seed, _LOW, epoch], index, len(self.low))
         return self.patches(self.low[place], self.full[place], [self.seed, _PATCH, epoch, index])
 
-    def patches(self, low: NDArray[np.int16], full: NDArray[np.int16], seed: list[int]) -> Sample:
+    def patches(self, low: NDArray[np.int16], full: NDArray[np.int16], seed: list[int]) -> PatchPair:
         """The patches that ``seed`` draws from two slices (H, W) of the same size."""
         chosen = self.transform.chosen_seed(full, seed)
         other = chosen if self.same_crop else [*chosen, _FULL]
         return {"low_dose": self.transform.draw(low, chosen), "full_dose": self.transform.draw(full, other)}
 
 
-def make_loader(dataset: Dataset[Sample], sampler: EpochSampler, batch_size: int, workers: int) -> DataLoader[Sample]:
+def make_loader(
+    dataset: Dataset[PatchPair], sampler: EpochSampler, batch_size: int, workers: int
+) -> DataLoader[PatchPair]:
     """Batches (N, 1, h, w) of ``dataset`` in the order of ``sampler``; the global generators are left alone."""
     return DataLoader(
         dataset,
@@ -123,7 +125,7 @@ def make_loader(dataset: Dataset[Sample], sampler: EpochSampler, batch_size: int
     )
 
 
-def stop_workers(loader: DataLoader[Sample]) -> None:
+def stop_workers(loader: DataLoader[PatchPair]) -> None:
     """Ends the workers of a loader now; to the garbage collector, torch needs five seconds for each of them."""
     iterator = getattr(loader, "_iterator", None)
     if iterator is not None and loader.num_workers:

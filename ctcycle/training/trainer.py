@@ -33,7 +33,7 @@ from ctcycle.training.handlers import (
     progress_bar,
 )
 from ctcycle.training.methods import build_method, learning_rates, measure_gain, memory_format
-from ctcycle.training.sampling import EpochSampler, Sample, make_loader, stop_workers
+from ctcycle.training.sampling import EpochSampler, PatchPair, make_loader, stop_workers
 from ctcycle.training.schedules import attach_schedule
 
 _log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class TrainingRun:
         _log.info("discriminator.gain auto: %.3g, measured on the low-dose training slices", gain)
         return gain
 
-    def _step(self, engine: Engine, batch: Sample) -> dict[str, torch.Tensor]:
+    def _step(self, engine: Engine, batch: PatchPair) -> dict[str, torch.Tensor]:
         layout = memory_format(self.config)
         moved = {
             name: images.to(self.device, non_blocking=True, memory_format=layout) for name, images in batch.items()

@@ -10,7 +10,7 @@ from ctcycle.errors import DivergedError
 from ctcycle.inference.denoiser import Denoiser
 from ctcycle.metrics import ProtocolName
 from ctcycle.metrics.protocols import PROTOCOLS, Protocol, Scores, score
-from ctcycle.report.figures import Sample, slice_panels
+from ctcycle.report.figures import PanelRow, slice_panels
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,5 @@ class Validator:
         for number in sorted({0, len(self.low) // 2}):
             low, full = (image[number].astype(np.float32) for image in (self.low, self.full))
             images = {"low dose": low, "denoised": denoiser(low), "full dose": full}
-            samples.append(Sample(f"validation slice {number}", images))
+            samples.append(PanelRow(f"validation slice {number}", images))
         slice_panels(path, samples)

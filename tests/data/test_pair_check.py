@@ -11,7 +11,7 @@ from ctcycle.config.components import Component
 from ctcycle.config.training_schema import PairedData
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.pair_check import anatomy_correlation
-from ctcycle.data.splits import SlicePair, SliceRef
+from ctcycle.data.pairs import SlicePair, SliceRef
 from ctcycle.errors import ManifestError
 from ctcycle.simulation.phantom import draw_slice, make_patient
 from ctcycle.training.data import check_pairs

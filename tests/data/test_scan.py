@@ -11,10 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from ctcycle.ct.series import SeriesInfo, Skipped, series_uid
 from ctcycle.data import scan
 from ctcycle.data.manifest import read_manifest, write_manifest
+from ctcycle.data.pairs import pair_slices
 from ctcycle.data.scan import scan_sources, write_skipped
 from ctcycle.data.scan_summary import summary
 from ctcycle.data.settings import Source, SplitSettings
-from ctcycle.data.splits import pair_slices
 from ctcycle.data.store import SliceStore
 from ctcycle.errors import ManifestError, SeriesError
 from ctcycle.run import main

@@ -13,10 +13,10 @@ from tiny_data import TEST, VAL, TinyData
 from ctcycle.config.components import Component
 from ctcycle.data import store as store_module
 from ctcycle.data.manifest import Manifest, read_manifest, write_manifest
+from ctcycle.data.pairs import SliceRef
 from ctcycle.data.scan import find_rows
 from ctcycle.data.settings import Source
 from ctcycle.data.slices import SliceData, load_slices, open_store
-from ctcycle.data.splits import SliceRef
 from ctcycle.data.store import SliceStore
 from ctcycle.errors import ManifestError
 from ctcycle.training.data import check_patch_size

@@ -7,17 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctcycle.data.domains import domains
 from ctcycle.data.manifest import ManifestRow
+from ctcycle.data.pairs import SlicePair, SliceRef, match_pairs, pair_slices, paired_patients
 from ctcycle.data.settings import SplitSettings
-from ctcycle.data.splits import (
-    SlicePair,
-    SliceRef,
-    assign_splits,
-    domains,
-    match_pairs,
-    pair_slices,
-    paired_patients,
-)
+from ctcycle.data.splits import assign_splits
 from ctcycle.errors import ManifestError
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from ctcycle.errors import SeriesError
 from ctcycle.evaluation.baselines import CLASSICAL
+from ctcycle.evaluation.pairs import HUPair
 from ctcycle.evaluation.results import read_slices, summarise
-from ctcycle.evaluation.scoring import Pair, evaluate, format_table, markdown_table
+from ctcycle.evaluation.scoring import evaluate
+from ctcycle.evaluation.tables import format_table, markdown_table
 from ctcycle.metrics.noise import soft_tissue_noise, tissue_windows
 from ctcycle.metrics.protocols import PROTOCOLS, body_mask, score
 
@@ -23,7 +25,7 @@ def make_pairs(patients=6, slices=2):
     for patient, number in itertools.product(range(patients), range(slices)):
         full = clean + rng.normal(0, 10 + patient, clean.shape)
         low = full + rng.normal(3, 20 + 5 * patient, clean.shape)
-        yield Pair(f"P{patient}", f"1.2.{patient}", number, low.astype(np.float32), full.astype(np.float32))
+        yield HUPair(f"P{patient}", f"1.2.{patient}", number, low.astype(np.float32), full.astype(np.float32))
 
 
 METHODS = {
@@ -108,7 +110,7 @@ def test_the_body_alone():
 
 def test_a_slice_without_a_body_is_scored_whole():
     air = np.full((32, 32), -990.0, np.float32)
-    found = evaluate([Pair("P", "1.2", 0, air + 10, air)], {"input": CLASSICAL["input"]}, body_only=True)
+    found = evaluate([HUPair("P", "1.2", 0, air + 10, air)], {"input": CLASSICAL["input"]}, body_only=True)
     assert found.rows[0].rmse_hu == pytest.approx(10)
     assert found.rows[0].noise_hu is None
 
@@ -139,7 +141,7 @@ def test_patients_csv_holds_the_means_of_each_patient(evaluation, tmp_path):
 
 
 def test_equal_slices_leave_no_infinity_in_the_json(tmp_path):
-    pairs = [Pair("P", "1.2", 0, pair.full_hu, pair.full_hu) for pair in make_pairs(1, 1)]
+    pairs = [HUPair("P", "1.2", 0, pair.full_hu, pair.full_hu) for pair in make_pairs(1, 1)]
     found = evaluate(pairs, {"input": CLASSICAL["input"], "shifted": METHODS["shifted"]})
     found.write(tmp_path, {})
     row = json.loads((tmp_path / "results.json").read_text())["rows"][0]
@@ -194,13 +196,13 @@ def test_broken_outputs_are_refused(denoise, message):
 
 def test_a_pair_has_one_shape():
     with pytest.raises(SeriesError, match=r"series 1\.2, slice 4: low dose"):
-        evaluate([Pair("P", "1.2", 4, np.zeros((16, 16), np.float32), np.zeros((16, 17), np.float32))], METHODS)
+        evaluate([HUPair("P", "1.2", 4, np.zeros((16, 16), np.float32), np.zeros((16, 17), np.float32))], METHODS)
 
 
 def test_a_slice_that_cannot_be_scored_is_named():
     tiny = np.zeros((9, 9), np.float32)
     with pytest.raises(SeriesError, match=r"series 1\.2, slice 4: protocol hu2000: .*at least 11 px"):
-        evaluate([Pair("P", "1.2", 4, tiny, tiny)], METHODS)
+        evaluate([HUPair("P", "1.2", 4, tiny, tiny)], METHODS)
 
 
 def test_nothing_to_evaluate_is_an_error():

@@ -9,7 +9,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from ctcycle.networks.resnet import Discriminator, HighPass, ResNetGenerator, initialise
+from ctcycle.networks.discriminator import Discriminator, HighPass
+from ctcycle.networks.layers import initialise
+from ctcycle.networks.resnet import ResNetGenerator
 from ctcycle.networks.specs import DiscriminatorSpec, GeneratorSpec, Norm
 
 REPORT_GENERATOR = GeneratorSpec(norm="batch", residual="conv1x1", activation="tanh_after_sum", zero_last=False)

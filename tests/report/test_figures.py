@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ctcycle.report import figures
-from ctcycle.report.figures import Sample, loss_curves, psnr_by_slice, slice_panels
+from ctcycle.report.figures import PanelRow, loss_curves, psnr_by_slice, slice_panels
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def samples(count=2):
     rng = np.random.default_rng(0)
     for number in range(count):
         full = rng.normal(40, 20, (32, 32)).astype(np.float32)
-        yield Sample(f"slice {number}", {"low dose": full + 30, "CycleGAN": full - 7, "full dose": full})
+        yield PanelRow(f"slice {number}", {"low dose": full + 30, "CycleGAN": full - 7, "full dose": full})
 
 
 def data_axes(figure):
@@ -87,7 +87,7 @@ def test_whole_readable_files_without_pyplot(tmp_path):
 
 
 def test_nothing_to_draw_is_an_error(tmp_path):
-    one, other = next(samples()), Sample("other", {"full dose": np.zeros((8, 8))})
+    one, other = next(samples()), PanelRow("other", {"full dose": np.zeros((8, 8))})
     with pytest.raises(ValueError, match="at least one loss"):
         loss_curves(tmp_path / "x.png", {})
     with pytest.raises(ValueError, match="at least one sample"):

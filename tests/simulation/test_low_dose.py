@@ -8,12 +8,12 @@ from phantom_series import PATIENT_NAME, write_series
 from pydicom import dcmread
 
 from ctcycle.data.manifest import ManifestRow
+from ctcycle.data.pairs import pair_slices
 from ctcycle.data.settings import Source, SplitSettings
-from ctcycle.data.splits import pair_slices
 from ctcycle.data.store import SliceStore
 from ctcycle.errors import SeriesError
 from ctcycle.simulation.low_dose import TwinReport, make_twins
-from ctcycle.simulation.low_dose_settings import TwinSettings
+from ctcycle.simulation.settings import TwinSettings
 
 SQUARE = {"PixelSpacing": [4.0, 4.0]}
 

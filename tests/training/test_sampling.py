@@ -12,7 +12,14 @@ from random_states import random_states
 
 from ctcycle.config.components import Component
 from ctcycle.ct.hounsfield import HUWindow
-from ctcycle.training.sampling import EpochSampler, PairedPatches, Sample, UnpairedPatches, make_loader, shuffled_index
+from ctcycle.training.sampling import (
+    EpochSampler,
+    PairedPatches,
+    PatchPair,
+    UnpairedPatches,
+    make_loader,
+    shuffled_index,
+)
 from ctcycle.training.transforms import PatchTransform
 
 WINDOW = HUWindow(-20_000, 20_000)
@@ -27,15 +34,15 @@ def slices(count: int, first: int = 0) -> list[NDArray[np.int16]]:
     return [place + np.int16(1000 * (first + number)) for number in range(count)]
 
 
-def values(sample: Sample, name: str) -> NDArray[np.int64]:
+def values(sample: PatchPair, name: str) -> NDArray[np.int64]:
     return np.rint(WINDOW.denormalise(sample[name]).numpy()).astype(np.int64)
 
 
-def number(sample: Sample, name: str) -> int:
+def number(sample: PatchPair, name: str) -> int:
     return int(values(sample, name).min() // 1000)
 
 
-def place(sample: Sample, name: str) -> bytes:
+def place(sample: PatchPair, name: str) -> bytes:
     return (values(sample, name) % 1000).tobytes()
 
 
@@ -50,7 +57,7 @@ def paired(seed: int = 0, count: int = 5, **options: Any) -> PairedPatches:
 both_kinds = pytest.mark.parametrize("kind", [unpaired, paired])
 
 
-def equal(one: Sample, other: Sample) -> bool:
+def equal(one: PatchPair, other: PatchPair) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -157,7 +164,7 @@ def test_a_pass_that_is_taken_up_again_leaves_out_what_was_done() -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_engine_that_resumes_in_the_middle_sees_what_it_would_have_seen(workers: int) -> None:
-    def run(done: int) -> list[Sample]:
+    def run(done: int) -> list[PatchPair]:
         sampler, seen = EpochSampler(6), []
         loader = make_loader(unpaired(), sampler, batch_size=2, workers=workers)
         engine = Engine(lambda _, batch: seen.append(batch))

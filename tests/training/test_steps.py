@@ -9,7 +9,8 @@ from random_states import random_states
 from torch import Tensor, nn
 
 from ctcycle.config.training_schema import AdversarialLoss, CycleGANLoss
-from ctcycle.networks.resnet import Discriminator, ResNetGenerator
+from ctcycle.networks.discriminator import Discriminator
+from ctcycle.networks.resnet import ResNetGenerator
 from ctcycle.networks.specs import DiscriminatorSpec, GeneratorSpec
 from ctcycle.training.image_pool import ImagePool
 from ctcycle.training.losses import discriminator_loss, generator_loss

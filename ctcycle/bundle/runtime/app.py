@@ -34,7 +34,7 @@ _SECONDS = 5.0
 """Between two lines that tell how far a series is."""
 
 
-class Task(Protocol):
+class Runnable(Protocol):
     """Something that a config of a bundle runs."""
 
     def run(self) -> str:
@@ -42,7 +42,7 @@ class Task(Protocol):
         ...
 
 
-def run_task(task: Task) -> str:
+def run_task(task: Runnable) -> str:
     """Runs a task as a command line should: what was done is shown; what is wrong ends it with a sentence and a code.
 
     Raises:

@@ -6,27 +6,12 @@ with one image in the batch its input gradient is wrong on a CPU when the incomi
 2.13); ``GroupNorm`` with one channel a group is the same mathematics, right, and faster.
 """
 
-import math
-
 import torch
-from monai.networks.layers import gaussian_1d, separable_filtering
-from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
-from scripts.networks.specs import DiscriminatorSpec, GeneratorSpec
-
-
-def norm_layer(kind: str, channels: int) -> nn.Module:
-    """The normalisation called ``kind`` (batch, instance, group, none) for images of ``channels`` channels."""
-    if kind == "batch":
-        return nn.BatchNorm2d(channels)
-    if kind == "instance":
-        return nn.GroupNorm(channels, channels, affine=False)
-    if kind == "group":
-        return nn.GroupNorm(math.gcd(channels, 32), channels)
-    return nn.Identity()
+from scripts.networks.layers import initialise, norm_layer
+from scripts.networks.specs import GeneratorSpec
 
 
 def _conv(spec: GeneratorSpec, inputs: int, outputs: int, kernel: int, dilation: int = 1) -> list[nn.Module]:
@@ -112,78 +97,3 @@ def _up(spec: GeneratorSpec, channels: int) -> list[nn.Module]:
     bias = spec.norm == "none"
     conv = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)
     return [conv, norm_layer(spec.norm, channels // 2), nn.ReLU(inplace=True)]
-
-
-class HighPass(nn.Module):
-    """What a Gaussian filter takes away: ``gain * (x - gaussian(x, sigma))``, reflection at the borders.
-
-    Args:
-        sigma_px: standard deviation of the Gaussian in pixels; its kernel ends at three of them.
-        gain: factor of the result, kept with the weights.
-    """
-
-    gain: Tensor
-    kernel: Tensor
-
-    def __init__(self, sigma_px: float, gain: float = 1.0) -> None:
-        super().__init__()
-        kernel = gaussian_1d(torch.tensor(float(sigma_px)), truncated=3.0, approx="sampled")
-        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
-        self.register_buffer("gain", torch.tensor(float(gain)))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape; H and W must exceed three sigma."""
-        with torch.autocast(image.device.type, enabled=False):  # bf16 would add noise of up to 4 HU of its own
-            image = image.to(self.kernel.dtype)
-            smooth: Tensor = separable_filtering(image, [self.kernel, self.kernel], mode="reflect")
-            return self.gain * (image - smooth)
-
-
-class Discriminator(nn.Module):
-    """PatchGAN (Isola et al. 2017) behind a view: images (N, 1, H, W) to one logit a patch, (N, 1, h, w)."""
-
-    def __init__(self, spec: DiscriminatorSpec) -> None:
-        super().__init__()
-        gain = 1.0 if spec.gain == "auto" else spec.gain
-        self.view = HighPass(spec.sigma_px, gain) if spec.view == "highpass" else nn.Identity()
-        # MONAI knows no "group norm of every width": its batch norms stand in and are exchanged.
-        norm = None if spec.norm == "none" else "BATCH"
-        self.patches = PatchDiscriminator(2, spec.filters, 1, num_layers_d=spec.layers, norm=norm, bias=norm is None)  # type: ignore[arg-type]
-        _exchange_norms(self.patches, spec.norm)
-        initialise(self, spec.init, slope=0.2)
-        if spec.spectral_norm:
-            for conv in [m for m in self.patches.modules() if isinstance(m, nn.Conv2d)]:
-                spectral_norm(conv)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Image(s) of the network's range, (N, 1, H, W), to logits (N, 1, h, w)."""
-        logits: Tensor = self.patches(self.view(image))[-1]
-        return logits
-
-
-def _exchange_norms(net: nn.Module, kind: str) -> None:
-    for name, child in net.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(net, name, norm_layer(kind, child.num_features))
-        else:
-            _exchange_norms(child, kind)
-
-
-def initialise(net: nn.Module, init: str, slope: float = 0.0) -> None:
-    """Draws the weights of all convolutions and norms from torch's global generator, which the caller seeds.
-
-    Args:
-        net: changed in place.
-        init: "normal": N(0, 0.02), norms N(1, 0.02) (Zhu et al. 2017); "kaiming": He et al. 2015, fan-in.
-        slope: of the leaky ReLU that follows, for "kaiming".
-    """
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            if init == "kaiming":
-                nn.init.kaiming_normal_(module.weight, a=slope)
-            else:
-                nn.init.normal_(module.weight, 0.0, 0.02)
-        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm) and module.affine:
-            nn.init.normal_(module.weight, 1.0, 0.02)
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
-            nn.init.zeros_(module.bias)
