@@ -24,8 +24,7 @@ from ctcycle.bundle.metadata import metadata
 from ctcycle.bundle.results import Results, read_results
 from ctcycle.bundle.scripts import scripts
 from ctcycle.config.loading import load_config
-from ctcycle.config.schema import Bundle
-from ctcycle.config.training_schema import AnyTrain
+from ctcycle.config.schema import AnyTrain, Bundle
 from ctcycle.errors import BundleError, ConfigError, OutputError
 from ctcycle.inference.fingerprint import Fingerprint
 from ctcycle.networks.resnet import ResNetGenerator

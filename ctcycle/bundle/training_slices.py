@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.config.training_schema import AnyTrain
+from ctcycle.config.schema import AnyTrain
 from ctcycle.data.manifest import ManifestRow, read_manifest
 from ctcycle.data.slices import load_slices, open_store
 from ctcycle.errors import CtcycleError, ManifestError

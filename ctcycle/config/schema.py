@@ -10,8 +10,9 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from ctcycle.config.methods import CycleGANSettings, NoiseSwapSettings, SupervisedSettings
 from ctcycle.config.sections import Count, Device, Fraction, Place, Positive, Section, Task
-from ctcycle.config.training_schema import GUARD_THRESHOLD, AnyTrain
+from ctcycle.config.training import GUARD_THRESHOLD, TrainingSettings
 from ctcycle.ct.hounsfield import MU_WATER
 from ctcycle.data.settings import Source, SplitSettings
 from ctcycle.metrics import ProtocolName
@@ -48,6 +49,28 @@ class Scan(Task):
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     manifest: Place | None = Field(None, description="default: manifest.csv in `out`")
     split: SplitSettings = SplitSettings()
+
+
+class Train(TrainingSettings, Task):
+    """What the tasks of every training method share."""
+
+    task: Literal["train"]
+    resume: Literal["auto", "never"] = "auto"
+
+
+class TrainCycleGAN(CycleGANSettings, Train):
+    """Two generators, two discriminators, no pairs."""
+
+
+class TrainNoiseSwap(NoiseSwapSettings, Train):
+    """One generator, one discriminator, no pairs."""
+
+
+class TrainSupervised(SupervisedSettings, Train):
+    """One generator, true pairs."""
+
+
+AnyTrain = Annotated[TrainCycleGAN | TrainSupervised | TrainNoiseSwap, Field(discriminator="method")]
 
 
 class Evaluate(Task):

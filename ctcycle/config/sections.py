@@ -16,6 +16,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Place = Annotated[Path, BeforeValidator(_named)]
 """A file or folder."""
 
@@ -32,5 +33,5 @@ class Task(Section):
     """What every task has."""
 
     out: Place
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Seed = 0
     overwrite: bool = Field(False, description="replace what an earlier run left in `out`")

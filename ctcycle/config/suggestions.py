@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ctcycle.config.strict_yaml import KeyPath, Node
-from ctcycle.config.training_schema import METHODS
 
 Schema = dict[str, Any]
 
@@ -48,10 +47,16 @@ def _methods_that_know(path: KeyPath, tree: Node, schema: Schema) -> list[str]:
         method
         for keys in tasks
         if (task := tree.find(keys)) and task.child("method")
-        for method in METHODS
+        for method in _methods(schema)
         if str(path[-1])
         in _keys(_variants_at(path[:-1], tree.put((*keys, "method"), Node(method, task.where)), schema))
     ]
+
+
+def _methods(schema: Schema) -> list[str]:
+    """Return the names of all training methods."""
+    methods = (item.get("properties", {}).get("method", {}).get("const") for item in schema["$defs"].values())
+    return [method for method in methods if method]
 
 
 def _variants_at(path: KeyPath, tree: Node, root: Schema) -> list[Schema]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ctcycle import __version__
 from ctcycle.atomic import write_json
-from ctcycle.config.training_schema import Tracking
+from ctcycle.config.training import Tracking
 from ctcycle.runs.event_file import EventFile
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The task `train`: a training run from its config."""
 
-from ctcycle.config.training_schema import AnyTrain
+from ctcycle.config.schema import AnyTrain
 from ctcycle.tasks.job import Job
 from ctcycle.training.trainer import TrainingRun
 

@@ -9,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ctcycle.config.components import Component
-from ctcycle.config.training_schema import GUARD_THRESHOLD, AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
+from ctcycle.config.schema import AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
+from ctcycle.config.training import GUARD_THRESHOLD
 from ctcycle.data.pair_check import check_pair, pair_name
 from ctcycle.data.pairs import SlicePair
 from ctcycle.data.slices import SliceData, StoredSlices, load_slices, open_store

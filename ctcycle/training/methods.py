@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Adam
 
 from ctcycle.components import build_generator
-from ctcycle.config.training_schema import AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
+from ctcycle.config.schema import AnyTrain, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.slices import StoredSlices
 from ctcycle.errors import ConfigError, SeriesError

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
-from ctcycle.config.training_schema import Schedule
+from ctcycle.config.training import Schedule
 from ctcycle.training.steps import Updates
 
 

@@ -15,7 +15,7 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctcycle.config.training_schema import AdversarialLoss, CycleGANLoss
+from ctcycle.config.methods import AdversarialLoss, CycleGANLoss
 from ctcycle.training.image_pool import ImagePool
 from ctcycle.training.losses import discriminator_loss, generator_loss
 

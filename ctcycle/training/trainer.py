@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Timer
 from torch import nn
 
-from ctcycle.config.training_schema import AnyTrain
+from ctcycle.config.schema import AnyTrain
 from ctcycle.data.manifest import read_manifest, write_manifest
 from ctcycle.errors import BundleError, ConfigError, StoppedError
 from ctcycle.inference.denoiser import Denoiser, resolve_device

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctcycle.config.merging import FREE, merge, read_tree, with_defaults
+from ctcycle.config.merging import USER_KEYED, merge, read_tree, with_defaults
 from ctcycle.config.sections import Task
 from ctcycle.config.strict_yaml import Node, dump_yaml
 from ctcycle.errors import ConfigError
@@ -237,4 +237,4 @@ def test_defaults_are_filled_in_once(value: object) -> None:
 
 def test_all_mappings_with_keys_of_the_user_are_known() -> None:
     fields = {name: field for task in Task.__subclasses__() for name, field in task.model_fields.items()}
-    assert {name for name, field in fields.items() if get_origin(field.annotation) is dict} == FREE
+    assert {name for name, field in fields.items() if get_origin(field.annotation) is dict} == USER_KEYED

@@ -11,10 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ctcycle.config.loading import LoadedConfig, json_schema, load_config
-from ctcycle.config.merging import FREE
-from ctcycle.config.schema import TASKS, Pipeline
+from ctcycle.config.merging import USER_KEYED
+from ctcycle.config.schema import TASKS, Pipeline, TrainCycleGAN
 from ctcycle.config.strict_yaml import dotted, dump_yaml
-from ctcycle.config.training_schema import TrainCycleGAN
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.settings import SplitSettings
 from ctcycle.errors import ConfigError
@@ -375,7 +374,7 @@ def test_an_override_does_what_editing_the_file_does(
     folder: Path, place: tuple[Path, tuple[str, ...]], value: object
 ) -> None:
     path, keys = place
-    assume(not isinstance(value, dict) or keys[-1] not in FREE)  # which the command line gives whole
+    assume(not isinstance(value, dict) or keys[-1] not in USER_KEYED)  # which the command line gives whole
     nested = value
     for key in reversed(keys):
         nested = {key: nested}

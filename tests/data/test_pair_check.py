@@ -8,7 +8,7 @@ from pydicom import dcmread
 from pydicom.pixels import apply_rescale
 
 from ctcycle.config.components import Component
-from ctcycle.config.training_schema import PairedData
+from ctcycle.config.training import PairedData
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.pair_check import anatomy_correlation
 from ctcycle.data.pairs import SlicePair, SliceRef

@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from tiny_data import TinyData, assert_same_run, train
 
-from ctcycle.config.training_schema import Tracking
+from ctcycle.config.training import Tracking
 from ctcycle.errors import DivergedError, StoppedError
 from ctcycle.runs.folder import RunFolder
 from ctcycle.runs.tracking import Tracker, tracking_uri, versions
@@ -323,7 +323,7 @@ def test_a_new_store_is_made_in_silence(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 import mlflow  # as monai and ignite may, long before a run is tracked
-from ctcycle.config.training_schema import Tracking
+from ctcycle.config.training import Tracking
 from ctcycle.runs.tracking import Tracker
 
 tracker = Tracker(Tracking(), Path(sys.argv[1]), "name", {})

@@ -12,8 +12,7 @@ from scipy.ndimage import gaussian_filter
 from tiny_data import METHODS, TinyData, assert_same, train_config
 
 from ctcycle.config.loading import load_config
-from ctcycle.config.schema import Pipeline
-from ctcycle.config.training_schema import TrainCycleGAN, TrainNoiseSwap, TrainSupervised
+from ctcycle.config.schema import Pipeline, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
 from ctcycle.errors import ConfigError, SeriesError
 from ctcycle.networks.specs import DiscriminatorSpec
 from ctcycle.runs.models import load_denoiser

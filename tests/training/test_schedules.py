@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from ignite.engine import Engine
 from torch import nn
 
-from ctcycle.config.training_schema import Schedule
+from ctcycle.config.training import Schedule
 from ctcycle.training.schedules import adversarial_factor, attach_schedule, iteration_seed, learning_rate_factor
 from ctcycle.training.steps import Updates
 

@@ -8,7 +8,7 @@ from monai.networks.nets import BasicUNet
 from random_states import random_states
 from torch import Tensor, nn
 
-from ctcycle.config.training_schema import AdversarialLoss, CycleGANLoss
+from ctcycle.config.methods import AdversarialLoss, CycleGANLoss
 from ctcycle.networks.discriminator import Discriminator
 from ctcycle.networks.resnet import ResNetGenerator
 from ctcycle.networks.specs import DiscriminatorSpec, GeneratorSpec

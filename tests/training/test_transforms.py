@@ -15,7 +15,7 @@ from random_states import random_states
 from torch import Tensor
 
 from ctcycle.config.components import Component
-from ctcycle.config.training_schema import Data
+from ctcycle.config.training import Data
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.training.transforms import PatchTransform, hu_scaling
 

@@ -1,14 +1,14 @@
-"""The configs of training: data, networks, losses, optimisers, schedules, for each method."""
+"""The sections of a training config that every method has: data, generator, optimiser, schedule, length, validation."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from ctcycle.config.components import Component
-from ctcycle.config.sections import Count, Device, Fraction, Place, Positive, Section, Task, Weight
+from ctcycle.config.sections import Count, Device, Fraction, Place, Positive, Section, Seed
 from ctcycle.ct.hounsfield import MU_WATER, HUWindow
 from ctcycle.metrics import ProtocolName
-from ctcycle.networks.specs import DiscriminatorSpec, GeneratorSpec
+from ctcycle.networks.specs import GeneratorSpec
 
 
 def _spec_or_component(value: Any) -> str:
@@ -111,11 +111,10 @@ class Tracking(Section):
     every: Count = Field(20, description="iterations between logged losses")
 
 
-class Train(Task):
-    """What every training method has."""
+class TrainingSettings(Section):
+    """What every training method is told; each method adds its own, see `ctcycle.config.methods`."""
 
-    task: Literal["train"]
-    resume: Literal["auto", "never"] = "auto"
+    seed: Seed = 0
     device: Device = "auto"
     threads: Count | None = Field(None, description="of torch on a CPU; default: all cores")
     initial: Place | None = Field(None, description="run or bundle whose weights the generator starts from")
@@ -125,62 +124,3 @@ class Train(Task):
     training: Training = Training()
     validation: Validation = Validation()
     tracking: Tracking = Tracking()
-
-
-class AdversarialLoss(Section):
-    """Weights that the unpaired methods share (method.md, 5)."""
-
-    form: Literal["least_squares", "bce", "hinge"] = "least_squares"
-    adversarial: Weight = 1.0
-    identity: Weight = 5.0
-    noise_swap: Weight = Field(0.0, description="L1(G(f + k·r), f) with the residual r of another patient's low dose")
-
-
-class CycleGANLoss(AdversarialLoss):
-    """The terms of CycleGAN (Zhu et al. 2017), and switches for what unpaired denoising wants otherwise."""
-
-    cycle: Weight = 10.0
-    low_cycle: bool = Field(True, description="low → full → low; off: G need not keep the noise recoverable")
-    identity_domain: Literal["target", "source"] = "target"
-    low_identity: bool = Field(True, description="identity term of full2low, too")
-
-
-class TrainCycleGAN(Train):
-    """Two generators, two discriminators, no pairs."""
-
-    method: Literal["cyclegan"]
-    data: UnpairedData
-    discriminator: DiscriminatorSpec = DiscriminatorSpec()
-    loss: CycleGANLoss = CycleGANLoss()
-    noise_channel: bool = Field(False, description="full2low gets white noise as a second input channel: one to many")
-    image_pool: Annotated[int, Field(ge=0)] = Field(0, description="history of generated images for D; Zhu et al.: 50")
-
-
-class TrainNoiseSwap(Train):
-    """One generator, one discriminator, no pairs: the low-dose residual pasted on full-dose slices takes F's place."""
-
-    method: Literal["noise_swap"]
-    data: UnpairedData
-    discriminator: DiscriminatorSpec = DiscriminatorSpec()
-    loss: AdversarialLoss = AdversarialLoss(identity=1.5, noise_swap=10.0)
-    image_pool: Annotated[int, Field(ge=0)] = 0
-
-
-class SupervisedLoss(Section):
-    """L1, which aims at the median of what full dose may be, or at its mean where differences are small."""
-
-    quadratic_below_hu: Weight = Field(
-        0.0, description="differences below this count squared (Huber): no bias where noise is lopsided, as in lungs"
-    )
-
-
-class TrainSupervised(Train):
-    """One generator, L1 or Huber loss on true pairs."""
-
-    method: Literal["supervised"]
-    data: PairedData
-    loss: SupervisedLoss = SupervisedLoss()
-
-
-AnyTrain = Annotated[TrainCycleGAN | TrainSupervised | TrainNoiseSwap, Field(discriminator="method")]
-METHODS = ("cyclegan", "supervised", "noise_swap")
