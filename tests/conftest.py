@@ -48,11 +48,11 @@ def tiny_run(tiny: "TinyData", tmp_path_factory: pytest.TempPathFactory) -> Path
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training draws empty files: figures take longer than the training of tiny networks."""
 
-    def draw(path: Path, _content: object) -> None:
+    def draw(path: Path, *_content: object) -> None:
         path.parent.mkdir(exist_ok=True)
         path.touch()
 
-    for name in ("ctcycle.training.validation.slice_panels", "ctcycle.training.trainer.loss_curves"):
+    for name in ("ctcycle.training.handlers.samples.slice_panels", "ctcycle.training.trainer.loss_curves"):
         monkeypatch.setattr(name, draw)
 
 

@@ -25,13 +25,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 Curve = Sequence[tuple[int, float]]
 """Steps and values."""
 
-LOSS_GROUPS: Mapping[str, tuple[str, ...]] = {
-    "adversarial": ("adversarial", "disc"),
-    "cycle, identity and noise swap": ("cycle", "identity", "swap"),
-    "supervised": ("supervised",),
-}
-"""Titles of panels, and the words by which names of losses belong there; the first that fits."""
-
 OTHER_LOSSES = "other losses"
 
 
@@ -48,7 +41,7 @@ class PanelRow:
     images: Mapping[str, NDArray[np.floating]]
 
 
-def loss_curves(path: Path, curves: Mapping[str, Curve], groups: Mapping[str, tuple[str, ...]] = LOSS_GROUPS) -> None:
+def loss_curves(path: Path, curves: Mapping[str, Curve], groups: Mapping[str, tuple[str, ...]]) -> None:
     """Draws loss against iteration, a panel for each group of losses that has any.
 
     Args:

@@ -42,6 +42,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
+        self.manifest = path / "manifest.csv"
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"

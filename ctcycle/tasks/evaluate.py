@@ -3,12 +3,14 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from ctcycle.atomic import write_text
+from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Evaluate
 from ctcycle.data.manifest import read_manifest
 from ctcycle.data.slices import load_slices, open_store
@@ -22,6 +24,7 @@ from ctcycle.runs.folder import RunFolder
 from ctcycle.runs.models import load_denoiser
 from ctcycle.runs.tracking import recorded_uri, versions
 from ctcycle.tasks.job import Job
+from ctcycle.training.method import method_class
 
 _PANEL_BASELINES = ("nlm", "gaussian")
 
@@ -109,9 +112,8 @@ def _draw(
     patients = [record.patient for record in records if record.method == next(iter(methods))]
     psnr_by_slice(folder.figures / "psnr_by_slice.png", patients, psnr, protocol)
     for name, run in config.methods.items():
-        losses = RunFolder(run).losses()
-        if losses:
-            loss_curves(folder.figures / f"losses_{name}.png", losses)
+        if losses := RunFolder(run).losses():
+            loss_curves(folder.figures / f"losses_{name}.png", losses, _loss_groups(run))
     if config.panels:
         chosen = set(np.linspace(0, len(pairs) - 1, min(config.panels, len(pairs))).astype(int).tolist())
         shown = [name for name in (*_PANEL_BASELINES[:1], *config.methods) if name in methods]
@@ -119,6 +121,12 @@ def _draw(
             _sample(pair, {name: methods[name] for name in shown}) for n, pair in enumerate(pairs) if n in chosen
         ]
         slice_panels(folder.figures / "panels.png", samples)
+
+
+def _loss_groups(run: Path) -> Mapping[str, tuple[str, ...]]:
+    """Return the panels of the loss figure of a run's method."""
+    settings: Any = load_config(RunFolder(run).config).config
+    return method_class(settings.method).LOSS_GROUPS
 
 
 def _sample(pair: HUPair, methods: Mapping[str, HUFilter]) -> PanelRow:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -36,6 +37,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.length = length
         self.epoch = 0
         self.skip = 0
+
+    def attach(self, engine: Engine, batch_size: int) -> None:
+        """Follow the epochs of ``engine``; one that starts inside an epoch skips the batches already seen."""
+
+        def place(engine: Engine) -> None:
+            self.epoch = engine.state.epoch - 1
+            self.skip = engine.state.iteration % (engine.state.epoch_length or 1) * batch_size
+
+        engine.add_event_handler(Events.EPOCH_STARTED, place)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, start, self.skip = self.epoch, self.skip, 0

@@ -1,13 +1,8 @@
 """What changes while training goes on, as pure functions of the iteration: nothing to save, exact on resume."""
 
-from collections.abc import Mapping
-
 import numpy as np
-import torch
-from ignite.engine import Engine, Events
 
 from ctcycle.config.training import Schedule
-from ctcycle.training.steps import Updates
 
 
 def learning_rate_factor(progress: float, schedule: Schedule) -> float:
@@ -26,31 +21,3 @@ def adversarial_factor(progress: float, schedule: Schedule) -> float:
 def iteration_seed(seed: int, iteration: int) -> int:
     """The seed of everything drawn in one iteration."""
     return int(np.random.SeedSequence([seed, iteration]).generate_state(1)[0])
-
-
-def attach_schedule(
-    engine: Engine, updates: Updates, schedule: Schedule, rates: Mapping[str, float], seed: int
-) -> None:
-    """Before each iteration: seeds what it draws, sets learning rates and the adversarial weight.
-
-    Args:
-        engine: its state knows epochs and their length.
-        updates: changed in place.
-        schedule: how things change with progress.
-        rates: learning rate at the start, by optimiser.
-        seed: of the run.
-    """
-
-    @engine.on(Events.ITERATION_STARTED)
-    def _prepare(engine: Engine) -> None:
-        state = engine.state
-        progress = (state.iteration - 1) / ((state.max_epochs or 1) * (state.epoch_length or 1))
-        for name, optimiser in updates.optimisers.items():
-            for group in optimiser.param_groups:
-                group["lr"] = rates[name] * learning_rate_factor(progress, schedule)
-        updates.adversarial = adversarial_factor(progress, schedule)
-        number = iteration_seed(seed, state.iteration)
-        updates.reseed(number)
-        torch.default_generator.manual_seed(number)  # dropout draws from it
-        if torch.cuda.is_available():
-            torch.cuda.manual_seed_all(number)

@@ -1,61 +1,114 @@
-"""Validation while training: the denoiser on whole slices of patients that are not trained on."""
+"""Validation: an evaluator engine that runs the denoiser on whole slices of patients that are not trained on."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from ignite.metrics import Metric
+from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
+from numpy.typing import NDArray
 
 from ctcycle.data.slices import HUSlice, StoredSlices
 from ctcycle.errors import DivergedError
 from ctcycle.inference.denoiser import Denoiser
 from ctcycle.metrics import ProtocolName
-from ctcycle.metrics.protocols import PROTOCOLS, Protocol, Scores, score
-from ctcycle.report.figures import PanelRow, slice_panels
+from ctcycle.metrics.protocols import PROTOCOLS, score
+
+Images = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Two slices (H, W) of the same anatomy in HU."""
 
 
 @dataclass(frozen=True)
-class Validator:
-    """Scores a denoiser on pairs of slices.
+class ValidationPairs:
+    """Low dose and full dose of the same slices, as float32 in HU.
 
     Attributes:
         low: low-dose slices (H, W), HU.
-        full: their full-dose twins.
+        full: the full dose of the same slices.
+    """
+
+    low: Sequence[HUSlice] = ()
+    full: Sequence[HUSlice] = ()
+
+    @classmethod
+    def spread(cls, low: StoredSlices, full: StoredSlices, most: int) -> "ValidationPairs":
+        """Return at most ``most`` pairs, evenly spread."""
+        chosen = np.unique(np.linspace(0, len(low) - 1, min(most, len(low))).astype(int))
+        return cls(tuple(low[i] for i in chosen), tuple(full[i] for i in chosen))
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    def __getitem__(self, number: int) -> Images:
+        return self.low[number].astype(np.float32), self.full[number].astype(np.float32)
+
+    def __iter__(self) -> Iterator[Images]:
+        return (self[number] for number in range(len(self)))
+
+
+class HUScores(Metric):
+    """Means over slices of a protocol's PSNR (dB), SSIM and RMSE (HU): an Ignite metric with several values.
+
+    An update is (denoised, full dose), each (H, W) in HU; the result is a mapping of the three names.
+
+    Args:
         protocol: the convention of the scores.
     """
 
-    low: tuple[HUSlice, ...]
-    full: tuple[HUSlice, ...]
-    protocol: Protocol
+    NAMES: ClassVar = ("psnr", "ssim", "rmse_hu")
+    _state_dict_all_req_keys = ("_sums", "_count")
 
-    @classmethod
-    def of(cls, low: StoredSlices, full: StoredSlices, most: int, protocol: ProtocolName) -> "Validator":
-        """Takes at most ``most`` pairs, evenly spread."""
-        chosen = np.unique(np.linspace(0, len(low) - 1, min(most, len(low))).astype(int))
-        return cls(tuple(low[i] for i in chosen), tuple(full[i] for i in chosen), PROTOCOLS[protocol])
+    def __init__(self, protocol: ProtocolName) -> None:
+        self.protocol = PROTOCOLS[protocol]
+        super().__init__()
 
-    def __call__(self, denoiser: Denoiser) -> dict[str, float]:
-        """Means over the slices, named as they are logged: ``val/psnr`` (dB), ``val/ssim``, ``val/rmse_hu``.
+    @reinit__is_reduced
+    def reset(self) -> None:
+        """Forget all slices."""
+        self._sums = torch.zeros(len(self.NAMES), dtype=torch.float64)
+        self._count = 0
+
+    @reinit__is_reduced
+    def update(self, output: Images) -> None:
+        """Score one slice.
 
         Raises:
-            DivergedError: the denoiser's output is not finite.
+            DivergedError: the denoised slice is not finite.
         """
-        found = [self._score(denoiser, low, full) for low, full in zip(self.low, self.full, strict=True)]
-        names = ("psnr", "ssim", "rmse_hu")
-        return {f"val/{name}": float(np.mean([getattr(one, name) for one in found])) for name in names}
-
-    def _score(self, denoiser: Denoiser, low: HUSlice, full: HUSlice) -> Scores:
-        output = denoiser(low.astype(np.float32))
-        if not np.isfinite(output).all():
+        denoised, full = output
+        if not np.isfinite(denoised).all():
             raise DivergedError(
                 "validation: the denoiser's output is not finite; the last checkpoint is kept, lower optimizer.lr"
             )
-        return score(self.protocol, output, full.astype(np.float32))
+        found = score(self.protocol, denoised, full)
+        self._sums += torch.tensor([getattr(found, name) for name in self.NAMES], dtype=torch.float64)
+        self._count += 1
 
-    def draw(self, denoiser: Denoiser, path: Path) -> None:
-        """Draws low dose, denoised and full dose of the first and the middle slice to a PNG."""
-        samples = []
-        for number in sorted({0, len(self.low) // 2}):
-            low, full = (image[number].astype(np.float32) for image in (self.low, self.full))
-            images = {"low dose": low, "denoised": denoiser(low), "full dose": full}
-            samples.append(PanelRow(f"validation slice {number}", images))
-        slice_panels(path, samples)
+    @sync_all_reduce("_sums", "_count")
+    def compute(self) -> dict[str, float]:
+        """Return the means by name."""
+        return dict(zip(self.NAMES, (self._sums / self._count).tolist(), strict=True))
+
+
+def make_evaluator(current: Callable[[], Denoiser], protocol: ProtocolName) -> Engine:
+    """Return an engine that runs over `ValidationPairs`; its metrics are those of `HUScores`.
+
+    Args:
+        current: gives the denoiser at the start of each run; ``state.denoiser`` keeps it.
+        protocol: the convention of the scores.
+    """
+
+    def denoise(engine: Engine, images: Images) -> Images:
+        low, full = images
+        return engine.state.denoiser(low), full  # type: ignore[attr-defined]
+
+    def take(engine: Engine) -> None:
+        engine.state.denoiser = current()  # type: ignore[attr-defined]
+
+    evaluator = Engine(denoise)
+    evaluator.add_event_handler(Events.STARTED, take)
+    HUScores(protocol).attach(evaluator, "scores")
+    return evaluator

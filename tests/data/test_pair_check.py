@@ -14,7 +14,7 @@ from ctcycle.data.pair_check import anatomy_correlation
 from ctcycle.data.pairs import SlicePair, SliceRef
 from ctcycle.errors import ManifestError
 from ctcycle.simulation.phantom import draw_slice, make_patient
-from ctcycle.training.data import check_pairs
+from ctcycle.training.methods.supervised import check_pairs
 from ctcycle.training.sampling import PairedPatches
 from ctcycle.training.transforms import PatchTransform
 

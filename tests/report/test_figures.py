@@ -27,13 +27,20 @@ def samples(count=2):
         yield PanelRow(f"slice {number}", {"low dose": full + 30, "CycleGAN": full - 7, "full dose": full})
 
 
+GROUPS = {
+    "adversarial": ("adversarial", "disc"),
+    "cycle, identity and noise swap": ("cycle", "identity", "swap"),
+    "supervised": ("supervised",),
+}
+
+
 def data_axes(figure):
     return [panel for panel in figure.axes if panel.get_label() != "<colorbar>"]
 
 
 def test_losses_are_drawn_in_their_groups(drawn, tmp_path):
     names = ["train/disc_full", "train/gen_cycle_low", "train/gen_identity_full", "train/gen_supervised", "train/odd"]
-    loss_curves(tmp_path / "loss.png", {name: [(1, 0.5), (2, float("inf")), (3, 0.25)] for name in names})
+    loss_curves(tmp_path / "loss.png", {name: [(1, 0.5), (2, float("inf")), (3, 0.25)] for name in names}, GROUPS)
     found = {p.get_title(): [line.get_label() for line in p.lines] for p in drawn[0].axes}
     assert found == {
         "adversarial": ["train/disc_full"],
@@ -74,7 +81,7 @@ def test_slices_are_grouped_by_patient(drawn, tmp_path):
 
 
 def test_whole_readable_files_without_pyplot(tmp_path):
-    loss_curves(tmp_path / "a" / "loss.png", {"train/disc_full": [(1, 0.5)]})
+    loss_curves(tmp_path / "a" / "loss.png", {"train/disc_full": [(1, 0.5)]}, GROUPS)
     slice_panels(tmp_path / "a" / "panels.png", list(samples(1)))
     psnr_by_slice(tmp_path / "a" / "psnr.png", [f"P{n // 20:02}" for n in range(400)], {"input": [30.0] * 400}, "dugan")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["loss.png", "panels.png", "psnr.png"]
@@ -89,7 +96,7 @@ def test_whole_readable_files_without_pyplot(tmp_path):
 def test_nothing_to_draw_is_an_error(tmp_path):
     one, other = next(samples()), PanelRow("other", {"full dose": np.zeros((8, 8))})
     with pytest.raises(ValueError, match="at least one loss"):
-        loss_curves(tmp_path / "x.png", {})
+        loss_curves(tmp_path / "x.png", {}, GROUPS)
     with pytest.raises(ValueError, match="at least one sample"):
         slice_panels(tmp_path / "x.png", [])
     with pytest.raises(ValueError, match="same images"):

@@ -32,17 +32,18 @@ from ctcycle.runs.checkpoints import CheckpointFolder
 from ctcycle.runs.event_file import EventFile
 from ctcycle.runs.folder import RunFolder
 from ctcycle.runs.tracking import Tracker, recorded_uri
-from ctcycle.training import trainer, validation
-from ctcycle.training.trainer import TrainingRun
-from ctcycle.training.validation import Validator
+from ctcycle.training import trainer
+from ctcycle.training.building import Parts
+from ctcycle.training.handlers import samples
+from ctcycle.training.validation import HUScores
 
 LENGTH = ["training.epochs=5", "training.iterations_per_epoch=4", "tracking.enabled=true"]
 POINTS: dict[tuple[Any, str], int] = {
     (torch, "save"): 5,
     (Path, "replace"): 15,
     (os, "fsync"): 15,
-    (TrainingRun, "_step"): 20,
-    (Validator, "_score"): 4,
+    (Parts, "update"): 20,
+    (HUScores, "update"): 4,
     (CheckpointFolder, "save_best"): 1,
     (RunFolder, "append_metrics"): 8,
     (EventFile, "add"): 8,
@@ -209,10 +210,10 @@ def warm_up(store: Path) -> None:
     torch.optim.Adam([torch.zeros(1)])
     torch.set_num_threads(1)
 
-    def draw(path: Path, _content: object) -> None:
+    def draw(path: Path, *_content: object) -> None:
         write_text(path, "a figure")
 
-    validation.slice_panels = trainer.loss_curves = draw  # type: ignore[assignment]
+    samples.slice_panels = trainer.loss_curves = draw  # type: ignore[assignment]
 
 
 def faults(arguments: list[str]) -> None:

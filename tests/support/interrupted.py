@@ -8,19 +8,19 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-from ctcycle.training.trainer import TrainingRun
+from ctcycle.training.building import Parts
 
 
 @contextmanager
 def at_iteration(iteration: int, act: Callable[[dict[str, torch.Tensor]], object]) -> Iterator[None]:
     """Inside, ``act`` is called with the batch of one iteration, just before its step."""
-    step = TrainingRun._step
+    step = Parts.update
 
-    def changed(run: TrainingRun, engine: Engine, batch: dict[str, torch.Tensor]) -> Any:
+    def changed(parts: Parts, engine: Engine, batch: dict[str, torch.Tensor]) -> Any:
         if engine.state.iteration == iteration:
             act(batch)
-        return step(run, engine, batch)
+        return step(parts, engine, batch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingRun, "_step", changed)
+        patch.setattr(Parts, "update", changed)
         yield

@@ -1,13 +1,9 @@
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from ignite.engine import Engine
-from torch import nn
 
 from ctcycle.config.training import Schedule
-from ctcycle.training.schedules import adversarial_factor, attach_schedule, iteration_seed, learning_rate_factor
-from ctcycle.training.steps import Updates
+from ctcycle.training.schedules import adversarial_factor, iteration_seed, learning_rate_factor
 
 HALF = Schedule(decay_start=0.5)
 RECIPE = Schedule(decay_start=0.5, decay_final=0.02, finish_start=0.5, finish_adversarial=0.05)
@@ -53,39 +49,3 @@ def test_every_iteration_has_a_seed_of_its_own() -> None:
     assert len(seeds) == 20 * 199
     assert all(0 <= seed < 2**32 for seed in seeds)
     assert iteration_seed(3, 4) == iteration_seed(3, 4)
-
-
-def run(schedule: Schedule, start: int = 0, seed: int = 5) -> list[tuple[float, ...]]:
-    """(learning rates, adversarial factor, numbers drawn) of each iteration: two epochs of four."""
-    nets = {name: nn.Linear(1, 1) for name in ("gen", "disc")}
-    updates = Updates({name: torch.optim.Adam(net.parameters(), lr=7.0) for name, net in nets.items()})
-    seen = []
-
-    def step(_engine: Engine, _batch: object) -> None:
-        rates = [updates.optimisers[name].param_groups[0]["lr"] for name in ("gen", "disc")]
-        drawn = [float(torch.rand((), generator=rng)) for rng in (updates.rng, updates.noise_rng, None)]
-        seen.append((*rates, updates.adversarial, *drawn))
-
-    engine = Engine(step)
-    attach_schedule(engine, updates, schedule, {"gen": 0.1, "disc": 0.4}, seed)
-    if start:
-        engine.load_state_dict({"iteration": start, "epoch_length": 4, "max_epochs": 2})
-    with torch.random.fork_rng():
-        engine.run([0] * 4, max_epochs=2, epoch_length=4)
-    return seen
-
-
-def test_all_is_set_before_each_iteration() -> None:
-    seen = run(RECIPE)
-    factors = [learning_rate_factor(done / 8, RECIPE) for done in range(8)]
-    assert factors[4] == 1.0 > factors[5]
-    assert [row[0] for row in seen] == pytest.approx([0.1 * factor for factor in factors])
-    assert [row[1] for row in seen] == pytest.approx([0.4 * factor for factor in factors])
-    assert [row[2] for row in seen] == [1.0] * 4 + [0.05] * 4
-    assert len({row[3] for row in seen}) == 8
-
-
-@pytest.mark.parametrize("start", [4, 5])
-def test_a_resumed_run_goes_on_exactly(start: int) -> None:
-    assert run(RECIPE, start) == run(RECIPE)[start:]
-    assert run(RECIPE, start, seed=6) != run(RECIPE)[start:]

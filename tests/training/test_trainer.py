@@ -27,7 +27,7 @@ from ctcycle.signals import SIGNALS
 from ctcycle.tasks import running
 from ctcycle.training.data import load_training_data
 from ctcycle.training.trainer import TrainingRun
-from ctcycle.training.validation import Validator
+from ctcycle.training.validation import HUScores, make_evaluator
 
 Saved = dict[str, Any]
 
@@ -75,7 +75,7 @@ def test_checkpoints_by_the_clock_cost_a_crash_one_iteration(tiny: TinyData, tin
 def test_a_signal_in_a_validation_gives_it_up_and_it_is_done_when_the_run_goes_on(
     epoch: int, tiny: TinyData, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, score, calls = tmp_path / "run", Validator._score, []
+    run, score, calls = tmp_path / "run", HUScores.update, []
 
     def interrupted(*arguments: Any) -> object:
         calls.append(arguments)
@@ -83,10 +83,10 @@ def test_a_signal_in_a_validation_gives_it_up_and_it_is_done_when_the_run_goes_o
             signal.raise_signal(signal.SIGTERM)
         return score(*arguments)
 
-    monkeypatch.setattr(Validator, "_score", interrupted)
+    monkeypatch.setattr(HUScores, "update", interrupted)
     with pytest.raises(StoppedError, match=f"after iteration {3 * epoch}; ") as stop:
         train(tiny, run, "supervised")
-    monkeypatch.setattr(Validator, "_score", score)
+    monkeypatch.setattr(HUScores, "update", score)
     assert stop.value.exit_code == 143
     assert last(run)["validation_due"]
     assert [record["epoch"] for record in RunFolder(run).read_metrics() if "epoch" in record] == [2][: epoch // 2 - 1]
@@ -332,9 +332,9 @@ def test_the_mispaired_experiment(tiny: TinyData, tmp_path: Path) -> None:
     pairs = train(tiny, tmp_path / "pairs", "supervised", *shape, *effort)
     honest = train(tiny, tmp_path / "honest", "supervised", "generator.dropout=0", *effort)
     found = {run.name: read_checkpoint(run / "checkpoints" / "best.pt")["val/psnr"] for run in (fault, pairs, honest)}
-    _, validator = load_training_data(train_config(tiny, tmp_path / "any", "supervised").config)  # type: ignore[arg-type]
-    assert validator is not None
-    unchanged = validator(Denoiser(torch.nn.Identity(), HUWindow(), torch.device("cpu")))["val/psnr"]
+    _, given = load_training_data(train_config(tiny, tmp_path / "any", "supervised").config)  # type: ignore[arg-type]
+    evaluator = make_evaluator(lambda: Denoiser(torch.nn.Identity(), HUWindow(), torch.device("cpu")), "hu2000")
+    unchanged = evaluator.run(given).metrics["psnr"]
     assert found["fault"] < 20 < unchanged
     assert found["fault"] + 5 < found["pairs"]
     assert found["honest"] > unchanged + 0.5

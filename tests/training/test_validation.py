@@ -1,7 +1,5 @@
 """Validation: which slices, which figures, and what it says of a denoiser that diverged."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,9 @@ from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.slices import StoredSlices, load_slices, open_store
 from ctcycle.errors import DivergedError
 from ctcycle.inference.denoiser import Denoiser
-from ctcycle.training.validation import Validator
+from ctcycle.metrics import ProtocolName
+from ctcycle.metrics.protocols import PROTOCOLS, score
+from ctcycle.training.validation import HUScores, ValidationPairs, make_evaluator
 
 CPU = torch.device("cpu")
 
@@ -35,36 +35,61 @@ def pairs(tiny: TinyData) -> tuple[StoredSlices, StoredSlices]:
     return load_slices(tiny.manifest, store, kernel=None, splits=("train",)).paired("train")
 
 
+def scores(chosen: ValidationPairs, net: nn.Module, protocol: ProtocolName = "hu2000") -> dict[str, float]:
+    """The metrics of one run of an evaluator."""
+    evaluator = make_evaluator(lambda: Denoiser(net, HUWindow(), CPU), protocol)
+    evaluator.logger.disabled = True
+    found: dict[str, float] = evaluator.run(chosen).metrics["scores"]
+    return found
+
+
 def test_slices_are_evenly_spread(pairs: tuple[StoredSlices, StoredSlices]) -> None:
     low, full = pairs
-    chosen = Validator.of(low, full, 4, "hu2000")
-    assert len(chosen.low) == len(chosen.full) == 4
-    for number, (one, other) in enumerate(zip(chosen.low, chosen.full, strict=True)):
-        place = [0, 3, 7, 11][number]
+    chosen = ValidationPairs.spread(low, full, 4)
+    assert len(chosen) == len(list(chosen)) == 4
+    for (one, other), place in zip(chosen, [0, 3, 7, 11], strict=True):
+        assert one.dtype == other.dtype == np.float32
         np.testing.assert_array_equal(one, low[place])
         np.testing.assert_array_equal(other, full[place])
-    assert len(Validator.of(low, full, 99, "hu2000").low) == 12
-    assert len(Validator.of(low, full, 1, "hu2000").low) == 1
+    assert len(ValidationPairs.spread(low, full, 99)) == 12
+    assert len(ValidationPairs.spread(low, full, 1)) == 1
+    assert len(ValidationPairs()) == 0
 
 
 def test_scores_are_means_over_slices_of_the_denoised(pairs: tuple[StoredSlices, StoredSlices]) -> None:
-    validator = Validator.of(*pairs, 3, "hu2000")
-    unchanged = validator(Denoiser(nn.Identity(), HUWindow(), CPU))
-    clipped = [[image.clip(-1000, 1000) for image in images] for images in (validator.full, validator.low)]
+    chosen = ValidationPairs.spread(*pairs, 3)
+    unchanged = scores(chosen, nn.Identity())
+    clipped = [[image.clip(-1000, 1000) for image in images] for images in (chosen.full, chosen.low)]
     expected = [peak_signal_noise_ratio(full, low, data_range=2000) for full, low in zip(*clipped, strict=True)]
-    assert unchanged["val/psnr"] == pytest.approx(np.mean(expected))
-    assert unchanged.keys() == {"val/psnr", "val/ssim", "val/rmse_hu"}
-    shifted = validator(Denoiser(Shift(0.1), HUWindow(), CPU))
-    assert shifted["val/rmse_hu"] > unchanged["val/rmse_hu"] + 20
-    assert Validator.of(*pairs, 3, "report2024")(Denoiser(nn.Identity(), HUWindow(), CPU)) != unchanged
+    assert unchanged["psnr"] == pytest.approx(np.mean(expected))
+    assert unchanged.keys() == {"psnr", "ssim", "rmse_hu"}
+    shifted = scores(chosen, Shift(0.1))
+    assert shifted["rmse_hu"] > unchanged["rmse_hu"] + 20
+    assert scores(chosen, nn.Identity(), "report2024") != unchanged
+
+
+def test_every_run_starts_afresh_with_the_denoiser_of_the_moment(pairs: tuple[StoredSlices, StoredSlices]) -> None:
+    chosen, nets = ValidationPairs.spread(*pairs, 2), [nn.Identity(), Shift(0.1), nn.Identity()]
+    waiting = iter(nets)
+    evaluator = make_evaluator(lambda: Denoiser(next(waiting), HUWindow(), CPU), "hu2000")
+    first, shifted, again = (evaluator.run(chosen).metrics["psnr"] for _ in nets)
+    assert first == again != shifted
+
+
+def test_the_metric_alone_is_the_protocols_score() -> None:
+    rng = np.random.default_rng(0)
+    images = [tuple(rng.normal(0, 50, (2, 32, 32)).astype(np.float32)) for _ in range(3)]
+    metric = HUScores("hu2000")
+    for denoised, full in images:
+        metric.update((denoised, full))
+    single = [score(PROTOCOLS["hu2000"], denoised, full) for denoised, full in images]
+    for name, value in metric.compute().items():
+        assert value == pytest.approx(np.mean([getattr(one, name) for one in single]), rel=1e-12)
+    metric.reset()
+    metric.update(images[0])  # type: ignore[arg-type]
+    assert metric.compute()["psnr"] == pytest.approx(single[0].psnr, rel=1e-12)
 
 
 def test_a_denoiser_that_left_the_finite_numbers(pairs: tuple[StoredSlices, StoredSlices]) -> None:
     with pytest.raises(DivergedError, match="output is not finite"):
-        Validator.of(*pairs, 3, "hu2000")(Denoiser(Shift(float("nan")), HUWindow(), CPU))
-
-
-@pytest.mark.parametrize("slices", [1, 3])
-def test_the_picture(slices: int, pairs: tuple[StoredSlices, StoredSlices], tmp_path: Path) -> None:
-    Validator.of(*pairs, slices, "hu2000").draw(Denoiser(nn.Identity(), HUWindow(), CPU), tmp_path / "a" / "b.png")
-    assert (tmp_path / "a" / "b.png").read_bytes().startswith(b"\x89PNG")
+        scores(ValidationPairs.spread(*pairs, 3), Shift(float("nan")))

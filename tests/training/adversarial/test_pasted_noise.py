@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from ctcycle.training.noise_swap import NoiseSwap
+from ctcycle.training.adversarial.pasted_noise import PastedNoise
 
 
 def noise(seed: int, std: float, count: int = 4, size: int = 96) -> Tensor:
@@ -25,7 +25,7 @@ def test_pasted_noise_has_the_energy_that_the_domains_differ_by(kept: float) -> 
     anatomy = torch.linspace(-0.3, 0.3, 96).expand(4, 1, 96, 96)
     low, full = anatomy + noise(0, 0.05), anatomy.flip(-2) + noise(1, 0.02)
     denoised = low - kept * noise(0, 0.05)  # takes off a share of the noise only: k must make up for it
-    swap = NoiseSwap()
+    swap = PastedNoise()
     twin = swap(low, full, denoised)
     assert energy(twin - full) == pytest.approx(energy(low) - energy(full), rel=1e-3)
     assert energy(twin) == pytest.approx(energy(low), rel=0.02)
@@ -33,7 +33,7 @@ def test_pasted_noise_has_the_energy_that_the_domains_differ_by(kept: float) -> 
 
 
 def test_energies_are_running_means_that_start_with_the_first_batch() -> None:
-    swap = NoiseSwap(sigma_px=1.0, momentum=0.75)
+    swap = PastedNoise(sigma_px=1.0, momentum=0.75)
     first, second = ([noise(seed, std) for std in (0.3, 0.1, 0.2)] for seed in (0, 1))
     for low, full, residual in (first, second):
         swap(low, full, low - residual)
@@ -45,7 +45,7 @@ def test_energies_are_running_means_that_start_with_the_first_batch() -> None:
 def test_the_residual_loses_its_mean_in_each_patch() -> None:
     low, full = noise(0, 0.05, count=2), torch.zeros(2, 1, 96, 96)
     offset = torch.tensor([0.1, -0.4]).reshape(2, 1, 1, 1)
-    twin = NoiseSwap()(low, full, torch.zeros_like(low) - offset)
+    twin = PastedNoise()(low, full, torch.zeros_like(low) - offset)
     assert twin.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0, 0], abs=1e-7)
     assert torch.allclose(twin, low - low.mean(dim=(-2, -1), keepdim=True), atol=1e-3)
 
@@ -57,7 +57,7 @@ def test_the_residual_loses_its_mean_in_each_patch() -> None:
 def test_the_factor_stays_in_its_range(
     low_std: float, full_std: float, residual_std: float, lowest: float, highest: float
 ) -> None:
-    swap, low = NoiseSwap(), noise(0, low_std)
+    swap, low = PastedNoise(), noise(0, low_std)
     twin = swap(low, noise(1, full_std), low - noise(2, residual_std))
     assert twin.isfinite().all()
     assert lowest <= swap.factor().item() <= highest
@@ -65,16 +65,16 @@ def test_the_factor_stays_in_its_range(
 
 def test_at_the_identity_the_twin_is_the_image() -> None:
     low, full = noise(0, 0.05), noise(1, 0.02)
-    assert torch.equal(NoiseSwap()(low, full, low), full)
+    assert torch.equal(PastedNoise()(low, full, low), full)
 
 
 def test_no_gradient_flows_through_the_twin() -> None:
     low, full, denoised = (noise(seed, 0.1).requires_grad_() for seed in range(3))
-    assert not NoiseSwap()(low, full, denoised).requires_grad
+    assert not PastedNoise()(low, full, denoised).requires_grad
 
 
 def test_state_survives_and_means_go_on() -> None:
-    swap, other = NoiseSwap(), NoiseSwap()
+    swap, other = PastedNoise(), PastedNoise()
     swap(noise(0, 0.3), noise(1, 0.1), noise(2, 0.1))
     stream = io.BytesIO()
     torch.save(swap.state_dict(), stream)

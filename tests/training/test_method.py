@@ -1,23 +1,20 @@
-"""What methods are made of, every config that is delivered, and the gain of the discriminators' view."""
+"""What methods are made of, and every config that is delivered."""
 
 import copy
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
 from tiny_data import METHODS, TinyData, assert_same, train_config
 
 from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Pipeline, TrainCycleGAN, TrainNoiseSwap, TrainSupervised
-from ctcycle.errors import ConfigError, SeriesError
-from ctcycle.networks.specs import DiscriminatorSpec
+from ctcycle.errors import ConfigError
 from ctcycle.runs.models import load_denoiser
-from ctcycle.training.methods import Method, build_method, learning_rates, measure_gain, memory_format
-from ctcycle.training.steps import SupervisedStep
+from ctcycle.training.method import Method, build_method, learning_rates, memory_format
+from ctcycle.training.methods.supervised import Supervised
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -92,7 +89,7 @@ def test_weights_are_a_function_of_the_seed_alone(tiny: TinyData, tmp_path: Path
     assert any(not torch.equal(value, other[name]) for name, value in first.items())
 
 
-def test_the_supervised_twin_starts_from_the_same_generator(tiny: TinyData, tmp_path: Path) -> None:
+def test_supervised_training_starts_from_the_same_generator(tiny: TinyData, tmp_path: Path) -> None:
     nets = [tiny_method(tiny, tmp_path, name).networks["low2full"].state_dict() for name in METHODS]
     assert_same(nets[0], nets[1])
     assert_same(nets[0], nets[2])
@@ -119,9 +116,9 @@ def test_what_is_trained_otherwise_is_no_start(
 
 
 def test_the_threshold_of_the_loss_is_given_in_hu(tiny: TinyData, tmp_path: Path) -> None:
-    step = tiny_method(tiny, tmp_path, "supervised", "loss.quadratic_below_hu=100").step
-    assert isinstance(step, SupervisedStep)
-    assert step.quadratic_below == pytest.approx(0.1)
+    method = tiny_method(tiny, tmp_path, "supervised", "loss.quadratic_below_hu=100")
+    assert isinstance(method, Supervised)
+    assert method.quadratic_below == pytest.approx(0.1)
 
 
 def test_switches(tiny: TinyData, tmp_path: Path) -> None:
@@ -131,10 +128,10 @@ def test_switches(tiny: TinyData, tmp_path: Path) -> None:
     assert {name: pool.size for name, pool in plain.pools.items()} == {"pool_full": 7, "pool_low": 7}
     assert tiny_method(tiny, tmp_path, "cyclegan").networks["full2low"].in_channels == 2
     loaded: Any = train_config(tiny, tmp_path / "run", "cyclegan", "optimizer.lr_discriminator=0.5").config
-    assert learning_rates(loaded) == {"gen": 1e-3, "disc": 0.5}
-    assert memory_format(loaded) == torch.channels_last
+    assert learning_rates(loaded.optimizer) == {"gen": 1e-3, "disc": 0.5}
+    assert memory_format(loaded.generator) == torch.channels_last
     loaded = train_config(tiny, tmp_path / "run", "cyclegan", "generator.norm=instance").config
-    assert memory_format(loaded) == torch.contiguous_format
+    assert memory_format(loaded.generator) == torch.contiguous_format
     assert tiny_method(tiny, tmp_path, "cyclegan", "training.precision=bf16").updates.autocast == torch.bfloat16
 
 
@@ -142,44 +139,20 @@ def test_a_method_comes_back_from_its_state(tiny: TinyData, tmp_path: Path) -> N
     method, other = (tiny_method(tiny, tmp_path, "cyclegan", f"seed={seed}") for seed in (1, 2))
     batch = {name: torch.randn(2, 1, 32, 32) for name in ("low_dose", "full_dose")}
     for _ in range(3):
-        method.step(None, batch)
+        method(None, batch)
     other.load_state_dict(copy.deepcopy(method.state_dict()))  # optimisers keep the tensors that they are given
     assert_same(other.state_dict(), method.state_dict())
     losses = []
     for made in (method, other):
         made.updates.reseed(9)
         torch.manual_seed(9)  # dropout
-        losses.append(made.step(None, batch))
+        losses.append(made(None, batch))
     assert_same(*losses)
     assert_same(other.state_dict(), method.state_dict())
 
 
 def test_bf16_takes_a_step(tiny: TinyData, tmp_path: Path) -> None:
     method = tiny_method(tiny, tmp_path, "cyclegan", "training.precision=bf16")
-    losses = method.step(None, {name: torch.randn(2, 1, 32, 32) for name in ("low_dose", "full_dose")})
+    losses = method(None, {name: torch.randn(2, 1, 32, 32) for name in ("low_dose", "full_dose")})
     assert all(bool(value.isfinite()) for value in losses.values())
     assert {parameter.dtype for parameter in method.networks.parameters()} == {torch.float32}
-
-
-def body_with_noise(std: float) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[-1:1:128j, -1:1:128j]
-    body = np.where(np.hypot(rows, columns) < 0.8, 40.0, -1000.0)
-    return [np.rint(body + rng.normal(0, std, body.shape)).astype(np.int16) for _ in range(3)]
-
-
-@pytest.mark.parametrize("std", [20.0, 60.0])
-def test_the_gain_brings_the_noise_to_one(std: float) -> None:
-    slices: Any = body_with_noise(std)
-    spec = DiscriminatorSpec(sigma_px=3.0)
-    gain = measure_gain(slices, spec, hu_per_unit=1000.0)
-    noise = slices[0].astype(np.float64) / 1000
-    seen = gain * (noise - gaussian_filter(noise, 3.0))[50:78, 50:78]
-    assert seen.std() == pytest.approx(1, abs=0.1)
-    assert measure_gain(slices, spec, hu_per_unit=4000.0) == pytest.approx(4 * gain)
-
-
-def test_no_soft_tissue_to_measure_the_noise_in() -> None:
-    air: Any = [np.full((64, 64), -1000, np.int16)]
-    with pytest.raises(SeriesError, match=r"too little soft tissue .*; set discriminator\.gain to a number"):
-        measure_gain(air, DiscriminatorSpec(), 1000.0)

@@ -4,7 +4,7 @@ import torch
 from monai.losses import PatchAdversarialLoss
 from torch.nn import functional as F
 
-from ctcycle.training.losses import discriminator_loss, generator_loss
+from ctcycle.training.adversarial.losses import discriminator_loss, generator_loss
 
 REAL = torch.tensor([[[[0.5, -2.0], [3.0, 1.0]]]], dtype=torch.float64)
 FAKE = torch.tensor([[[[0.25, -1.5], [2.0, -40.0]]]], dtype=torch.float64)

@@ -1,13 +1,14 @@
-"""Noise that was taken from one patient's low dose, put on another patient's full dose."""
+"""Noise taken from one patient's low dose and pasted on another patient's full dose."""
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ctcycle.networks.discriminator import HighPass
 
 
-class NoiseSwap(nn.Module):
-    """Makes a low-dose twin of full-dose patches: ``f + k r`` with ``r = q - G(q)``, its mean taken off.
+class PastedNoise(nn.Module):
+    """Simulates low dose of full-dose patches: ``f + k r`` with ``r = q - G(q)``, its mean taken off.
 
     ``k = min(3, sqrt((E_q - E_f) / E_r))`` gives the pasted noise the energy that the two domains differ by; E are
     running means of the squared high-pass of low dose q, full dose f and residual r, kept with the weights. No pair is
@@ -31,7 +32,7 @@ class NoiseSwap(nn.Module):
 
     @torch.no_grad()
     def forward(self, low: Tensor, full: Tensor, denoised: Tensor) -> Tensor:
-        """The low-dose twin of ``full``; no gradient flows through it, the running means are updated.
+        """Return simulated low dose of ``full``; no gradient flows through it, the running means are updated.
 
         Args:
             low: (N, 1, H, W) patches of some patients.
@@ -50,3 +51,9 @@ class NoiseSwap(nn.Module):
         low, full, residual = self.energies.unbind()
         ratio = (low - full).clamp(min=1e-8) / residual.clamp(min=1e-12)
         return ratio.sqrt().clamp(max=self.LARGEST)
+
+
+def swap_term(networks: nn.ModuleDict, low: Tensor, full: Tensor, fake_full: Tensor) -> Tensor:
+    """Return the L1 between full dose and what the denoiser makes of it under another patient's noise; a scalar."""
+    noisy = networks["swap"](low, full, fake_full.detach())
+    return F.l1_loss(networks["low2full"](noisy), full)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ctcycle.training.image_pool import ImagePool
+from ctcycle.training.adversarial.image_pool import ImagePool
 
 
 def images(*numbers: int) -> Tensor:

@@ -12,10 +12,13 @@ from ctcycle.config.methods import AdversarialLoss, CycleGANLoss
 from ctcycle.networks.discriminator import Discriminator
 from ctcycle.networks.resnet import ResNetGenerator
 from ctcycle.networks.specs import DiscriminatorSpec, GeneratorSpec
-from ctcycle.training.image_pool import ImagePool
-from ctcycle.training.losses import discriminator_loss, generator_loss
-from ctcycle.training.noise_swap import NoiseSwap
-from ctcycle.training.steps import Batch, CycleGANStep, NoiseSwapStep, SupervisedStep, Updates, frozen
+from ctcycle.training.adversarial.image_pool import ImagePool
+from ctcycle.training.adversarial.losses import discriminator_loss, generator_loss
+from ctcycle.training.adversarial.pasted_noise import PastedNoise
+from ctcycle.training.methods.cyclegan import CycleGAN
+from ctcycle.training.methods.noise_swap import NoiseSwap
+from ctcycle.training.methods.supervised import Supervised
+from ctcycle.training.updates import Batch, Updates, frozen
 
 RATE = {"gen": 0.01, "disc": 0.02}
 MEMBERS = {"gen": ("low2full", "full2low"), "disc": ("disc_full", "disc_low")}
@@ -45,7 +48,7 @@ def lines(noise: float = 0.0, swap: bool = False) -> nn.ModuleDict:
         "disc_full": Line(0.7, 0.2),
         "disc_low": Line(-0.4, 0.3),
     }
-    return nn.ModuleDict(nets | ({"swap": NoiseSwap(sigma_px=1.0)} if swap else {}))
+    return nn.ModuleDict(nets | ({"swap": PastedNoise(sigma_px=1.0)} if swap else {}))
 
 
 def batch(seed: int = 0, size: int = 12) -> dict[str, Tensor]:
@@ -86,8 +89,8 @@ def updates(nets: nn.ModuleDict, **options: Any) -> Watched:
     return Watched(optimisers, networks=nets, **options)
 
 
-def cyclegan(nets: nn.ModuleDict, loss: CycleGANLoss, **options: Any) -> CycleGANStep:
-    return CycleGANStep(nets, updates(nets, **options), loss, ImagePool(0), ImagePool(0))
+def cyclegan(nets: nn.ModuleDict, loss: CycleGANLoss, **options: Any) -> CycleGAN:
+    return CycleGAN(nets, updates(nets, **options), loss, ImagePool(0), ImagePool(0))
 
 
 def cyclegan_by_hand(weights: Mapping[str, Tensor], images: Batch, loss: CycleGANLoss, noises: list[Tensor]) -> Any:
@@ -118,7 +121,7 @@ def cyclegan_by_hand(weights: Mapping[str, Tensor], images: Batch, loss: CycleGA
         if loss.low_identity:
             terms["gen_identity_low"] = mean_distance(fake_low, y) if source else mean_distance(to_low(x), x)
     if loss.noise_swap:
-        twin = NoiseSwap(sigma_px=1.0)(x, y, fake_full.detach())
+        twin = PastedNoise(sigma_px=1.0)(x, y, fake_full.detach())
         terms["gen_noise_swap"] = mean_distance(to_full(twin), y)
     total = sum(value * weight_of(name, loss) for name, value in terms.items())
     disc = {
@@ -188,12 +191,12 @@ def test_noise_swap_terms_and_updates_are_those_worked_out_by_hand(form: Any) ->
     loss, images = AdversarialLoss(form=form, adversarial=0.5, identity=1.5, noise_swap=10.0), batch()
     nets = nn.ModuleDict({name: net for name, net in lines(swap=True).items() if not name.endswith("low")})
     before, x, y = weights_of(nets), images["low_dose"], images["full_dose"]
-    step = NoiseSwapStep(nets, updates(nets), loss, ImagePool(0))
+    step = NoiseSwap(nets, updates(nets), loss, ImagePool(0))
     step.updates.adversarial = 0.05
     found = step(None, images)
     gen, judge = before["low2full"], before["disc_full"]
     fake = line(gen, x)
-    twin = NoiseSwap(sigma_px=1.0)(x, y, fake.detach())
+    twin = PastedNoise(sigma_px=1.0)(x, y, fake.detach())
     terms = {
         "gen_adversarial_full": generator_loss(form, line(judge, fake)),
         "gen_identity_full": (line(gen, y) - y).abs().mean(),
@@ -210,7 +213,7 @@ def test_noise_swap_terms_and_updates_are_those_worked_out_by_hand(form: Any) ->
 def test_the_supervised_term_and_update_are_those_worked_out_by_hand() -> None:
     nets, images = nn.ModuleDict({"low2full": Line(0.9, 0.05)}), batch()
     before = weights_of(nets)
-    found = SupervisedStep(nets, updates(nets))(None, images)
+    found = Supervised(nets, updates(nets))(None, images)
     term = (line(before["low2full"], images["low_dose"]) - images["full_dose"]).abs().mean()
     assert {name: value.item() for name, value in found.items()} == {"gen_supervised": pytest.approx(term.item())}
     check_descent(nets, before, "gen", term)
@@ -219,7 +222,7 @@ def test_the_supervised_term_and_update_are_those_worked_out_by_hand() -> None:
 def test_small_differences_count_squared_where_asked() -> None:
     nets, images = nn.ModuleDict({"low2full": Line(0.9, 0.05)}), batch()
     before = weights_of(nets)
-    found = SupervisedStep(nets, updates(nets), quadratic_below=0.3)(None, images)
+    found = Supervised(nets, updates(nets), quadratic_below=0.3)(None, images)
     difference = (line(before["low2full"], images["low_dose"]) - images["full_dose"]).abs()
     term = torch.where(difference < 0.3, difference**2 / 0.6, difference - 0.15).mean()  # Huber 1964, over 0.3
     assert 0 < (difference < 0.3).float().mean() < 1
@@ -256,7 +259,7 @@ class History(ImagePool):
 def test_discriminators_judge_what_the_pools_hand_out() -> None:
     nets, images = lines(), batch()
     pools = [History(torch.full((3, 1, 12, 12), value, dtype=torch.float64)) for value in (0.5, -0.25)]
-    found = CycleGANStep(nets, updates(nets), CycleGANLoss(adversarial=0.0), *pools)(None, images)
+    found = CycleGAN(nets, updates(nets), CycleGANLoss(adversarial=0.0), *pools)(None, images)
     for name, pool, real in zip(("disc_full", "disc_low"), pools, ("full_dose", "low_dose"), strict=True):
         weights = weights_of(lines())[name]
         expected = discriminator_loss("least_squares", line(weights, images[real]), line(weights, pool.image))
@@ -266,7 +269,7 @@ def test_discriminators_judge_what_the_pools_hand_out() -> None:
     alone = nn.ModuleDict(
         {name: net for name, net in lines(swap=True).items() if name in {"low2full", "disc_full", "swap"}}
     )
-    NoiseSwapStep(alone, updates(alone), AdversarialLoss(), pools[1])(None, images)
+    NoiseSwap(alone, updates(alone), AdversarialLoss(), pools[1])(None, images)
     assert torch.allclose(pools[1].seen[1], pools[0].seen[0])
 
 
@@ -278,7 +281,7 @@ def test_each_half_grades_and_moves_its_own_networks_only() -> None:
     assert step.updates.notes == [("gen", gen, gen), ("disc", disc, disc)]
     assert all(parameter.requires_grad for parameter in nets.parameters())
     alone = nn.ModuleDict({name: nets[name] for name in ("low2full", "disc_full", "swap")})
-    step = NoiseSwapStep(alone, updates(alone), AdversarialLoss(noise_swap=1.0), ImagePool(0))
+    step = NoiseSwap(alone, updates(alone), AdversarialLoss(noise_swap=1.0), ImagePool(0))
     step(None, batch())
     assert step.updates.notes == [
         ("gen", {"low2full"}, {"low2full"}),
@@ -314,7 +317,7 @@ def real_networks(noise_channel: bool = True) -> nn.ModuleDict:
                 "full2low": ResNetGenerator(SMALL, noise_channel=noise_channel),
                 "disc_full": Discriminator(JUDGE),
                 "disc_low": Discriminator(JUDGE),
-                "swap": NoiseSwap(),
+                "swap": PastedNoise(),
             }
         )
 
@@ -322,7 +325,7 @@ def real_networks(noise_channel: bool = True) -> nn.ModuleDict:
 def test_one_step_lowers_the_supervised_loss() -> None:
     nets, images = real_networks(), single(batch(size=24))
     images["full_dose"] = 0.5 * images["low_dose"]
-    step = SupervisedStep(nets, Updates({"gen": torch.optim.Adam(nets["low2full"].parameters(), lr=1e-2)}))
+    step = Supervised(nets, Updates({"gen": torch.optim.Adam(nets["low2full"].parameters(), lr=1e-2)}))
     losses = [step(None, images)["gen_supervised"].item() for _ in range(10)]
     assert losses[1] < losses[0]
     assert losses[-1] < 0.8 * losses[0]
@@ -376,11 +379,9 @@ def test_gradients_are_scaled_down_to_the_norm_asked_for(limit: float) -> None:
 
 
 STEPS: dict[str, Callable[..., Any]] = {
-    "cyclegan": lambda nets, updates: CycleGANStep(
-        nets, updates, CycleGANLoss(noise_swap=1.0), ImagePool(2), ImagePool(2)
-    ),
-    "noise_swap": lambda nets, updates: NoiseSwapStep(nets, updates, AdversarialLoss(noise_swap=1.0), ImagePool(2)),
-    "supervised": SupervisedStep,
+    "cyclegan": lambda nets, updates: CycleGAN(nets, updates, CycleGANLoss(noise_swap=1.0), ImagePool(2), ImagePool(2)),
+    "noise_swap": lambda nets, updates: NoiseSwap(nets, updates, AdversarialLoss(noise_swap=1.0), ImagePool(2)),
+    "supervised": Supervised,
 }
 
 

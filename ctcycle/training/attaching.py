@@ -1,0 +1,72 @@
+"""The handlers of a training, attached to its trainer engine in one place and in one order."""
+
+import logging
+from dataclasses import dataclass
+
+from ctcycle.runs.checkpoints import CheckpointFolder
+from ctcycle.runs.folder import RunFolder
+from ctcycle.runs.tracking import Tracker
+from ctcycle.signals import StopRequest
+from ctcycle.training.building import Parts
+from ctcycle.training.handlers.checkpoints import BestWeights, Checkpoints, Remembers, TrainingState
+from ctcycle.training.handlers.collapse_watch import CollapseWatch
+from ctcycle.training.handlers.finite_check import FiniteCheck
+from ctcycle.training.handlers.loss_log import LossLog
+from ctcycle.training.handlers.samples import Samples
+from ctcycle.training.handlers.schedule import ScheduleHandler
+from ctcycle.training.handlers.stop import Stop
+from ctcycle.training.handlers.tracking import Tracking
+from ctcycle.training.handlers.validation import Validation
+from ctcycle.training.method import learning_rates
+
+_log = logging.getLogger(__name__)
+_STANDSTILL = 500
+"""Iterations without movement after which adversarial training is reported as stuck."""
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """The handlers that a run also calls itself."""
+
+    losses: LossLog
+    validation: Validation
+    checkpoints: Checkpoints
+    best: BestWeights
+    stop: Stop
+
+
+def attach(parts: Parts, folder: RunFolder, tracker: Tracker, request: StopRequest) -> Handlers:
+    """Attach all handlers, in the order in which they must act: prepare, check, average, report, validate, save, stop.
+
+    Args:
+        parts: of the training.
+        folder: of the run.
+        tracker: its run in MLflow.
+        request: notes signals.
+    """
+    settings, trainer, method = parts.settings, parts.trainer, parts.method
+    losses, collapse = LossLog(settings.tracking.every), CollapseWatch(_STANDSTILL, _log.warning)
+    validation = Validation(parts.evaluator, parts.pairs, settings.validation.every, request.giving_up)
+    saved = CheckpointFolder(folder.checkpoints)
+    best = BestWeights(saved, parts.average.result.state_dict)
+    others: dict[str, Remembers] = {"ema": parts.average, "losses": losses, "collapse": collapse, "best": best}
+    state = TrainingState(trainer, method, others | {"validation_due": validation})
+    checkpoints = Checkpoints(saved, state, settings.training.checkpoint_minutes, folder.check_there)
+    stop = Stop(request, checkpoints, folder.path, settings.training.stop_after_epoch)
+    rates, window = learning_rates(settings.optimizer), settings.data.hu_window
+    parts.sampler.attach(trainer, settings.training.batch_size)
+    for handler in (
+        ScheduleHandler(method.updates, settings.schedule, rates, settings.seed),
+        FiniteCheck(),
+        parts.average,
+        losses,
+        Tracking(folder, tracker, window.hu_per_unit, method.L1_TERMS),
+        collapse,
+        validation,
+        Samples(parts.pairs, folder.figures, lambda picture: tracker.artifact(picture, "samples")),
+        best,
+        checkpoints,
+        stop,
+    ):
+        handler.attach(trainer)
+    return Handlers(losses, validation, checkpoints, best, stop)

@@ -1,0 +1,94 @@
+"""The parts of a training, built from its settings: data, networks, and the two engines that use them."""
+
+import copy
+import logging
+from dataclasses import dataclass, field
+
+import torch
+from ignite.engine import Engine
+from torch.utils.data import DataLoader
+
+from ctcycle.config.methods import AnySettings, SupervisedSettings
+from ctcycle.inference.denoiser import Denoiser, resolve_device
+from ctcycle.training.adversarial.gain import measure_gain, needs_gain
+from ctcycle.training.data import load_training_data
+from ctcycle.training.handlers.average import WeightAverage
+from ctcycle.training.method import Method, Patches, build_method, memory_format
+from ctcycle.training.sampling import EpochSampler, PatchPair, make_loader
+from ctcycle.training.updates import Losses
+from ctcycle.training.validation import ValidationPairs, make_evaluator
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Parts:
+    """What a training is made of, nothing attached yet.
+
+    Attributes:
+        settings: of the training.
+        device: where the networks live.
+        method: networks and update function.
+        average: running mean of the denoiser's weights.
+        sampler: which samples an epoch has.
+        loader: batches of patches.
+        pairs: validation slices; empty where there are none.
+        trainer: the engine that trains; its output is the loss terms.
+        evaluator: the engine that validates the denoiser.
+    """
+
+    settings: AnySettings
+    device: torch.device
+    method: Method
+    average: WeightAverage
+    sampler: EpochSampler
+    loader: DataLoader[PatchPair]
+    pairs: ValidationPairs
+    trainer: Engine = field(init=False)
+    evaluator: Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.trainer = Engine(self.update)
+        self.evaluator = make_evaluator(self.denoiser, self.settings.validation.protocol)
+        for engine in (self.trainer, self.evaluator):
+            engine.logger.setLevel(logging.CRITICAL)  # what goes wrong is raised, once
+
+    def update(self, engine: Engine, batch: PatchPair) -> Losses:
+        """Move a batch to the device, and update the networks on it."""
+        layout = memory_format(self.settings.generator)
+        moved = {
+            name: images.to(self.device, non_blocking=True, memory_format=layout) for name, images in batch.items()
+        }
+        return self.method(engine, moved)
+
+    def denoiser(self) -> Denoiser:
+        """Return a copy of the generator as it would be deployed now."""
+        return Denoiser(copy.deepcopy(self.average.result), self.settings.data.hu_window, self.device)
+
+
+def build(settings: AnySettings) -> Parts:
+    """Return the parts of a training.
+
+    Raises:
+        BundleError, ConfigError: ``initial`` cannot be used.
+        ManifestError, SeriesError: data are missing or wrong.
+    """
+    device = resolve_device(settings.device)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    training = settings.training
+    patches, pairs = load_training_data(settings)
+    iterations = training.iterations_per_epoch or max(1, len(patches.low) // training.batch_size)
+    sampler = EpochSampler(iterations * training.batch_size)
+    loader = make_loader(patches, sampler, training.batch_size, settings.data.workers)
+    method = build_method(settings, device, _gain(settings, patches))
+    average = WeightAverage(method.networks["low2full"], training.ema_decay)
+    return Parts(settings, device, method, average, sampler, loader, pairs)
+
+
+def _gain(settings: AnySettings, patches: Patches) -> float:
+    if isinstance(settings, SupervisedSettings) or not needs_gain(settings.discriminator):
+        return 1.0
+    gain = measure_gain(patches.low, settings.discriminator, settings.data.hu_window.hu_per_unit)
+    _log.info("discriminator.gain auto: %.3g, measured on the low-dose training slices", gain)
+    return gain

@@ -1,0 +1,141 @@
+"""Checkpoints: the whole state to resume from, and the best denoiser so far."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+from ctcycle.runs.checkpoints import CheckpointFolder, State
+from ctcycle.training.handlers.events import TrainingEvents, ends_epoch, register
+
+
+class Remembers(Protocol):
+    """Anything with a state to save."""
+
+    def state_dict(self) -> Any:
+        """Return what is saved."""
+
+    def load_state_dict(self, state: Any) -> object:
+        """Restore it."""
+
+
+class TrainingState:
+    """All that a checkpoint holds, gathered from those who remember it.
+
+    Args:
+        engine: whose iteration it is.
+        method: whose entries stand at the top level.
+        others: by the name of their entry.
+    """
+
+    def __init__(self, engine: Engine, method: Remembers, others: Mapping[str, Remembers]) -> None:
+        self.engine, self.method, self.others = engine, method, others
+
+    def state_dict(self) -> State:
+        """Return the state as tensors, numbers and containers of them."""
+        others = {name: part.state_dict() for name, part in self.others.items()}
+        return {"iteration": self.engine.state.iteration, **self.method.state_dict(), **others}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state; an entry that an earlier version did not write is left as it is.
+
+        Raises:
+            KeyError, RuntimeError, ValueError: the state belongs to other networks.
+        """
+        self.method.load_state_dict(state)
+        for name, part in self.others.items():
+            if name in state or name not in _LATER_ENTRIES:
+                part.load_state_dict(state[name])
+
+
+_LATER_ENTRIES = {"collapse", "validation_due"}
+"""Entries that the first checkpoints lack."""
+
+
+class Checkpoints:
+    """Saves the state after each epoch, and inside of long epochs by the clock.
+
+    Args:
+        folder: of the run's checkpoints.
+        state: what is saved.
+        minutes: between two checkpoints inside an epoch.
+        before: called before each save; raises where nothing may be written.
+    """
+
+    def __init__(
+        self, folder: CheckpointFolder, state: TrainingState, minutes: float, before: Callable[[], None]
+    ) -> None:
+        if minutes <= 0:
+            raise ValueError(f"minutes is {minutes}; it must be greater than 0")
+        self.folder, self.state, self.minutes, self.before = folder, state, minutes, before
+        self._saved_at = time.monotonic()
+        self._saved_iteration = -1
+
+    def attach(self, engine: Engine) -> None:
+        """Save while ``engine`` runs; attach it behind whatever changes the state."""
+        engine.add_event_handler(Events.STARTED, self._start_clock)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_inside_epoch)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_epoch)
+
+    def save(self) -> None:
+        """Save now."""
+        self.before()
+        self.folder.save_last(self.state.state_dict())
+        self._saved_iteration, self._saved_at = self.state.engine.state.iteration, time.monotonic()
+
+    def save_if_new(self) -> None:
+        """Save, unless that was done in this very iteration."""
+        if self._saved_iteration != self.state.engine.state.iteration:
+            self.save()
+
+    def _start_clock(self, _engine: Engine) -> None:
+        self._saved_at = time.monotonic()
+
+    def _save_inside_epoch(self, engine: Engine) -> None:
+        if not ends_epoch(engine) and time.monotonic() - self._saved_at >= 60 * self.minutes:
+            self.save()
+
+    def _save_epoch(self, _engine: Engine) -> None:
+        self.save()
+
+
+class BestWeights:
+    """Saves the denoiser whenever its validation PSNR is the best so far.
+
+    Args:
+        folder: of the run's checkpoints.
+        weights: gives the denoiser's weights as they are now.
+
+    Attributes:
+        scores: value and epoch of the best validation; empty before.
+    """
+
+    def __init__(self, folder: CheckpointFolder, weights: Callable[[], Mapping[str, Tensor]]) -> None:
+        self.folder, self.weights = folder, weights
+        self.scores: dict[str, float] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Look at every validation of ``engine``; attach it behind what reports the scores."""
+        register(engine)
+        engine.add_event_handler(TrainingEvents.VALIDATED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Compare the latest scores with the best."""
+        scores: dict[str, float] = engine.state.scores  # type: ignore[attr-defined]
+        if not self.scores or scores["val/psnr"] > self.scores["val/psnr"]:
+            self.scores = {"epoch": engine.state.epoch, **scores}
+            self.save()
+
+    def save(self) -> None:
+        """Save the present weights as the best."""
+        self.folder.save_best(self.weights(), self.scores)
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the best scores."""
+        return self.scores
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Restore the state returned by `state_dict`."""
+        self.scores = dict(state)

@@ -1,0 +1,54 @@
+"""Means of the loss terms over a number of iterations."""
+
+from collections.abc import Mapping
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+from ctcycle.training.handlers.events import TrainingEvents, register
+
+
+class LossLog:
+    """Averages the loss terms of every ``every`` iterations, and fires LOSSES_AVERAGED with the means.
+
+    Args:
+        every: iterations in a mean.
+    """
+
+    def __init__(self, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"every is {every}; it must be at least 1")
+        self.every = every
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Count every completed iteration of ``engine``, whose output is a mapping of loss terms."""
+        register(engine)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Take the terms of the iteration that just ended."""
+        terms: Mapping[str, Tensor] = engine.state.output  # type: ignore[assignment]
+        for name, term in terms.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(term, dtype=torch.float32)) + term
+        self._count += 1
+        if self._count == self.every:
+            self.flush(engine)
+
+    def flush(self, engine: Engine) -> None:
+        """Fire the event for the iterations since the last one, if there are any."""
+        if self._count:
+            means = torch.stack(list(self._sums.values())) / self._count  # one wait for the device
+            engine.state.loss_means = dict(zip(self._sums, means.tolist(), strict=True))  # type: ignore[attr-defined]
+            self._sums, self._count = {}, 0
+            engine.fire_event(TrainingEvents.LOSSES_AVERAGED)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the sums and their count."""
+        return {"sums": dict(self._sums), "count": self._count}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Restore the state returned by `state_dict`."""
+        self._sums, self._count = dict(state["sums"]), int(state["count"])  # type: ignore[call-overload]

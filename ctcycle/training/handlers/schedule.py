@@ -1,0 +1,44 @@
+"""Before each iteration: seeds, learning rates and the adversarial weight."""
+
+from collections.abc import Mapping
+
+import torch
+from ignite.engine import Engine, Events
+
+from ctcycle.config.training import Schedule
+from ctcycle.training.schedules import adversarial_factor, iteration_seed, learning_rate_factor
+from ctcycle.training.updates import Updates
+
+
+class ScheduleHandler:
+    """Sets what changes while training goes on, as a pure function of the iteration.
+
+    Args:
+        updates: changed in place.
+        schedule: how things change with progress.
+        rates: learning rate at the start, by optimiser.
+        seed: of the run.
+    """
+
+    def __init__(self, updates: Updates, schedule: Schedule, rates: Mapping[str, float], seed: int) -> None:
+        if missing := updates.optimisers.keys() - rates.keys():
+            raise ValueError(f"rates: no learning rate for {', '.join(sorted(missing))}")
+        self.updates, self.schedule, self.rates, self.seed = updates, schedule, rates, seed
+
+    def attach(self, engine: Engine) -> None:
+        """Act before every iteration of ``engine``, whose state knows epochs and their length."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Prepare the iteration that is about to start."""
+        state = engine.state
+        progress = (state.iteration - 1) / ((state.max_epochs or 1) * (state.epoch_length or 1))
+        for name, optimiser in self.updates.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = self.rates[name] * learning_rate_factor(progress, self.schedule)
+        self.updates.adversarial = adversarial_factor(progress, self.schedule)
+        number = iteration_seed(self.seed, state.iteration)
+        self.updates.reseed(number)
+        torch.default_generator.manual_seed(number)  # dropout draws from it
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(number)

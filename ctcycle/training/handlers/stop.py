@@ -1,0 +1,52 @@
+"""Stops a training when a signal or the config asks for it, with a checkpoint."""
+
+from pathlib import Path
+from typing import NoReturn
+
+from ignite.engine import Engine, Events
+
+from ctcycle.errors import StoppedError
+from ctcycle.signals import StopRequest
+from ctcycle.training.handlers.checkpoints import Checkpoints
+from ctcycle.training.handlers.events import ends_epoch
+
+
+class Stop:
+    """Raises StoppedError after the iteration, or the epoch, in which a stop was asked for; the state is saved.
+
+    Args:
+        request: notes signals.
+        checkpoints: saves the state.
+        run: the run folder, for the message.
+        after_epoch: stop when this epoch has ended; None trains to the end.
+    """
+
+    def __init__(self, request: StopRequest, checkpoints: Checkpoints, run: Path, after_epoch: int | None) -> None:
+        if after_epoch is not None and after_epoch < 1:
+            raise ValueError(f"after_epoch is {after_epoch}; it must be at least 1")
+        self.request, self.checkpoints, self.run, self.after_epoch = request, checkpoints, run, after_epoch
+
+    def attach(self, engine: Engine) -> None:
+        """Act while ``engine`` runs; attach it behind the checkpoints."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._inside_epoch)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
+
+    def now(self, engine: Engine) -> None:
+        """Stop, with the state saved, if a signal asked for it."""
+        if self.request.code:
+            self.checkpoints.save_if_new()
+            self._stop(engine, self.request.code, "by a signal")
+
+    def _inside_epoch(self, engine: Engine) -> None:
+        if not ends_epoch(engine):  # its end comes after its validation
+            self.now(engine)
+
+    def _after_epoch(self, engine: Engine) -> None:
+        self.now(engine)
+        epoch = engine.state.epoch
+        if epoch == self.after_epoch and epoch < (engine.state.max_epochs or 0):
+            self._stop(engine, 0, "by training.stop_after_epoch")
+
+    def _stop(self, engine: Engine, code: int, reason: str) -> NoReturn:
+        iteration = engine.state.iteration
+        raise StoppedError(f"{self.run}: stopped {reason} after iteration {iteration}; the same command goes on", code)

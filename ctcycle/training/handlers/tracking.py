@@ -1,0 +1,55 @@
+"""Losses, scores and speed of a training, to the run folder and to MLflow."""
+
+from collections.abc import Mapping
+
+from ignite.engine import Engine, Events
+from ignite.handlers import Timer
+
+from ctcycle.runs.folder import RunFolder
+from ctcycle.runs.tracking import Tracker
+from ctcycle.training.handlers.events import TrainingEvents, register
+
+
+class Tracking:
+    """Writes mean losses and validation scores to ``metrics.jsonl`` and MLflow, and the speed to MLflow only.
+
+    Args:
+        folder: of the run.
+        tracker: its run in MLflow.
+        hu_per_unit: HU that 1 stands for in the network's range.
+        l1_terms: beginnings of the names of losses that are also written in HU.
+    """
+
+    def __init__(self, folder: RunFolder, tracker: Tracker, hu_per_unit: float, l1_terms: tuple[str, ...]) -> None:
+        if hu_per_unit <= 0:
+            raise ValueError(f"hu_per_unit is {hu_per_unit}; it must be greater than 0")
+        self.folder, self.tracker, self.hu_per_unit, self.l1_terms = folder, tracker, hu_per_unit, l1_terms
+        self._timer = Timer(average=True)
+
+    def attach(self, engine: Engine) -> None:
+        """Follow ``engine``, on which a `LossLog` and a `Validation` fire their events."""
+        register(engine)
+        self._timer.attach(engine, start=Events.EPOCH_STARTED, step=Events.ITERATION_COMPLETED)
+        engine.add_event_handler(TrainingEvents.LOSSES_AVERAGED, self.losses)
+        engine.add_event_handler(TrainingEvents.VALIDATED, self.scores)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.speed)
+
+    def losses(self, engine: Engine) -> None:
+        """Write the latest mean losses."""
+        means: Mapping[str, float] = engine.state.loss_means  # type: ignore[attr-defined]
+        values = {f"train/{name}": value for name, value in means.items()}
+        in_hu = {name: value for name, value in means.items() if name.startswith(self.l1_terms)}
+        values |= {f"train/{name}_hu": value * self.hu_per_unit for name, value in in_hu.items()}
+        self.folder.append_metrics({"iteration": engine.state.iteration, **values})
+        self.tracker.metrics(values, engine.state.iteration)
+
+    def scores(self, engine: Engine) -> None:
+        """Write the latest validation scores."""
+        scores: Mapping[str, float] = engine.state.scores  # type: ignore[attr-defined]
+        self.folder.append_metrics({"iteration": engine.state.iteration, "epoch": engine.state.epoch, **scores})
+        self.tracker.metrics(scores, engine.state.iteration)
+
+    def speed(self, engine: Engine) -> None:
+        """Write the seconds that an iteration took in this epoch; they are no part of the result."""
+        if self._timer.step_count:
+            self.tracker.metrics({"time/seconds_per_iteration": self._timer.value()}, engine.state.iteration)
