@@ -102,7 +102,7 @@ def test_arguments_are_data() -> None:
         ("monai.networks.nets.HoVerNet", {"pretrained_url": "x"}, r"use the network \(pretrained_url\)"),
         ("monai.networks.nets.DenseNet121", {"pretrained": True}, r"use the network \(pretrained\)"),
         ("monai.networks.blocks.text_embedding.TextEncoder", {"out_channels": 1}, r"use the network \(pretrained\)"),
-        ("ctcycle.training.handlers.AveragedModel", {"model": "x"}, "code from outside the allowed packages"),
+        ("ctcycle.training.handlers.average.AveragedModel", {"model": "x"}, "code from outside the allowed packages"),
     ],
 )
 def test_parts_that_reach_files_networks_or_other_code_need_trust(

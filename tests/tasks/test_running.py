@@ -179,7 +179,7 @@ def test_what_a_killed_run_had_begun_to_write_is_removed(
 def test_a_crash_is_in_the_log_file_too(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ctcycle.training.trainer.resolve_device", lambda _: 1 / 0)
+    monkeypatch.setattr("ctcycle.training.building.resolve_device", lambda _: 1 / 0)
     assert main(["--config", str(config)]) == 1
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "ERROR Traceback (most recent call last):" in log
