@@ -14,14 +14,12 @@ from ctcycle.ct import dicom, nifti, npy
 from ctcycle.ct.dicom import Derivation
 from ctcycle.ct.dicom.headers import lacks_header, looks_like_dicom
 from ctcycle.ct.hounsfield import MU_WATER
-from ctcycle.ct.npy import NpyUnit
 from ctcycle.ct.series import Format, Series, SeriesInfo, Skipped, check_hu
 from ctcycle.ct.stored_values import StoredValues
 from ctcycle.errors import OutputError, SeriesError
 
 __all__ = [
     "Derivation",
-    "NpyUnit",
     "as_written",
     "check_hu",
     "find_series",
@@ -37,14 +35,11 @@ _Slice = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """HU and padding, (H, W) each."""
 
 
-def find_series(
-    root: Path, npy_unit: NpyUnit = "auto", progress: Callable[[Path], object] | None = None
-) -> tuple[list[SeriesInfo], list[Skipped]]:
+def find_series(root: Path, progress: Callable[[Path], object] | None = None) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Every CT series under a folder, or in a file, from headers alone.
 
     Args:
         root: a folder, nested anyhow, or one file. Hidden files and files that are no images are ignored and counted.
-        npy_unit: what npy files hold: files of integers cannot hold attenuation.
         progress: called with each image file before its header is read.
 
     Returns:
@@ -63,7 +58,7 @@ def find_series(
     for infos, left_out in (
         dicom.find_series(_watched(kinds["dicom"], progress)),
         nifti.find_series(_watched(kinds["nifti"], progress)),
-        npy.find_series(_watched(kinds["npy"], progress), npy_unit),
+        npy.find_series(_watched(kinds["npy"], progress)),
     ):
         found.extend(infos)
         skipped.extend(left_out)
@@ -77,15 +72,12 @@ def find_series(
     return sorted(found, key=lambda info: (info.path, info.uid, info.files)), skipped
 
 
-def read_series(
-    info: SeriesInfo, mu_water: float = MU_WATER, npy_unit: NpyUnit = "auto", assume_hu: bool = False
-) -> Series:
+def read_series(info: SeriesInfo, mu_water: float = MU_WATER, assume_hu: bool = False) -> Series:
     """Decodes a series as a whole.
 
     Args:
         info: from `find_series`.
-        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
-        npy_unit: what npy files hold; ``auto`` takes numbers that all lie between -1 and 1 for attenuation.
+        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation: all numbers between -1 and 1.
         assume_hu: takes the numbers for HU even where they do not look like HU.
 
     Returns:
@@ -94,20 +86,19 @@ def read_series(
     Raises:
         SeriesError: a file is damaged or has changed, holds numbers that are not finite, or does not look like HU.
     """
-    series = _stacked(info, info.shape[0], _decoded(info, mu_water, npy_unit))
+    series = _stacked(info, info.shape[0], _decoded(info, mu_water))
     if not assume_hu:
         check_hu(series)
     return series
 
 
-def sample_slices(info: SeriesInfo, count: int = 16, mu_water: float = MU_WATER, npy_unit: NpyUnit = "auto") -> Series:
+def sample_slices(info: SeriesInfo, count: int = 16, mu_water: float = MU_WATER) -> Series:
     """Decodes slices that are spread evenly over a series: enough to know it by, whatever its length.
 
     Args:
         info: from `find_series`.
         count: slices at most.
         mu_water: as for `read_series`.
-        npy_unit: as for `read_series`.
 
     Returns:
         The slices in HU, in order; ``info`` is that of the whole series.
@@ -116,12 +107,10 @@ def sample_slices(info: SeriesInfo, count: int = 16, mu_water: float = MU_WATER,
         SeriesError: as for `read_series`, but for the look of the numbers.
     """
     picked = np.unique(np.linspace(0, info.shape[0] - 1, min(count, info.shape[0])).round().astype(int)).tolist()
-    return _stacked(info, len(picked), _decoded(info, mu_water, npy_unit, picked))
+    return _stacked(info, len(picked), _decoded(info, mu_water, picked))
 
 
-def iterate_hu(
-    info: SeriesInfo, mu_water: float = MU_WATER, npy_unit: NpyUnit = "auto"
-) -> Iterator[NDArray[np.float32]]:
+def iterate_hu(info: SeriesInfo, mu_water: float = MU_WATER) -> Iterator[NDArray[np.float32]]:
     """The slices of a series one by one, (H, W) float32 in HU: a long series needs no more memory than a short one.
 
     DICOM and npy are read slice by slice; a NIfTI volume stays in memory as it is stored.
@@ -129,12 +118,11 @@ def iterate_hu(
     Args:
         info: from `find_series`.
         mu_water: as for `read_series`.
-        npy_unit: as for `read_series`.
 
     Raises:
         SeriesError: as for `read_series`, but for the look of the numbers.
     """
-    return (hu for hu, _padding in _decoded(info, mu_water, npy_unit))
+    return (hu for hu, _padding in _decoded(info, mu_water))
 
 
 def write_corrected(
@@ -143,7 +131,6 @@ def write_corrected(
     out: Path,
     derivation: Derivation,
     *,
-    npy_unit: NpyUnit = "auto",
     mu_water: float = MU_WATER,
 ) -> list[Path]:
     """Writes a series with corrections added, in the format, type and order of its source.
@@ -156,7 +143,6 @@ def write_corrected(
         corrections: (H, W) float32 for each slice, finite; what is to be added, in HU. Taken one by one.
         out: for DICOM and npy slices the new folder, for a NIfTI or npy volume the new file (of the same suffix).
         derivation: what was done; with ``overwrite`` an earlier output is replaced.
-        npy_unit: as for `read_series`.
         mu_water: as for `read_series`.
 
     Returns:
@@ -170,7 +156,7 @@ def write_corrected(
     writers: dict[Format, Callable[[Path], list[Path]]] = {
         "dicom": lambda place: dicom.write_corrected(info, checked, place, derivation),
         "nifti": lambda place: nifti.write_corrected(info, checked, place),
-        "npy": lambda place: npy.write_corrected(info, checked, place, npy_unit, mu_water),
+        "npy": lambda place: npy.write_corrected(info, checked, place, mu_water),
     }
     return _put(info, out, derivation, writers[info.format])
 
@@ -221,22 +207,20 @@ def _stacked(info: SeriesInfo, count: int, slices: Iterable[_Slice]) -> Series:
     return Series(info, hu, padding)
 
 
-def _decoded(info: SeriesInfo, mu_water: float, npy_unit: NpyUnit, picked: Sequence[int] = ()) -> Iterator[_Slice]:
+def _decoded(info: SeriesInfo, mu_water: float, picked: Sequence[int] = ()) -> Iterator[_Slice]:
     """HU and padding of each slice, or of those that are picked.
 
     Raises:
         SeriesError: a slice holds numbers that are not finite.
     """
-    for number, stored in _stored(info, mu_water, npy_unit, picked or range(info.shape[0])):
+    for number, stored in _stored(info, mu_water, picked or range(info.shape[0])):
         hu = stored.hu()[0]
         if not np.isfinite(hu).all():
             raise SeriesError(f"{info.file_of(number)}: slice {number} holds NaN or infinity; repair or leave it out")
         yield hu, stored.padding[0]
 
 
-def _stored(
-    info: SeriesInfo, mu_water: float, npy_unit: NpyUnit, picked: Sequence[int]
-) -> Iterator[tuple[int, StoredValues]]:
+def _stored(info: SeriesInfo, mu_water: float, picked: Sequence[int]) -> Iterator[tuple[int, StoredValues]]:
     """Number and stored values of the slices that are picked; the others are not decoded.
 
     Raises:
@@ -246,7 +230,7 @@ def _stored(
         yield from zip(picked, dicom.read_stored(info, picked), strict=True)
         return
     count = 0
-    for stored in nifti.read_stored(info) if info.format == "nifti" else npy.read_stored(info, npy_unit, mu_water):
+    for stored in nifti.read_stored(info) if info.format == "nifti" else npy.read_stored(info, mu_water):
         if count in picked:
             yield count, stored
         count += 1

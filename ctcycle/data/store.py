@@ -23,7 +23,6 @@ from ctcycle import __version__
 from ctcycle.atomic import write_file, write_json
 from ctcycle.ct import series_io
 from ctcycle.ct.hounsfield import MU_WATER
-from ctcycle.ct.npy import NpyUnit
 from ctcycle.ct.series import Series, SeriesInfo, series_uid
 from ctcycle.ct.stored_values import PADDING_HU
 from ctcycle.data.manifest import ManifestRow
@@ -69,8 +68,7 @@ class StoredSeries:
 class Locator:
     """Finds the files of manifest rows again; a folder that holds several series is looked through once."""
 
-    def __init__(self, npy_unit: NpyUnit = "auto") -> None:
-        self._npy_unit: NpyUnit = npy_unit
+    def __init__(self) -> None:
         self._found: dict[Path, tuple[int, list[SeriesInfo]]] = {}
 
     def locate(self, row: ManifestRow, root: Path) -> SeriesInfo:
@@ -101,7 +99,7 @@ class Locator:
             ) from error
         known = self._found.get(path)
         if known is None or known[0] != changed:
-            known = changed, series_io.find_series(path, self._npy_unit)[0]
+            known = changed, series_io.find_series(path)[0]
             self._found[path] = known
         return known[1]
 
@@ -112,19 +110,13 @@ class SliceStore:
     Args:
         cache: the folder; made when needed.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
-        npy_unit: what the numbers in npy files are.
-        assume_hu: take values for HU where the file does not show it.
     """
 
-    def __init__(
-        self, cache: Path, mu_water: float = MU_WATER, npy_unit: NpyUnit = "auto", assume_hu: bool = False
-    ) -> None:
+    def __init__(self, cache: Path, mu_water: float = MU_WATER) -> None:
         self._cache = cache.absolute()
         self._mu_water = mu_water
-        self._npy_unit: NpyUnit = npy_unit
-        self._assume_hu = assume_hu
-        self._settings = [_VERSION, __version__, mu_water, npy_unit, assume_hu]
-        self._locator = Locator(npy_unit)
+        self._settings = [_VERSION, __version__, mu_water]
+        self._locator = Locator()
 
     def open(self, info: SeriesInfo) -> StoredSeries:
         """The series, decoded now if it is not in the cache as its files are now.
@@ -205,7 +197,7 @@ class SliceStore:
         return stored
 
     def _decode(self, info: SeriesInfo, path: Path, states: dict[str, list[int]]) -> NDArray[np.int16]:
-        series = series_io.read_series(info, self._mu_water, self._npy_unit, self._assume_hu)
+        series = series_io.read_series(info, self._mu_water)
         values = to_int16(series)
         if _states(map(Path, states)) != states:
             raise SeriesError(f"{info.path}: changed while it was read; wait until it is complete and run again")

@@ -57,20 +57,6 @@ def test_attenuation_is_known_and_converted(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_allclose(other, (hu_to_mu(body_hu()) - 0.02) * 1000 / 0.02, atol=0.01)
 
 
-def test_attenuation_taken_for_hu_is_noticed(tmp_path: Path) -> None:
-    np.save(tmp_path / "ct.npy", hu_to_mu(body_hu()))
-    (info,), _ = find_series(tmp_path)
-    with pytest.raises(SeriesError, match="attenuation"):
-        read_series(info, npy_unit="hu")
-
-
-def test_integers_cannot_be_attenuation(tmp_path: Path) -> None:
-    np.save(tmp_path / "ct.npy", body_hu().astype(np.int16))
-    found, skipped = find_series(tmp_path, "mu")
-    assert found == []
-    assert skipped[0].reason.startswith("holds int16, which cannot be attenuation")
-
-
 @pytest.mark.parametrize("dtype", ["int16", "float32", "float64", ">i2"])
 def test_no_correction_gives_every_bit_back(tmp_path: Path, dtype: str) -> None:
     write_slices(tmp_path / "in", body_hu().astype(dtype), ["1.npy", "2.npy", "10.npy"])
@@ -84,15 +70,14 @@ def test_no_correction_gives_every_bit_back(tmp_path: Path, dtype: str) -> None:
     assert [file.read_bytes() for file in written] == [file.read_bytes() for file in slices.files]
 
 
-@pytest.mark.parametrize("unit", ["auto", "mu"])
-def test_a_correction_of_attenuation_is_converted_by_the_formula(tmp_path: Path, unit: str) -> None:
+def test_a_correction_of_attenuation_is_converted_by_the_formula(tmp_path: Path) -> None:
     mu = hu_to_mu(body_hu())
     np.save(tmp_path / "ct.npy", mu)
     (info,), _ = find_series(tmp_path)
     correction = np.full(info.shape, 50.0, dtype=np.float32)
-    (zero,) = write_corrected(info, correction * 0, tmp_path / "zero.npy", DERIVATION, npy_unit=unit)
+    (zero,) = write_corrected(info, correction * 0, tmp_path / "zero.npy", DERIVATION)
     assert zero.read_bytes() == info.path.read_bytes()
-    (out,) = write_corrected(info, correction, tmp_path / "out.npy", DERIVATION, npy_unit=unit, mu_water=MU_WATER)
+    (out,) = write_corrected(info, correction, tmp_path / "out.npy", DERIVATION)
     np.testing.assert_allclose(np.load(out), mu + 0.05 * MU_WATER, rtol=1e-5, atol=1e-7)
     assert np.load(out).dtype == np.float32
 
