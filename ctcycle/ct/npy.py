@@ -17,7 +17,7 @@ from ctcycle.errors import DamagedError, SeriesError
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 
 
-def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]:
+def find_series(files: Iterable[Path], mu_water: float = MU_WATER) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Series in npy files, from their headers alone.
 
     Slices of one folder belong together where their names differ in the last number only (``0001.npy``, ``0002.npy``;
@@ -25,6 +25,7 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
 
     Args:
         files: what may be npy files, of any folders.
+        mu_water: attenuation of water in 1/mm, kept with each series.
 
     Returns:
         The series, and what is not one.
@@ -39,29 +40,28 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
             skipped.append(Skipped(file, _reason(error, file), isinstance(error, DamagedError)))
             continue
         if array.ndim == 3:
-            found.append(_info(file, (file,), array.shape))
+            found.append(_info(file, (file,), array.shape, mu_water))
         else:
             slices.setdefault(_place(file), []).append(file)
     for group in slices.values():
         try:
-            found.append(_slices_info(group))
+            found.append(_slices_info(group, mu_water))
         except SeriesError as error:
             folder = group[0].parent
             skipped.append(Skipped(folder, _reason(error, folder), refused=True))
     return found, skipped
 
 
-def read_stored(info: SeriesInfo, mu_water: float = MU_WATER) -> Iterator[StoredValues]:
+def read_stored(info: SeriesInfo) -> Iterator[StoredValues]:
     """Yield the stored values of a series slice by slice, each (1, H, W); numbers below 1 all are attenuation.
 
     Args:
         info: a series of npy files.
-        mu_water: attenuation of water in 1/mm.
 
     Raises:
         SeriesError: a file has gone, changed its shape or is not an array of numbers.
     """
-    slope, intercept = _scale(info, mu_water)
+    slope, intercept = _scale(info)
     for file in info.files:
         for values in _open_slices(file):
             if values.shape != info.shape[1:]:
@@ -75,7 +75,6 @@ def write_corrected(
     info: SeriesInfo,
     corrections: Iterable[NDArray[np.float32]],
     out: Path,
-    mu_water: float = MU_WATER,
 ) -> list[Path]:
     """Writes a series with corrections added, in the unit and type of its source.
 
@@ -83,7 +82,6 @@ def write_corrected(
         info: the source.
         corrections: (H, W) for each slice, what is to be added, in HU.
         out: for slices the folder, which exists; for a volume the file.
-        mu_water: as for `read_stored`.
 
     Returns:
         The files; slices keep the file names of their sources.
@@ -92,7 +90,7 @@ def write_corrected(
         SeriesError: a source file cannot be read any more.
         OutputError: a file cannot be written.
     """
-    pairs = zip(read_stored(info, mu_water), corrections, strict=True)
+    pairs = zip(read_stored(info), corrections, strict=True)
     return _write_slices(info, (stored.corrected(step[None])[0] for stored, step in pairs), out)
 
 
@@ -169,17 +167,17 @@ def _open_slices(file: Path) -> Iterator[NDArray[np.generic]]:
     yield from np.asarray(array)[None] if array.ndim == 2 else np.asarray(array)
 
 
-def _slices_info(files: list[Path]) -> SeriesInfo:
+def _slices_info(files: list[Path], mu_water: float) -> SeriesInfo:
     ordered = sorted(files, key=_natural)
     shapes = {file: _open(file).shape for file in ordered}
     sizes = sorted(set(shapes.values()))
     if len(sizes) > 1:
         sizes_text = " and ".join("x".join(map(str, size)) for size in sizes[:3])
         raise SeriesError(f"{files[0].parent}: the slices are of {sizes_text} pixels; slices of one size are allowed")
-    return _info(files[0].parent, tuple(ordered), (len(ordered), *sizes[0]))
+    return _info(files[0].parent, tuple(ordered), (len(ordered), *sizes[0]), mu_water)
 
 
-def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int]) -> SeriesInfo:
+def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int], mu_water: float) -> SeriesInfo:
     return SeriesInfo(
         format="npy",
         path=path,
@@ -191,6 +189,7 @@ def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int]) -> S
         kernel="",
         thickness_mm=0.0,
         patient_id="",
+        mu_water=mu_water,
     )
 
 
@@ -207,11 +206,11 @@ def _natural(file: Path) -> list[tuple[int, int, str]]:
     return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
 
 
-def _scale(info: SeriesInfo, mu_water: float) -> tuple[float, float]:
+def _scale(info: SeriesInfo) -> tuple[float, float]:
     """Slope and intercept to HU."""
     if not _is_attenuation(info):
         return 1.0, 0.0
-    zero, one = mu_to_hu(np.array([0.0, 1.0]), mu_water)
+    zero, one = mu_to_hu(np.array([0.0, 1.0]), info.mu_water)
     return float(one - zero), float(zero)
 
 

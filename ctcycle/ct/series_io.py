@@ -35,11 +35,14 @@ _Slice = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """HU and padding, (H, W) each."""
 
 
-def find_series(root: Path, progress: Callable[[Path], object] | None = None) -> tuple[list[SeriesInfo], list[Skipped]]:
+def find_series(
+    root: Path, mu_water: float = MU_WATER, progress: Callable[[Path], object] | None = None
+) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Every CT series under a folder, or in a file, from headers alone.
 
     Args:
         root: a folder, nested anyhow, or one file. Hidden files and files that are no images are ignored and counted.
+        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation: all numbers between -1 and 1.
         progress: called with each image file before its header is read.
 
     Returns:
@@ -58,7 +61,7 @@ def find_series(root: Path, progress: Callable[[Path], object] | None = None) ->
     for infos, left_out in (
         dicom.find_series(_watched(kinds["dicom"], progress)),
         nifti.find_series(_watched(kinds["nifti"], progress)),
-        npy.find_series(_watched(kinds["npy"], progress)),
+        npy.find_series(_watched(kinds["npy"], progress), mu_water),
     ):
         found.extend(infos)
         skipped.extend(left_out)
@@ -72,12 +75,11 @@ def find_series(root: Path, progress: Callable[[Path], object] | None = None) ->
     return sorted(found, key=lambda info: (info.path, info.uid, info.files)), skipped
 
 
-def read_series(info: SeriesInfo, mu_water: float = MU_WATER, assume_hu: bool = False) -> Series:
+def read_series(info: SeriesInfo, assume_hu: bool = False) -> Series:
     """Decodes a series as a whole.
 
     Args:
         info: from `find_series`.
-        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation: all numbers between -1 and 1.
         assume_hu: takes the numbers for HU even where they do not look like HU.
 
     Returns:
@@ -86,19 +88,18 @@ def read_series(info: SeriesInfo, mu_water: float = MU_WATER, assume_hu: bool = 
     Raises:
         SeriesError: a file is damaged or has changed, holds numbers that are not finite, or does not look like HU.
     """
-    series = _stacked(info, info.shape[0], _decoded(info, mu_water))
+    series = _stacked(info, info.shape[0], _decoded(info))
     if not assume_hu:
         check_hu(series)
     return series
 
 
-def sample_slices(info: SeriesInfo, count: int = 16, mu_water: float = MU_WATER) -> Series:
+def sample_slices(info: SeriesInfo, count: int = 16) -> Series:
     """Decodes slices that are spread evenly over a series: enough to know it by, whatever its length.
 
     Args:
         info: from `find_series`.
         count: slices at most.
-        mu_water: as for `read_series`.
 
     Returns:
         The slices in HU, in order; ``info`` is that of the whole series.
@@ -107,22 +108,21 @@ def sample_slices(info: SeriesInfo, count: int = 16, mu_water: float = MU_WATER)
         SeriesError: as for `read_series`, but for the look of the numbers.
     """
     picked = np.unique(np.linspace(0, info.shape[0] - 1, min(count, info.shape[0])).round().astype(int)).tolist()
-    return _stacked(info, len(picked), _decoded(info, mu_water, picked))
+    return _stacked(info, len(picked), _decoded(info, picked))
 
 
-def iterate_hu(info: SeriesInfo, mu_water: float = MU_WATER) -> Iterator[NDArray[np.float32]]:
+def iterate_hu(info: SeriesInfo) -> Iterator[NDArray[np.float32]]:
     """The slices of a series one by one, (H, W) float32 in HU: a long series needs no more memory than a short one.
 
     DICOM and npy are read slice by slice; a NIfTI volume stays in memory as it is stored.
 
     Args:
         info: from `find_series`.
-        mu_water: as for `read_series`.
 
     Raises:
         SeriesError: as for `read_series`, but for the look of the numbers.
     """
-    return (hu for hu, _padding in _decoded(info, mu_water))
+    return (hu for hu, _padding in _decoded(info))
 
 
 def write_corrected(
@@ -130,8 +130,6 @@ def write_corrected(
     corrections: Iterable[NDArray[np.float32]],
     out: Path,
     derivation: Derivation,
-    *,
-    mu_water: float = MU_WATER,
 ) -> list[Path]:
     """Writes a series with corrections added, in the format, type and order of its source.
 
@@ -143,7 +141,6 @@ def write_corrected(
         corrections: (H, W) float32 for each slice, finite; what is to be added, in HU. Taken one by one.
         out: for DICOM and npy slices the new folder, for a NIfTI or npy volume the new file (of the same suffix).
         derivation: what was done; with ``overwrite`` an earlier output is replaced.
-        mu_water: as for `read_series`.
 
     Returns:
         The files written, in slice order.
@@ -156,7 +153,7 @@ def write_corrected(
     writers: dict[Format, Callable[[Path], list[Path]]] = {
         "dicom": lambda place: dicom.write_corrected(info, checked, place, derivation),
         "nifti": lambda place: nifti.write_corrected(info, checked, place),
-        "npy": lambda place: npy.write_corrected(info, checked, place, mu_water),
+        "npy": lambda place: npy.write_corrected(info, checked, place),
     }
     return _put(info, out, derivation, writers[info.format])
 
@@ -207,20 +204,20 @@ def _stacked(info: SeriesInfo, count: int, slices: Iterable[_Slice]) -> Series:
     return Series(info, hu, padding)
 
 
-def _decoded(info: SeriesInfo, mu_water: float, picked: Sequence[int] = ()) -> Iterator[_Slice]:
+def _decoded(info: SeriesInfo, picked: Sequence[int] = ()) -> Iterator[_Slice]:
     """HU and padding of each slice, or of those that are picked.
 
     Raises:
         SeriesError: a slice holds numbers that are not finite.
     """
-    for number, stored in _stored(info, mu_water, picked or range(info.shape[0])):
+    for number, stored in _stored(info, picked or range(info.shape[0])):
         hu = stored.hu()[0]
         if not np.isfinite(hu).all():
             raise SeriesError(f"{info.file_of(number)}: slice {number} holds NaN or infinity; repair or leave it out")
         yield hu, stored.padding[0]
 
 
-def _stored(info: SeriesInfo, mu_water: float, picked: Sequence[int]) -> Iterator[tuple[int, StoredValues]]:
+def _stored(info: SeriesInfo, picked: Sequence[int]) -> Iterator[tuple[int, StoredValues]]:
     """Number and stored values of the slices that are picked; the others are not decoded.
 
     Raises:
@@ -230,7 +227,7 @@ def _stored(info: SeriesInfo, mu_water: float, picked: Sequence[int]) -> Iterato
         yield from zip(picked, dicom.read_stored(info, picked), strict=True)
         return
     count = 0
-    for stored in nifti.read_stored(info) if info.format == "nifti" else npy.read_stored(info, mu_water):
+    for stored in nifti.read_stored(info) if info.format == "nifti" else npy.read_stored(info):
         if count in picked:
             yield count, stored
         count += 1

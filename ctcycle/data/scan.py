@@ -132,7 +132,7 @@ def find_rows(
     problems: list[str] = []
     guessed: dict[str, set[Dose]] = defaultdict(set)
     for source in sources:
-        infos, left_out = series_io.find_series(source.path, progress) if source.path.exists() else ([], [])
+        infos, left_out = series_io.find_series(source.path, progress=progress) if source.path.exists() else ([], [])
         skipped += left_out
         if not infos:
             problems.append(_nothing_found(source.path, left_out))

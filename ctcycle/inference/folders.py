@@ -92,7 +92,7 @@ def denoise_folder(  # noqa: PLR0917 (in the order in which they are thought of;
     """
     if options.strict and fingerprint is None:
         raise BundleError("strict: the model has no fingerprint to compare series with; export it as a bundle first")
-    found, skipped = find_series(source)
+    found, skipped = find_series(source, denoiser.mu_water)
     for item in skipped:
         if item.damaged or item.refused:
             _log.warning("%s: %s", item.path, item.reason)
@@ -183,7 +183,7 @@ class _Work:
         Raises:
             SeriesError: it cannot be read, does not look like HU, or departs where that is not allowed.
         """
-        sample = sample_slices(info, mu_water=self.denoiser.mu_water)
+        sample = sample_slices(info)
         if not self.options.assume_hu:
             check_hu(sample)
         found = [] if self.fingerprint is None else departures(self.fingerprint, sample.hu)
@@ -193,16 +193,16 @@ class _Work:
 
     def write(self, info: SeriesInfo, kind: Kind, places: Mapping[Kind, Path]) -> None:
         """Makes one of the outputs."""
-        derivation, mu_water = replace(self.derivation, kind=kind), self.denoiser.mu_water
-        slices = iterate_hu(info, mu_water)
+        derivation = replace(self.derivation, kind=kind)
+        slices = iterate_hu(info)
         if kind == "denoised":
             corrections = self._shown(map(self.denoiser.correction, slices), info, kind)
-            write_corrected(info, corrections, places[kind], derivation, mu_water=mu_water)
+            write_corrected(info, corrections, places[kind], derivation)
         elif kind == "uncertainty":
             maps = self._shown(map(self.denoiser.uncertainty, slices), info, kind)
             write_map(info, maps, places[kind], derivation)
         else:  # of what is stored: the two series and their difference agree to the last bit
-            denoised = iterate_hu(as_written(info, places["denoised"]), mu_water)
+            denoised = iterate_hu(as_written(info, places["denoised"]))
             removed = (low - result for low, result in zip(slices, denoised, strict=True))
             write_map(info, removed, places[kind], derivation)
 
