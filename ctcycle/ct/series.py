@@ -87,6 +87,20 @@ class Skipped:
     refused: bool = False
 
 
+@dataclass(frozen=True)
+class WriteOptions:
+    """How a series may be written.
+
+    Attributes:
+        overwrite: whether an existing output may be replaced.
+        keep_private: keeps the source's private DICOM elements, which may hold the patient's identity, or figures such
+            as a noise level that are no longer true.
+    """
+
+    overwrite: bool = False
+    keep_private: bool = False
+
+
 def series_uid(info: SeriesInfo) -> str:
     """What tells a series from others of the same path; empty for a single file.
 

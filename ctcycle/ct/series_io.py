@@ -14,12 +14,13 @@ from ctcycle.ct import dicom, nifti, npy
 from ctcycle.ct.dicom import Derivation
 from ctcycle.ct.dicom.headers import lacks_header, looks_like_dicom
 from ctcycle.ct.hounsfield import MU_WATER
-from ctcycle.ct.series import Format, Series, SeriesInfo, Skipped, check_hu
+from ctcycle.ct.series import Format, Series, SeriesInfo, Skipped, WriteOptions, check_hu
 from ctcycle.ct.stored_values import StoredValues
 from ctcycle.errors import OutputError, SeriesError
 
 __all__ = [
     "Derivation",
+    "WriteOptions",
     "as_written",
     "check_hu",
     "find_series",
@@ -33,6 +34,8 @@ __all__ = [
 _Kind = Literal["dicom", "nifti", "npy", "headless", "blank", "other"]
 _Slice = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """HU and padding, (H, W) each."""
+
+_DEFAULT = WriteOptions()
 
 
 def find_series(
@@ -130,6 +133,7 @@ def write_corrected(
     corrections: Iterable[NDArray[np.float32]],
     out: Path,
     derivation: Derivation,
+    options: WriteOptions = _DEFAULT,
 ) -> list[Path]:
     """Writes a series with corrections added, in the format, type and order of its source.
 
@@ -140,7 +144,8 @@ def write_corrected(
         info: the source, from `find_series`.
         corrections: (H, W) float32 for each slice, finite; what is to be added, in HU. Taken one by one.
         out: for DICOM and npy slices the new folder, for a NIfTI or npy volume the new file (of the same suffix).
-        derivation: what was done; with ``overwrite`` an earlier output is replaced.
+        derivation: what was done.
+        options: whether an earlier output is replaced, and private elements are kept.
 
     Returns:
         The files written, in slice order.
@@ -151,14 +156,22 @@ def write_corrected(
     """
     checked = _checked(info, corrections)
     writers: dict[Format, Callable[[Path], list[Path]]] = {
-        "dicom": lambda place: dicom.write_corrected(info, checked, place, derivation),
+        "dicom": lambda place: dicom.write_corrected(
+            info, checked, place, derivation, keep_private=options.keep_private
+        ),
         "nifti": lambda place: nifti.write_corrected(info, checked, place),
         "npy": lambda place: npy.write_corrected(info, checked, place),
     }
-    return _put(info, out, derivation, writers[info.format])
+    return _put(info, out, writers[info.format], overwrite=options.overwrite)
 
 
-def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path, derivation: Derivation) -> list[Path]:
+def write_map(
+    info: SeriesInfo,
+    maps: Iterable[NDArray[np.float32]],
+    out: Path,
+    derivation: Derivation,
+    options: WriteOptions = _DEFAULT,
+) -> list[Path]:
     """Writes numbers that belong to a series (what was removed, an uncertainty) in its format and geometry.
 
     DICOM stores them through the rescale of the source, rounded; NIfTI and npy as float32, in HU.
@@ -168,16 +181,17 @@ def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path, 
         maps: (H, W) float32 for each slice, finite, in HU. Taken one by one.
         out: as for `write_corrected`.
         derivation: what the numbers are.
+        options: as for `write_corrected`.
 
     Returns and raises what `write_corrected` does.
     """
     checked = _checked(info, maps)
     writers: dict[Format, Callable[[Path], list[Path]]] = {
-        "dicom": lambda place: dicom.write_map(info, checked, place, derivation),
+        "dicom": lambda place: dicom.write_map(info, checked, place, derivation, keep_private=options.keep_private),
         "nifti": lambda place: nifti.write_map(info, checked, place),
         "npy": lambda place: npy.write_map(info, checked, place),
     }
-    return _put(info, out, derivation, writers[info.format])
+    return _put(info, out, writers[info.format], overwrite=options.overwrite)
 
 
 def as_written(info: SeriesInfo, out: Path) -> SeriesInfo:
@@ -305,13 +319,13 @@ def _suffix(file: Path) -> str:
     return "" if suffix[1:].isdecimal() else suffix
 
 
-def _put(info: SeriesInfo, out: Path, derivation: Derivation, write: Callable[[Path], list[Path]]) -> list[Path]:
+def _put(info: SeriesInfo, out: Path, write: Callable[[Path], list[Path]], *, overwrite: bool) -> list[Path]:
     """Lets ``write`` make the new file, or fill the new folder."""
     _check_apart(info, out)
     if not _is_folder(info):
-        _check_new_file(info, out, derivation)
+        _check_new_file(info, out, overwrite=overwrite)
         return write(out)
-    with atomic.new_folder(out, {".dcm", ".npy"}, overwrite=derivation.overwrite) as folder:
+    with atomic.new_folder(out, {".dcm", ".npy"}, overwrite=overwrite) as folder:
         written = write(folder)
     return [out / file.name for file in written]
 
@@ -323,9 +337,9 @@ def _check_apart(info: SeriesInfo, out: Path) -> None:
         raise OutputError(f"{out}: is, or lies inside, the input {info.path}; choose a place outside of it")
 
 
-def _check_new_file(info: SeriesInfo, out: Path, derivation: Derivation) -> None:
+def _check_new_file(info: SeriesInfo, out: Path, *, overwrite: bool) -> None:
     suffixes = nifti.SUFFIXES if info.format == "nifti" else (".npy",)
     if not out.name.lower().endswith(suffixes):
         raise OutputError(f"{out}: must end in {' or '.join(suffixes)}, as its source does")
-    if out.is_dir() or (out.exists() and not derivation.overwrite):
+    if out.is_dir() or (out.exists() and not overwrite):
         raise OutputError(f"{out}: exists; choose another name or allow overwriting")

@@ -45,19 +45,14 @@ class Derivation:
         model: name of the network.
         model_digest: SHA-256 of its weights, or another fixed name of them.
         description: what was done, in a sentence.
-        overwrite: whether an existing output may be replaced.
         kind: what the pixels are: the denoised image, a map beside it, or a scan simulated for training.
-        keep_private: keeps the source's private elements, which may hold the patient's identity, or figures such as a
-            noise level that are no longer true.
     """
 
     version: str
     model: str
     model_digest: str
     description: str = "Deep-learning noise reduction."
-    overwrite: bool = False
     kind: _Kind = "denoised"
-    keep_private: bool = False
 
     @property
     def entropy(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 from ctcycle.ct.dicom import Derivation
 from ctcycle.ct.series import SeriesInfo
-from ctcycle.ct.series_io import find_series, read_series, write_corrected, write_map
+from ctcycle.ct.series_io import WriteOptions, find_series, read_series, write_corrected, write_map
 from ctcycle.errors import SeriesError
 
 DERIVATION = Derivation(version="9.9", model="tiny", model_digest="sha256:0123", description="Noise reduction.")
@@ -37,10 +37,14 @@ def the_series(root: Path) -> SeriesInfo:
 
 
 def denoised(
-    root: Path, out: Path, step: float = 0.0, derivation: Derivation = DERIVATION
+    root: Path,
+    out: Path,
+    step: float = 0.0,
+    derivation: Derivation = DERIVATION,
+    options: WriteOptions = WriteOptions(),  # noqa: B008 (frozen)
 ) -> list[pydicom.FileDataset]:
     info = the_series(root)
-    files = write_corrected(info, np.full(info.shape, step, dtype=np.float32), out, derivation)
+    files = write_corrected(info, np.full(info.shape, step, dtype=np.float32), out, derivation, options)
     return [pydicom.dcmread(file) for file in files]
 
 
@@ -277,8 +281,12 @@ def test_private_elements_stay_on_request(tmp_path: Path) -> None:
     dataset = slice_dataset(stored_body(1)[0])
     dataset.private_block(0x0029, "A VENDOR", create=True).add_new(0x10, "LO", "text")
     save(dataset, tmp_path / "in" / "1.dcm")
-    (kept,) = denoised(tmp_path / "in", tmp_path / "out", derivation=replace(DERIVATION, keep_private=True))
-    assert kept.private_block(0x0029, "A VENDOR")[0x10].value == "text"
+    keeping = WriteOptions(keep_private=True)
+    (kept,) = denoised(tmp_path / "in", tmp_path / "out", options=keeping)
+    info = the_series(tmp_path / "in")
+    files = write_map(info, read_series(info).hu, tmp_path / "map", replace(DERIVATION, kind="residual"), keeping)
+    for image in (kept, pydicom.dcmread(files[0])):
+        assert image.private_block(0x0029, "A VENDOR")[0x10].value == "text"
 
 
 def test_slices_that_may_miss_one_are_denoised_with_one_warning(
