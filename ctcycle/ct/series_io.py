@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,7 @@ _Kind = Literal["dicom", "nifti", "npy", "headless", "blank", "other"]
 _Slice = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """HU and padding, (H, W) each."""
 
+_Writer = Callable[[SeriesInfo, Iterable[NDArray[np.float32]], Path], list[Path]]
 _DEFAULT = WriteOptions()
 
 
@@ -154,15 +156,9 @@ def write_corrected(
         SeriesError: a correction does not fit the series, or the source cannot be read any more.
         OutputError: ``out`` exists, lies inside the source, has another suffix, or cannot be written.
     """
-    checked = _checked(info, corrections)
-    writers: dict[Format, Callable[[Path], list[Path]]] = {
-        "dicom": lambda place: dicom.write_corrected(
-            info, checked, place, derivation, keep_private=options.keep_private
-        ),
-        "nifti": lambda place: nifti.write_corrected(info, checked, place),
-        "npy": lambda place: npy.write_corrected(info, checked, place),
-    }
-    return _put(info, out, writers[info.format], overwrite=options.overwrite)
+    to_dicom = partial(dicom.write_corrected, derivation=derivation, keep_private=options.keep_private)
+    writers: dict[Format, _Writer] = {"dicom": to_dicom, "nifti": nifti.write_corrected, "npy": npy.write_corrected}
+    return _put(info, corrections, out, writers[info.format], overwrite=options.overwrite)
 
 
 def write_map(
@@ -185,13 +181,9 @@ def write_map(
 
     Returns and raises what `write_corrected` does.
     """
-    checked = _checked(info, maps)
-    writers: dict[Format, Callable[[Path], list[Path]]] = {
-        "dicom": lambda place: dicom.write_map(info, checked, place, derivation, keep_private=options.keep_private),
-        "nifti": lambda place: nifti.write_map(info, checked, place),
-        "npy": lambda place: npy.write_map(info, checked, place),
-    }
-    return _put(info, out, writers[info.format], overwrite=options.overwrite)
+    to_dicom = partial(dicom.write_map, derivation=derivation, keep_private=options.keep_private)
+    writers: dict[Format, _Writer] = {"dicom": to_dicom, "nifti": nifti.write_map, "npy": npy.write_map}
+    return _put(info, maps, out, writers[info.format], overwrite=options.overwrite)
 
 
 def as_written(info: SeriesInfo, out: Path) -> SeriesInfo:
@@ -319,14 +311,19 @@ def _suffix(file: Path) -> str:
     return "" if suffix[1:].isdecimal() else suffix
 
 
-def _put(info: SeriesInfo, out: Path, write: Callable[[Path], list[Path]], *, overwrite: bool) -> list[Path]:
+def _put(
+    info: SeriesInfo, images: Iterable[NDArray[np.float32]], out: Path, write: _Writer, *, overwrite: bool
+) -> list[Path]:
     """Lets ``write`` make the new file, or fill the new folder."""
     _check_apart(info, out)
+    checked = _checked(info, images)
     if not _is_folder(info):
         _check_new_file(info, out, overwrite=overwrite)
-        return write(out)
-    with atomic.new_folder(out, {".dcm", ".npy"}, overwrite=overwrite) as folder:
-        written = write(folder)
+        return write(info, checked, out)
+    if overwrite:
+        _check_own_folder(out)
+    with atomic.new_folder(out, may_replace=overwrite) as folder:
+        written = write(info, checked, folder)
     return [out / file.name for file in written]
 
 
@@ -335,6 +332,14 @@ def _check_apart(info: SeriesInfo, out: Path) -> None:
     source, target = info.path.resolve(), out.resolve()
     if target == source or source in target.parents or target in (file.resolve() for file in info.files):
         raise OutputError(f"{out}: is, or lies inside, the input {info.path}; choose a place outside of it")
+
+
+def _check_own_folder(out: Path) -> None:
+    """A folder with anything but slices in it was not written here, and must not be replaced."""
+    entries = out.iterdir() if out.is_dir() else ()
+    foreign = next((entry for entry in entries if entry.suffix not in {".dcm", ".npy"} or not entry.is_file()), None)
+    if foreign is not None:
+        raise OutputError(f"{out}: holds {foreign.name}, which no earlier run wrote; choose another folder")
 
 
 def _check_new_file(info: SeriesInfo, out: Path, *, overwrite: bool) -> None:
