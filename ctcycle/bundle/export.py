@@ -2,12 +2,9 @@
 
 import json
 import logging
-import shutil
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ctcycle.atomic import write_file, write_json, write_text
+from ctcycle.atomic import new_folder, write_file, write_json, write_text
 from ctcycle.bundle import configs, training_slices
 from ctcycle.bundle.card import Facts, model_card
 from ctcycle.bundle.configs import FINGERPRINT, LOGGING, BundleFacts
@@ -73,7 +70,8 @@ def export_bundle(config: Bundle) -> str:
         OutputError: the folder exists, or cannot be written.
     """
     check_packages(config.formats)
-    with _new_folder(config.bundle, overwrite=config.overwrite) as folder:
+    _check_replaceable(config.bundle, overwrite=config.overwrite)
+    with new_folder(config.bundle, may_replace=config.overwrite) as folder:
         source = _read(config)
         _write_texts(folder, source)
         _write_models(folder, source)
@@ -147,28 +145,6 @@ def _costs(folder: Path) -> dict[str, Any]:
         last = done.stderr.strip().rpartition("\n")[2]
         raise BundleError(f"the bundle does not run ({last}); this is a fault of the export") from error
     return found
-
-
-@contextmanager
-def _new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A hidden folder beside ``out`` to fill, which takes its name when all went well and vanishes otherwise."""
-    _check_replaceable(out, overwrite=overwrite)
-    partial, earlier = (out.parent / f".{out.name}.{what}-{uuid.uuid4().hex[:8]}" for what in ("partial", "earlier"))
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if out.exists():
-            out.rename(earlier)
-        partial.rename(out)
-    except OSError as error:
-        raise OutputError(
-            f"{out}: cannot be written ({error.strerror or error}); free or choose another place"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if earlier.exists() and not out.exists():
-            earlier.rename(out)
-        shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _check_replaceable(out: Path, *, overwrite: bool) -> None:

@@ -23,7 +23,6 @@ from pathlib import Path
 
 from ctcycle.atomic import write_text
 from ctcycle.ct import series_io
-from ctcycle.ct.npy import NpyUnit
 from ctcycle.ct.series import SeriesInfo, Skipped, series_uid
 from ctcycle.data.manifest import Manifest, ManifestRow, series_name, stored_path
 from ctcycle.data.pairs import paired_patients
@@ -87,7 +86,6 @@ def scan_sources(
     manifest_path: Path,
     split: SplitSettings,
     *,
-    npy_unit: NpyUnit = "auto",
     salt: str = "",
     progress: Callable[[Path], object] | None = None,
 ) -> ScanReport:
@@ -97,7 +95,6 @@ def scan_sources(
         sources: see `find_rows`.
         manifest_path: where the manifest will be; its paths are relative to the folder of this.
         split: who is for training, validation and testing.
-        npy_unit: what the numbers in npy files are.
         salt: see `find_rows`.
         progress: called with each image file before its header is read.
 
@@ -105,7 +102,7 @@ def scan_sources(
         SeriesError: a source does not exist or has no CT; the message has a line for each.
         ManifestError: the split is impossible.
     """
-    found = find_rows(sources, manifest_path.parent, npy_unit=npy_unit, salt=salt, progress=progress)
+    found = find_rows(sources, manifest_path.parent, salt=salt, progress=progress)
     rows = sorted(assign_splits(found.rows, split), key=lambda row: (row.patient, row.path, row.uid))
     notes = (*_same_people(found.guessed), *_not_drawn(rows, split))
     return ScanReport(Manifest(manifest_path, tuple(rows)), found.skipped, notes)
@@ -115,7 +112,6 @@ def find_rows(
     sources: Sequence[Source],
     root: Path,
     *,
-    npy_unit: NpyUnit = "auto",
     salt: str = "",
     progress: Callable[[Path], object] | None = None,
 ) -> FoundSeries:
@@ -124,7 +120,6 @@ def find_rows(
     Args:
         sources: where to look; a series that two sources have belongs to the first.
         root: the folder that the rows' paths are to be relative to.
-        npy_unit: what the numbers in npy files are.
         salt: goes into the hash of each PatientID. Without one, whoever knows an ID can find it in the
             manifest; with one, it takes the same salt to get the same patient names again.
         progress: called with each image file before its header is read.
@@ -137,7 +132,7 @@ def find_rows(
     problems: list[str] = []
     guessed: dict[str, set[Dose]] = defaultdict(set)
     for source in sources:
-        infos, left_out = series_io.find_series(source.path, npy_unit, progress) if source.path.exists() else ([], [])
+        infos, left_out = series_io.find_series(source.path, progress=progress) if source.path.exists() else ([], [])
         skipped += left_out
         if not infos:
             problems.append(_nothing_found(source.path, left_out))

@@ -23,7 +23,6 @@ from ctcycle import __version__
 from ctcycle.atomic import write_file, write_json
 from ctcycle.ct import series_io
 from ctcycle.ct.hounsfield import MU_WATER
-from ctcycle.ct.npy import NpyUnit
 from ctcycle.ct.series import Series, SeriesInfo, series_uid
 from ctcycle.ct.stored_values import PADDING_HU
 from ctcycle.data.manifest import ManifestRow
@@ -67,10 +66,14 @@ class StoredSeries:
 
 
 class Locator:
-    """Finds the files of manifest rows again; a folder that holds several series is looked through once."""
+    """Finds the files of manifest rows again; a folder that holds several series is looked through once.
 
-    def __init__(self, npy_unit: NpyUnit = "auto") -> None:
-        self._npy_unit: NpyUnit = npy_unit
+    Args:
+        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
+    """
+
+    def __init__(self, mu_water: float = MU_WATER) -> None:
+        self._mu_water = mu_water
         self._found: dict[Path, tuple[int, list[SeriesInfo]]] = {}
 
     def locate(self, row: ManifestRow, root: Path) -> SeriesInfo:
@@ -101,7 +104,7 @@ class Locator:
             ) from error
         known = self._found.get(path)
         if known is None or known[0] != changed:
-            known = changed, series_io.find_series(path, self._npy_unit)[0]
+            known = changed, series_io.find_series(path, self._mu_water)[0]
             self._found[path] = known
         return known[1]
 
@@ -111,20 +114,13 @@ class SliceStore:
 
     Args:
         cache: the folder; made when needed.
-        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
-        npy_unit: what the numbers in npy files are.
-        assume_hu: take values for HU where the file does not show it.
+        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation and are found by manifest rows.
     """
 
-    def __init__(
-        self, cache: Path, mu_water: float = MU_WATER, npy_unit: NpyUnit = "auto", assume_hu: bool = False
-    ) -> None:
+    def __init__(self, cache: Path, mu_water: float = MU_WATER) -> None:
         self._cache = cache.absolute()
         self._mu_water = mu_water
-        self._npy_unit: NpyUnit = npy_unit
-        self._assume_hu = assume_hu
-        self._settings = [_VERSION, __version__, mu_water, npy_unit, assume_hu]
-        self._locator = Locator(npy_unit)
+        self._locator = Locator(mu_water)
 
     def open(self, info: SeriesInfo) -> StoredSeries:
         """The series, decoded now if it is not in the cache as its files are now.
@@ -133,7 +129,7 @@ class SliceStore:
             SeriesError: the series cannot be decoded, or its files have gone.
             OutputError: the cache cannot be written.
         """
-        name = self._index_name(info.path, series_uid(info))
+        name = _index_name(info.path, series_uid(info), info.mu_water)
         known = self._look_up(name)
         if known is not None and known[0] == _names(info):
             return known[1]
@@ -151,7 +147,7 @@ class SliceStore:
             SeriesError: the series cannot be decoded.
             OutputError: the cache cannot be written.
         """
-        name = self._index_name(root / row.path, row.uid)
+        name = _index_name(root / row.path, row.uid, self._mu_water)
         known = self._look_up(name)
         if known is None:
             return self._renew(self._locator.locate(row, root), name)
@@ -165,11 +161,8 @@ class SliceStore:
             row: a row of a manifest.
             root: the folder that its path is relative to, `Manifest.root`.
         """
-        found = self._look_up(self._index_name(root / row.path, row.uid))
+        found = self._look_up(_index_name(root / row.path, row.uid, self._mu_water))
         return None if found is None else found[1]
-
-    def _index_name(self, path: Path, uid: str) -> str:
-        return _digest([*self._settings, str(path.resolve()), uid])
 
     def _look_up(self, name: str) -> tuple[list[str], StoredSeries] | None:
         """The files and the series that the index has under a name; None unless all is as it was."""
@@ -192,7 +185,7 @@ class SliceStore:
     def _renew(self, info: SeriesInfo, name: str) -> StoredSeries:
         try:
             states = _states([*info.files, *_folders(info)])
-            key = _digest([*self._settings, info.format, *(_file_digest(file) for file in info.files)])
+            key = _digest([*_settings(info.mu_water), info.format, *(_file_digest(file) for file in info.files)])
         except OSError as error:
             raise SeriesError(f"{info.path}: cannot be read ({error.strerror}); scan it again") from error
         path = self._volume_path(key)
@@ -205,7 +198,7 @@ class SliceStore:
         return stored
 
     def _decode(self, info: SeriesInfo, path: Path, states: dict[str, list[int]]) -> NDArray[np.int16]:
-        series = series_io.read_series(info, self._mu_water, self._npy_unit, self._assume_hu)
+        series = series_io.read_series(info)
         values = to_int16(series)
         if _states(map(Path, states)) != states:
             raise SeriesError(f"{info.path}: changed while it was read; wait until it is complete and run again")
@@ -237,6 +230,15 @@ def _map(path: Path, shape: tuple[int, int, int]) -> np.memmap[Any, np.dtype[np.
     except (OSError, ValueError, EOFError, SyntaxError):
         return None
     return volume if volume.shape == shape and volume.dtype == np.int16 else None
+
+
+def _index_name(path: Path, uid: str, mu_water: float) -> str:
+    return _digest([*_settings(mu_water), str(path.resolve()), uid])
+
+
+def _settings(mu_water: float) -> list[object]:
+    """All besides the files that decides what they are decoded to."""
+    return [_VERSION, __version__, mu_water]
 
 
 def _names(info: SeriesInfo) -> list[str]:

@@ -1,7 +1,6 @@
 """A data set without any patient: simulated abdomens, scanned at full and at low dose, as DICOM series."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.atomic import write_json
+from ctcycle.atomic import new_folder, remove_partial_folders, write_json
 from ctcycle.ct.dicom.creating import SeriesHeader, write_new_series
 from ctcycle.ct.hounsfield import hu_to_mu, mu_to_hu
 from ctcycle.errors import OutputError
@@ -93,6 +92,7 @@ def simulate_dataset(
         CtcycleError: a worker process died.
     """
     _claim(folder, settings, seed)
+    remove_partial_folders(folder)
     patients = [folder / f"sim{index:03d}" for index in range(settings.patients)]
     missing = [index for index, patient in enumerate(patients) if not patient.exists()]
     report = progress or (lambda _done: None)
@@ -136,17 +136,12 @@ def _read_mark(mark: Path) -> dict[str, Any] | None:
 
 
 def _write_patient(folder: Path, settings: SimulationSettings, seed: int, index: int) -> None:
-    """Simulates one patient and writes both series, in a hidden folder that gets its name when it is complete."""
+    """Simulates one patient and writes both series to a folder of their own."""
     simulated = simulate_patient(settings, index, seed)
     patient = folder / f"sim{index:03d}"
-    unfinished = folder / f".{patient.name}.unfinished"
-    try:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with new_folder(patient) as partial:
         for number, (dose, hu) in enumerate((("full_dose", simulated.full), ("low_dose", simulated.low)), 1):
-            write_new_series(hu, unfinished / dose, _header(settings, seed, patient.name, number, simulated.first_z_mm))
-        unfinished.rename(patient)
-    except OSError as error:
-        raise OutputError(f"{patient}: cannot be written ({error.strerror}); free or choose another place") from error
+            write_new_series(hu, partial / dose, _header(settings, seed, patient.name, number, simulated.first_z_mm))
 
 
 def _header(settings: SimulationSettings, seed: int, patient: str, number: int, first_z_mm: float) -> SeriesHeader:

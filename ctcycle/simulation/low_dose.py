@@ -1,7 +1,6 @@
 """Low-dose twins of real full-dose series: training pairs from scans that exist at one dose only."""
 
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcycle import __version__
+from ctcycle.atomic import new_folder, remove_partial_folders
 from ctcycle.ct.series import SeriesInfo, Skipped, series_uid
 from ctcycle.ct.series_io import Derivation, find_series, read_series, write_corrected
 from ctcycle.data.manifest import Manifest, ManifestRow, series_name, stored_path
 from ctcycle.data.scan import find_rows
 from ctcycle.data.splits import assign_splits
 from ctcycle.data.store import Locator
-from ctcycle.errors import OutputError, SeriesError
+from ctcycle.errors import SeriesError
 from ctcycle.simulation.low_dose_noise import LowerDose, added_noise, line_integrals
 from ctcycle.simulation.processes import share_out
 from ctcycle.simulation.reconstruction import sharpen
@@ -63,7 +63,8 @@ def make_twins(
 ) -> TwinReport:
     """Writes low-dose twins of every full-dose series of the sources, in the format of the series.
 
-    A folder of twins appears when it is complete, and is kept when the function is called again.
+    A folder of twins appears when it is complete, and is kept when the function is called again; one run at a time may
+    write to ``folder``.
 
     Args:
         folder: new, or filled by an earlier call with the same settings and seed.
@@ -81,6 +82,7 @@ def make_twins(
         OutputError: the twins cannot be written.
     """
     manifest.parent.mkdir(parents=True, exist_ok=True)
+    remove_partial_folders(folder)
     found = find_rows(settings.sources, manifest.parent)
     jobs, skipped = _plan(found.rows, manifest.parent, folder)
     missing = [job for job in jobs if not job.folder.exists()]
@@ -123,21 +125,12 @@ def _unfit(info: SeriesInfo) -> str | None:
 
 
 def _make(settings: TwinSettings, seed: int, job: _Job) -> str | None:
-    """Writes the twins of a series in a hidden folder that gets its name when it is complete; or says why it cannot."""
-    unfinished = job.folder.with_name(f".{job.folder.name}.unfinished")
+    """Writes the twins of a series to a folder of their own; or says why it cannot."""
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        _write_twins(settings, seed, job, unfinished)
-        unfinished.rename(job.folder)
+        with new_folder(job.folder) as folder:
+            _write_twins(settings, seed, job, folder)
     except SeriesError as error:
         return str(error).removeprefix(f"{job.info.path}: ")
-    except OSError as error:
-        raise OutputError(
-            f"{job.folder}: cannot be written ({error.strerror}); free or choose another place"
-        ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return None
 
 

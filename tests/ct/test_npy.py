@@ -5,7 +5,7 @@ import pytest
 from phantom_series import body_hu
 
 from ctcycle.ct.hounsfield import MU_WATER, hu_to_mu
-from ctcycle.ct.series_io import Derivation, find_series, read_series, write_corrected
+from ctcycle.ct.series_io import Derivation, find_series, iterate_hu, read_series, sample_slices, write_corrected
 from ctcycle.errors import OutputError, SeriesError
 
 DERIVATION = Derivation("9.9", "tiny", "0123")
@@ -53,22 +53,11 @@ def test_attenuation_is_known_and_converted(tmp_path: Path, dtype: str) -> None:
     np.save(tmp_path / "ct.npy", hu_to_mu(body_hu()).astype(dtype))
     (info,), _ = find_series(tmp_path)
     np.testing.assert_allclose(read_series(info).hu, body_hu(), atol=0.01)
-    other = read_series(info, mu_water=0.02, assume_hu=True).hu
-    np.testing.assert_allclose(other, (hu_to_mu(body_hu()) - 0.02) * 1000 / 0.02, atol=0.01)
-
-
-def test_attenuation_taken_for_hu_is_noticed(tmp_path: Path) -> None:
-    np.save(tmp_path / "ct.npy", hu_to_mu(body_hu()))
-    (info,), _ = find_series(tmp_path)
-    with pytest.raises(SeriesError, match="attenuation"):
-        read_series(info, npy_unit="hu")
-
-
-def test_integers_cannot_be_attenuation(tmp_path: Path) -> None:
-    np.save(tmp_path / "ct.npy", body_hu().astype(np.int16))
-    found, skipped = find_series(tmp_path, "mu")
-    assert found == []
-    assert skipped[0].reason.startswith("holds int16, which cannot be attenuation")
+    (other,), _ = find_series(tmp_path, mu_water=0.02)
+    expected = (hu_to_mu(body_hu()) - 0.02) * 1000 / 0.02
+    np.testing.assert_allclose(read_series(other, assume_hu=True).hu, expected, atol=0.01)
+    np.testing.assert_allclose(np.stack(list(iterate_hu(other))), expected, atol=0.01)
+    np.testing.assert_allclose(sample_slices(other, 1).hu, expected[:1], atol=0.01)
 
 
 @pytest.mark.parametrize("dtype", ["int16", "float32", "float64", ">i2"])
@@ -84,16 +73,16 @@ def test_no_correction_gives_every_bit_back(tmp_path: Path, dtype: str) -> None:
     assert [file.read_bytes() for file in written] == [file.read_bytes() for file in slices.files]
 
 
-@pytest.mark.parametrize("unit", ["auto", "mu"])
-def test_a_correction_of_attenuation_is_converted_by_the_formula(tmp_path: Path, unit: str) -> None:
+@pytest.mark.parametrize("mu_water", [MU_WATER, 0.025])
+def test_a_correction_of_attenuation_is_converted_by_the_formula(tmp_path: Path, mu_water: float) -> None:
     mu = hu_to_mu(body_hu())
     np.save(tmp_path / "ct.npy", mu)
-    (info,), _ = find_series(tmp_path)
+    (info,), _ = find_series(tmp_path, mu_water)
     correction = np.full(info.shape, 50.0, dtype=np.float32)
-    (zero,) = write_corrected(info, correction * 0, tmp_path / "zero.npy", DERIVATION, npy_unit=unit)
+    (zero,) = write_corrected(info, correction * 0, tmp_path / "zero.npy", DERIVATION)
     assert zero.read_bytes() == info.path.read_bytes()
-    (out,) = write_corrected(info, correction, tmp_path / "out.npy", DERIVATION, npy_unit=unit, mu_water=MU_WATER)
-    np.testing.assert_allclose(np.load(out), mu + 0.05 * MU_WATER, rtol=1e-5, atol=1e-7)
+    (out,) = write_corrected(info, correction, tmp_path / "out.npy", DERIVATION)
+    np.testing.assert_allclose(np.load(out), mu + 0.05 * mu_water, rtol=1e-5, atol=1e-7)
     assert np.load(out).dtype == np.float32
 
 

@@ -35,7 +35,7 @@ def found(tmp_path, monkeypatch):
             file = tmp_path / name
             path = file if changes.get("format") == "nifti" else file.parent
             infos.append(replace(PLAIN, path=path, files=(file,), uid=f"1.2.{number}", **changes))
-        monkeypatch.setattr(scan.series_io, "find_series", lambda *_: (infos, []))
+        monkeypatch.setattr(scan.series_io, "find_series", lambda *_, **__: (infos, []))
         source = source or Source(tmp_path)
         rows = scan_sources([source], tmp_path / "manifest.csv", SplitSettings()).manifest.rows
         by_path = {tmp_path / row.path: row for row in rows}
@@ -167,7 +167,7 @@ def test_sources_may_be_the_folders_of_one_dose_each(tmp_path):
 
 def test_a_series_in_two_sources_is_taken_once(tmp_path, monkeypatch):
     info = replace(PLAIN, path=tmp_path / "a", files=(tmp_path / "a" / "1.dcm",))
-    monkeypatch.setattr(scan.series_io, "find_series", lambda *_: ([info], []))
+    monkeypatch.setattr(scan.series_io, "find_series", lambda *_, **__: ([info], []))
     sources = [Source(tmp_path, dose="low_dose"), Source(tmp_path, dose="full_dose")]
     report = scan_sources(sources, tmp_path / "manifest.csv", SplitSettings())
     assert [row.dose for row in report.manifest] == ["low_dose"]
@@ -236,7 +236,7 @@ def test_the_summary_says_what_to_look_at(tmp_path, monkeypatch):
     ]
     skipped = [Skipped(tmp_path / str(number), "MR, needs CT") for number in range(3)]
     skipped += [Skipped(tmp_path, f"reason {number}") for number in range(12)]
-    monkeypatch.setattr(scan.series_io, "find_series", lambda *_: (infos, skipped))
+    monkeypatch.setattr(scan.series_io, "find_series", lambda *_, **__: (infos, skipped))
     report = scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings(train=("a", "b")))
     text = summary(report)
     assert "no split: 1 patient (0 with both doses), 1 series, 0 low-dose and 0 full-dose slices, 4 of unknown" in text
@@ -264,7 +264,7 @@ def test_the_summary_says_what_a_split_makes_impossible(found, tmp_path):
 
 
 def test_patients_that_only_a_folder_name_makes_the_same_are_asked_about(tmp_path, monkeypatch):
-    def infos(root, *_):
+    def infos(root, *_, **__):
         names = ("001", "002", "L067", "low" if root.name == "a" else "full")
         places = [root / name for name in names]
         return [replace(PLAIN, path=place, files=(place / "1",), uid=str(place)) for place in places], []

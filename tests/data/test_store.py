@@ -33,8 +33,8 @@ def make(folder, numbers=(1, 2, 10), stem=""):
     return folder
 
 
-def info_of(folder):
-    (info,), _ = series_io.find_series(folder)
+def info_of(folder, *mu_water):
+    (info,), _ = series_io.find_series(folder, *mu_water)
     return info
 
 
@@ -135,12 +135,15 @@ def test_a_copy_shares_the_decoded_file(tmp_path, decoded):
 
 
 def test_settings_of_the_decoding_have_their_own_files(tmp_path, settled):
-    folder = tmp_path / "mu"
-    folder.mkdir()
+    folder = tmp_path / "data" / "mu"
+    folder.mkdir(parents=True)
     np.save(folder / "1.npy", np.where(slice_hu(1) < -500, 0.0, 0.0192).astype(np.float32))
-    info = info_of(folder)
-    water = [SliceStore(tmp_path / "cache", mu).open(info).hu[0, -1, -1] for mu in (0.0192, 0.0194, 0.0192)]
-    assert water == [0, round(1000 * (0.0192 / 0.0194 - 1)), 0]
+    (row,) = scanned(tmp_path).rows
+    for mu_water, expected in ((0.0192, 0), (0.0194, round(1000 * (0.0192 / 0.0194 - 1))), (0.0192, 0)):
+        store = SliceStore(tmp_path / "cache", mu_water)
+        assert store.open_row(row, tmp_path).hu[0, -1, -1] == expected
+        assert store.known(row, tmp_path) == store.open(info_of(folder, mu_water))
+    assert len(list((tmp_path / "cache" / "volumes").iterdir())) == 2
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "header", "shape", "gone"])

@@ -121,8 +121,8 @@ def test_a_second_call_keeps_what_is_finished_and_makes_what_is_not(tmp_path: Pa
     folders = simulate_dataset(tmp_path, SMALL, seed=3)
     whole = contents(tmp_path)
     (folders[0] / "low_dose" / "0001.dcm").write_text("kept")
-    (folders[1]).rename(tmp_path / ".sim001.unfinished")  # as a run leaves it that was killed
-    (tmp_path / ".sim001.unfinished" / "stray").touch()
+    folders[1].rename(tmp_path / ".sim001.partial-0123abcd")  # as a run leaves it that was killed
+    (tmp_path / ".sim001.partial-0123abcd" / "stray").touch()
     done: list[int] = []
     simulate_dataset(tmp_path, SMALL, seed=3, progress=done.append)
     assert done == [2, 3]
@@ -140,7 +140,7 @@ def test_a_patient_that_fails_half_way_is_not_visible(tmp_path: Path, monkeypatc
     monkeypatch.setattr(dataset, "write_new_series", fail_at_low_dose)
     with pytest.raises(OutputError, match="disk full"):
         simulate_dataset(tmp_path, SMALL, seed=3)
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["simulation.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["simulation.json"]
 
 
 @pytest.mark.parametrize(("seed", "settings"), [(4, SMALL), (3, replace(SMALL, dose_fraction=0.5))])

@@ -22,7 +22,7 @@ from ctcycle.bundle.runtime.app import (
     logged,
     run_task,
 )
-from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.ct.hounsfield import HUWindow, hu_to_mu
 from ctcycle.errors import BundleError, ConfigError, SeriesError
 from ctcycle.inference.fingerprint import measure_fingerprint
 from ctcycle.inference.folders import DenoiseOptions
@@ -210,3 +210,9 @@ def test_a_folder_is_looked_through_only_when_asked(tmp_path: Path) -> None:
     assert dataset[0]["image"].shape == (3, 32, 36)
     with pytest.raises(SeriesError, match="does not exist"):
         len(CTFolder(tmp_path / "never"))
+
+
+def test_attenuation_is_read_with_the_water_that_the_config_gives(tmp_path: Path) -> None:
+    hu = body_hu().clip(-1000, None)
+    np.save(tmp_path / "mu.npy", hu_to_mu(hu, 0.025))
+    np.testing.assert_allclose(CTFolder(tmp_path, 0.025)[0]["image"].numpy(), hu, atol=0.01)

@@ -12,7 +12,7 @@ from torch import nn
 
 from ctcycle.bundle.runtime.app import BundledModel
 from ctcycle.bundle.runtime.pairs import PROTOCOL, PairEvaluation, PairFolder, find_pairs, score
-from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.ct.hounsfield import HUWindow, hu_to_mu
 from ctcycle.errors import SeriesError
 from ctcycle.metrics import protocols
 
@@ -142,3 +142,13 @@ def test_items_are_volumes_in_hu(folders: tuple[Path, Path]) -> None:
     assert item["image"].shape == item["label"].shape == (3, 32, 36)
     np.testing.assert_array_equal(item["label"].numpy(), body_hu(seed=1))
     assert item["path"] == "p1/ct"
+
+
+def test_attenuation_is_read_with_the_water_that_the_config_gives(tmp_path: Path) -> None:
+    hu = body_hu().clip(-1000, None)
+    for folder in ("low", "full"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "mu.npy", hu_to_mu(hu, 0.025))
+    item = PairFolder(tmp_path / "low", tmp_path / "full", 0.025)[0]
+    for name in ("image", "label"):
+        np.testing.assert_allclose(item[name].numpy(), hu, atol=0.01)
