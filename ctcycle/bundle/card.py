@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctcycle import __version__
-from ctcycle.bundle.configs import BundleFacts, formulas
+from ctcycle.bundle.configs import formulas
 from ctcycle.bundle.formats import INPUT, side_multiple
 from ctcycle.bundle.metadata import changelog
 from ctcycle.bundle.results import Results
 from ctcycle.config.schema import Bundle
 from ctcycle.evaluation.tables import markdown_table
 from ctcycle.inference.fingerprint import Fingerprint
+from ctcycle.runs.bundle_folder import BundleFacts
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def _head(config: Bundle, facts: Facts) -> Iterator[str]:
     card, window = config.card, facts.trained.window
     yield from (f"# {card.title}", "", "**Research use only. Not for diagnosis.**", "", card.description, "")
     yield f"- Network: ResNet generator, {facts.parameters:,} parameters; whole CT slices in, whole CT slices out."
-    yield f"- BundleFacts by method `{facts.method}` of ctcycle {__version__}."
+    yield f"- Trained by method `{facts.method}` of ctcycle {__version__}."
     upper = f"to {window.high:g}" if window.clip_upper else "upwards"
     yield f"- It sees HU from {window.low:g} {upper}. What lies outside, and padding, stays bit for bit as it was."
     yield f"- Intended use: {card.intended_use}"
@@ -67,7 +68,7 @@ def _head(config: Bundle, facts: Facts) -> Iterator[str]:
 
 
 def _trained_on(config: Bundle, facts: Facts) -> Iterator[str]:
-    yield from ("## BundleFacts on", "", config.card.training_data, "")
+    yield from ("## Trained on", "", config.card.training_data, "")
     if facts.training_set:
         yield f"- Low dose: {facts.training_set}."
     yield f"- {_noise(facts.fingerprint)}"

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from ctcycle.atomic import write_file, write_json, write_text
-from ctcycle.bundle import configs, training_slices
+from ctcycle.bundle import training_slices
 from ctcycle.bundle.card import Facts, model_card
-from ctcycle.bundle.configs import FINGERPRINT, LOGGING, BundleFacts
+from ctcycle.bundle.configs import FINGERPRINT, LOGGING, model_configs
 from ctcycle.bundle.formats import check_packages, export_network, side_multiple
 from ctcycle.bundle.metadata import metadata
 from ctcycle.bundle.results import Results, read_results
@@ -28,7 +28,8 @@ from ctcycle.config.schema import AnyTrain, Bundle
 from ctcycle.errors import BundleError, ConfigError, OutputError
 from ctcycle.inference.fingerprint import Fingerprint
 from ctcycle.networks.resnet import ResNetGenerator
-from ctcycle.runs.models import load_denoiser
+from ctcycle.runs.bundle_folder import BundleFacts
+from ctcycle.runs.models import load_model
 
 _log = logging.getLogger(__name__)
 _ZOO_MB = 25
@@ -86,8 +87,8 @@ def export_bundle(config: Bundle) -> str:
 def _read(config: Bundle) -> _Source:
     results = {heading: read_results(path, config.run) for heading, path in config.results.items()}
     data_license = "" if config.card.data_license is None else _read_text(config.card.data_license)
-    denoiser = load_denoiser(config.run, config.checkpoint, "cpu")
-    generator = denoiser.generator
+    model = load_model(config.run, config.checkpoint, "cpu")
+    generator = model.generator
     if not isinstance(generator, ResNetGenerator):
         raise BundleError(
             f"{config.run}: its generator is {type(generator).__name__}; only ctcycle's own travels in a bundle"
@@ -96,21 +97,14 @@ def _read(config: Bundle) -> _Source:
     if loaded.task != "train":
         raise BundleError(f"{config.run}: holds a run of task '{loaded.task}'; a bundle is made of task 'train'")
     fingerprint = training_slices.measure(config.run, loaded) if config.fingerprint else None
-    trained = BundleFacts(
-        generator.spec, denoiser.window, denoiser.mu_water, fingerprint is not None, config.average_flips
-    )
+    trained = BundleFacts(generator.spec, model.window, model.mu_water, fingerprint is not None, config.average_flips)
     return _Source(config, loaded, generator, trained, fingerprint, results, data_license)
 
 
 def _write_texts(folder: Path, source: _Source) -> None:
     trained = source.trained
     own = {heading: results.own for heading, results in source.results.items()}
-    contents = {
-        "metadata": metadata(source.config, trained, own),
-        "inference": configs.inference(trained),
-        "evaluate": configs.evaluate(trained),
-        "train": configs.train(trained),
-    }
+    contents = {"metadata": metadata(source.config, trained, own), **model_configs(trained)}
     if source.fingerprint is not None:
         write_json(folder / FINGERPRINT, source.fingerprint.as_dict())
     for name, content in contents.items():

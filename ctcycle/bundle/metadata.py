@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ctcycle.bundle.configs import BundleFacts, formulas
+from ctcycle.bundle.configs import formulas
 from ctcycle.bundle.formats import side_multiple
 from ctcycle.config.schema import Bundle
 from ctcycle.evaluation.results import Row
+from ctcycle.runs.bundle_folder import BundleFacts
 
 SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
 REQUIRED = {"pydicom": "3.0.2", "nibabel": "5.3.0", "fire": "0.7.0"}

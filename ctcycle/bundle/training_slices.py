@@ -1,19 +1,14 @@
 """What a run was trained on, as its bundle tells: the fingerprint of the low-dose slices, and their number in words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ctcycle.config.schema import AnyTrain
 from ctcycle.data.manifest import ManifestRow, read_manifest
 from ctcycle.data.slices import load_slices, open_store
 from ctcycle.errors import CtcycleError, ManifestError
-from ctcycle.inference.fingerprint import Fingerprint, measure_fingerprint
-
-MEASURED = 200
-"""So many slices at most are measured, spread evenly over all."""
+from ctcycle.inference.fingerprint import Fingerprint
+from ctcycle.runs.fingerprints import measure_volumes
 
 
 def training_rows(run: Path, config: AnyTrain) -> list[ManifestRow]:
@@ -43,16 +38,9 @@ def measure(run: Path, config: AnyTrain) -> Fingerprint:
     store = open_store(config.data.manifest, config.data.store, config.data.mu_water)
     try:
         slices = load_slices(run / "manifest.csv", store, kernel=config.data.kernel, splits=("train",))
-        return measure_fingerprint(_spread([slices.series[row.series].hu for row in training_rows(run, config)]))
+        return measure_volumes([slices.series[row.series].hu for row in training_rows(run, config)])
     except CtcycleError as error:
         raise ManifestError(
             f"{run}: the slices that it was trained on cannot be measured ({error}); put them back, or set "
             "fingerprint=false, and the bundle will not notice scans that are unlike them"
         ) from error
-
-
-def _spread(volumes: Sequence[NDArray[np.int16]]) -> Iterator[NDArray[np.float32]]:
-    places = [(volume, index) for volume in volumes for index in range(len(volume))]
-    for number in np.unique(np.linspace(0, len(places) - 1, min(MEASURED, len(places))).round().astype(int)):
-        volume, index = places[number]
-        yield volume[index].astype(np.float32)

@@ -32,7 +32,7 @@ from ctcycle.evaluation.results import SliceRecord, summarise
 from ctcycle.inference.fingerprint import read_fingerprint
 from ctcycle.networks.resnet import ResNetGenerator
 from ctcycle.networks.specs import GeneratorSpec
-from ctcycle.runs.models import load_denoiser
+from ctcycle.runs.models import load_denoiser, load_model
 from ctcycle.tasks import running
 
 ABSENT = ("ctcycle", "ignite", "scipy", "skimage", "pydantic", "tqdm", "mlflow", "matplotlib", "onnx", "onnxruntime")
@@ -625,7 +625,7 @@ def test_it_denoises_dicom_and_nifti_where_ctcycle_is_not_installed(
     assert done.returncode == 0, done.stderr
     assert "one: 2 of 2 slices" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("3 denoised, 0 were there already, 0 refused")
-    denoiser = load_denoiser(tiny_run, device="cpu", strength=0.5)
+    denoiser = load_model(tiny_run, device="cpu").denoiser(strength=0.5)
     volumes = [read_series(find_series(folder / "volume.nii.gz")[0][0]).hu for folder in (incoming, out)]
     np.testing.assert_allclose(volumes[1], volumes[0] + denoiser.correction(volumes[0]), atol=1e-3)
     found = find_series(out / "one")[0][0]
