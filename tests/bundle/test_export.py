@@ -20,11 +20,10 @@ from pydicom import dcmread
 from tiny_data import TEST, TinyData, write_train_config
 
 from ctcycle.bundle import formats
-from ctcycle.bundle.export import export_bundle
+from ctcycle.bundle.export import BundlePlan, export_bundle
 from ctcycle.bundle.formats import check_packages, export_network, side_multiple
 from ctcycle.bundle.results import read_results
 from ctcycle.config.loading import load_config
-from ctcycle.config.schema import Bundle
 from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.ct.series_io import find_series, read_series
 from ctcycle.errors import BundleError, ConfigError, ManifestError, OutputError
@@ -54,9 +53,8 @@ def write_results(path: Path, run: Path) -> Path:
     return path / "results.json"
 
 
-def config_of(run: Path, bundle: Path, **changes: Any) -> Bundle:
-    data = {"task": "bundle", "run": run, "bundle": bundle, "out": bundle.parent / "out", **changes}
-    return Bundle(**data)
+def plan(run: Path, bundle: Path, **changes: Any) -> BundlePlan:
+    return BundlePlan(run=run, bundle=bundle, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +283,7 @@ def test_network_window_and_water_are_those_of_the_run(tiny: TinyData, tmp_path:
     path = write_train_config(tiny, tmp_path / "run", "supervised")
     settings = ["data.hu_window={low: -900, high: 1500, scale: 3000}", "data.mu_water=0.02", "generator.norm=instance"]
     running.run(load_config(path, [*settings, "generator.dilations=[1]", "training.epochs=1", "validation.every=9"]))
-    made = config_of(tmp_path / "run", tmp_path / "other", formats=(), fingerprint=False, checkpoint="last")
+    made = plan(tmp_path / "run", tmp_path / "other", formats=(), fingerprint=False, checkpoint="last")
     export_bundle(made)
     config = read_json(tmp_path / "other" / "configs" / "inference.json")
     assert config["hu_window"] == {
@@ -403,7 +401,7 @@ def test_a_missing_package_is_told_before_any_work(
 ) -> None:
     monkeypatch.setitem(formats.NEEDED, "onnx", ("onnx", "no_such_package"))
     with pytest.raises(ConfigError, match=r"formats: onnx needs no_such_package, .*`pip install no_such_package`"):
-        export_bundle(config_of(tiny_run, tmp_path / "made"))
+        export_bundle(plan(tiny_run, tmp_path / "made"))
     assert not list(tmp_path.iterdir())
     check_packages(("pt2",))
 
@@ -468,9 +466,9 @@ def test_results_of_another_run_are_refused(tmp_path: Path, tiny_run: Path) -> N
 @pytest.mark.usefixtures("unmeasured")
 def test_an_existing_bundle_stays_unless_it_may_be_replaced(copy: Path, tiny_run: Path) -> None:
     with pytest.raises(OutputError, match="exists; choose another `bundle`, or overwrite=true"):
-        export_bundle(config_of(tiny_run, copy))
+        export_bundle(plan(tiny_run, copy))
     (copy / "old.txt").touch()
-    text = export_bundle(config_of(tiny_run, copy, overwrite=True, formats=(), fingerprint=False))
+    text = export_bundle(plan(tiny_run, copy, overwrite=True, formats=(), fingerprint=False))
     assert text.startswith("bundle tiny_denoiser 0.1.0 of ")
     assert not (copy / "old.txt").exists()
     assert not (copy / "models" / "model.onnx").exists()
@@ -482,7 +480,7 @@ def test_models_too_large_for_the_zoo_are_told(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("ctcycle.bundle.export._ZOO_MB", 0)
-    export_bundle(config_of(tiny_run, tmp_path / "made", formats=(), fingerprint=False))
+    export_bundle(plan(tiny_run, tmp_path / "made", formats=(), fingerprint=False))
     assert "model.pt is 0 MB; the model zoo takes larger files than 0 MB by link only" in caplog.text
 
 
@@ -490,7 +488,7 @@ def test_what_is_no_bundle_is_never_replaced(tmp_path: Path, tiny_run: Path) -> 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("dear")
     with pytest.raises(OutputError, match="exists and is no bundle"):
-        export_bundle(config_of(tiny_run, tmp_path / "mine", overwrite=True))
+        export_bundle(plan(tiny_run, tmp_path / "mine", overwrite=True))
     assert (tmp_path / "mine" / "notes.txt").read_text() == "dear"
 
 
@@ -504,7 +502,7 @@ def test_a_failure_leaves_the_old_bundle_and_nothing_else(
 
     monkeypatch.setattr("ctcycle.bundle.export._costs", fail)
     with pytest.raises(BundleError, match="measuring failed"):
-        export_bundle(config_of(tiny_run, copy, overwrite=True, formats=(), fingerprint=False))
+        export_bundle(plan(tiny_run, copy, overwrite=True, formats=(), fingerprint=False))
     assert (copy / "docs" / "README.md").read_bytes() == before
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
 
@@ -514,19 +512,19 @@ def test_a_run_whose_data_have_gone_says_how_to_do_without(tiny_run: Path, tmp_p
     manifest = (run / "manifest.csv").read_text()
     (run / "manifest.csv").write_text(manifest.replace("/low_dose", "/gone"))
     with pytest.raises(ManifestError, match=r"cannot be measured .*; put them back, or set fingerprint=false"):
-        export_bundle(config_of(run, tmp_path / "made", formats=()))
+        export_bundle(plan(run, tmp_path / "made", formats=()))
     assert not (tmp_path / "made").exists()
 
 
 def test_only_training_runs_make_bundles(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"(not a run folder|holds a run of task)"):
-        export_bundle(config_of(bundle.parent / "run", tmp_path / "made", formats=()))
+        export_bundle(plan(bundle.parent / "run", tmp_path / "made", formats=()))
 
 
 @pytest.mark.parametrize("name", ["Upper", "with-dash", "9digits", "dot.ted"])
 def test_names_are_those_of_the_zoo(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no name of a bundle"):
-        config_of(tmp_path, tmp_path / name)
+        plan(tmp_path, tmp_path / name)
 
 
 # --- that it runs
