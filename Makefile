@@ -1,4 +1,4 @@
-# make demo | test | stress | lint | types | clean
+# make demo | test | stress | bundle | lint | types | clean
 # PYTHON=python3.12 chooses the interpreter, VENV=folder the virtual environment.
 
 PYTHON ?= python3
@@ -8,12 +8,13 @@ CONFIG ?= configs/demo.yaml
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress faults lint types clean
+.PHONY: help demo test stress faults bundle lint types clean
 
 help:
 	@echo "make demo    simulated CT, CycleGAN and its supervised twin, measured: all from configs/demo.yaml"
 	@echo "make test    the tests (PYTEST='-k name' for some of them)"
 	@echo "make stress  long-running fault injection: SIGKILLs, bad inputs, fuzzed files"
+	@echo "make bundle  bundles/ct_denoiser with the code as it is now: after every change of what a bundle runs"
 	@echo "make lint    formatting and style;  make types  the type checker"
 	@echo "make clean   removes $(VENV), not the runs"
 
@@ -29,6 +30,9 @@ stress: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q tests/stress/test_bad_inputs.py tests/stress/test_privacy.py
 
 faults: stress
+
+bundle: $(VENV)/.installed
+	$(BIN)/python -W ignore -m ctcycle.bundle.refresh bundles/ct_denoiser
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

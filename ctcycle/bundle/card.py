@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctcycle import __version__
-from ctcycle.bundle.configs import BundleFacts, formulas
+from ctcycle.bundle.configs import formulas
 from ctcycle.bundle.formats import INPUT, side_multiple
-from ctcycle.bundle.metadata import changelog
 from ctcycle.bundle.results import Results
-from ctcycle.config.schema import Bundle
+from ctcycle.config.card import ModelCard
 from ctcycle.evaluation.tables import markdown_table
 from ctcycle.inference.fingerprint import Fingerprint
+from ctcycle.runs.bundle_folder import BundleFacts
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,9 @@ class Facts:
     """What is known of a bundle when its card is written.
 
     Attributes:
+        name: of the bundle's folder.
+        version: of the bundle.
+        changelog: what changed in which version, this one among them.
         trained: network, window, attenuation of water.
         method: how it was trained.
         parameters: of the network.
@@ -29,6 +32,9 @@ class Facts:
         costs: what `ctcycle.bundle.runtime.speed.measure` found in the finished bundle.
     """
 
+    name: str
+    version: str
+    changelog: Mapping[str, str]
     trained: BundleFacts
     method: str
     parameters: int
@@ -38,40 +44,40 @@ class Facts:
     costs: Mapping[str, Any]
 
 
-def model_card(config: Bundle, facts: Facts) -> str:
-    """The card as Markdown."""
+def model_card(card: ModelCard, facts: Facts) -> str:
+    """Return the model card as Markdown."""
     sections = (
-        _head(config, facts),
-        _trained_on(config, facts),
-        _results(config, facts),
-        _how_to_run(config, facts),
+        _head(card, facts),
+        _trained_on(card, facts),
+        _results(card, facts),
+        _how_to_run(facts),
         _TRUST.splitlines(),
         _limits(facts),
         _formats(facts),
         _PAIRS.splitlines(),
-        _end(config),
+        _end(card, facts),
     )
     return "\n\n".join("\n".join(section).strip() for section in sections) + "\n"
 
 
-def _head(config: Bundle, facts: Facts) -> Iterator[str]:
-    card, window = config.card, facts.trained.window
+def _head(card: ModelCard, facts: Facts) -> Iterator[str]:
+    window = facts.trained.window
     yield from (f"# {card.title}", "", "**Research use only. Not for diagnosis.**", "", card.description, "")
     yield f"- Network: ResNet generator, {facts.parameters:,} parameters; whole CT slices in, whole CT slices out."
-    yield f"- BundleFacts by method `{facts.method}` of ctcycle {__version__}."
+    yield f"- Trained by method `{facts.method}` of ctcycle {__version__}."
     upper = f"to {window.high:g}" if window.clip_upper else "upwards"
     yield f"- It sees HU from {window.low:g} {upper}. What lies outside, and padding, stays bit for bit as it was."
     yield f"- Intended use: {card.intended_use}"
     yield f"- Authors: {_sentence(card.authors)} Copyright: {_sentence(card.copyright)}"
-    yield from (f"- Version {config.version}.", "")
+    yield from (f"- Version {facts.version}.", "")
 
 
-def _trained_on(config: Bundle, facts: Facts) -> Iterator[str]:
-    yield from ("## BundleFacts on", "", config.card.training_data, "")
+def _trained_on(card: ModelCard, facts: Facts) -> Iterator[str]:
+    yield from ("## Trained on", "", card.training_data, "")
     if facts.training_set:
         yield f"- Low dose: {facts.training_set}."
     yield f"- {_noise(facts.fingerprint)}"
-    if config.card.data_license is not None:
+    if card.data_license is not None:
         yield "- Licence of the data: `docs/data_license.txt`."
     yield ""
 
@@ -85,7 +91,7 @@ def _noise(fingerprint: Fingerprint | None) -> str:
     return f"Noise in their soft tissue: median {middle:.0f} HU, 5th to 95th percentile {low:.0f} to {high:.0f} HU."
 
 
-def _results(config: Bundle, facts: Facts) -> Iterator[str]:
+def _results(card: ModelCard, facts: Facts) -> Iterator[str]:
     yield from ("## Results", "")
     if not facts.results:
         yield from ("Not measured: no evaluation was given when this bundle was made.", "")
@@ -99,11 +105,11 @@ def _results(config: Bundle, facts: Facts) -> Iterator[str]:
         for protocol in dict.fromkeys(row.protocol for row in results.own):
             yield from (f"Protocol `{protocol}`:", "", markdown_table(results.rows, protocol), "")
         yield from (*(f"- {note}" for note in results.notes), "")
-    yield from (config.card.results_note, "")
+    yield from (card.results_note, "")
 
 
-def _how_to_run(config: Bundle, facts: Facts) -> Iterator[str]:
-    yield from _USE.format(name=config.bundle.name).splitlines()
+def _how_to_run(facts: Facts) -> Iterator[str]:
+    yield from _USE.format(name=facts.name).splitlines()
     yield from ("", "| option | default | what it does |", "| --- | --- | --- |")
     flips = str(facts.trained.average_flips).lower()
     yield from (f"| `--{name}` | `{default.format(flips=flips)}` | {what} |" for name, default, what in _OPTIONS)
@@ -140,11 +146,11 @@ def _formats(facts: Facts) -> Iterator[str]:
     yield from _NETWORK_ALONE.format(name=INPUT, side=side, to_network=there, back=back).splitlines()
 
 
-def _end(config: Bundle) -> Iterator[str]:
-    yield from ("## Versions", "", *(f"- {number}: {text}" for number, text in changelog(config).items()))
+def _end(card: ModelCard, facts: Facts) -> Iterator[str]:
+    yield from ("## Versions", "", *(f"- {number}: {text}" for number, text in facts.changelog.items()))
     yield from ("", "## Licence", "", "Code and configs: Apache 2.0, see `LICENSE`.")
-    if config.card.references:
-        yield from ("", "## References", "", *(f"- {reference}" for reference in config.card.references))
+    if card.references:
+        yield from ("", "## References", "", *(f"- {reference}" for reference in card.references))
 
 
 def _sentence(text: str) -> str:

@@ -1,10 +1,10 @@
 """The configs of a bundle as plain data: what is run for inference, evaluation and fine-tuning."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from ctcycle.ct.hounsfield import HUWindow
-from ctcycle.networks.specs import GeneratorSpec
+from ctcycle.runs.bundle_folder import BundleFacts
 
 Config = dict[str, Any]
 FINGERPRINT = "configs/fingerprint.json"
@@ -50,23 +50,9 @@ format=%(asctime)s %(levelname)s %(message)s
 """
 
 
-@dataclass(frozen=True)
-class BundleFacts:
-    """What a training run leaves to a bundle, beside the weights.
-
-    Attributes:
-        spec: of the generator.
-        window: that it sees.
-        mu_water: attenuation of water in 1/mm.
-        has_fingerprint: whether the bundle says what it was trained on.
-        average_flips: whether it takes the mean over four flips unless told otherwise.
-    """
-
-    spec: GeneratorSpec
-    window: HUWindow
-    mu_water: float
-    has_fingerprint: bool
-    average_flips: bool = False
+def model_configs(trained: BundleFacts) -> dict[str, Config]:
+    """Return all configs that the code and the model decide, by their names."""
+    return {"inference": inference(trained), "evaluate": evaluate(trained), "train": train(trained)}
 
 
 def inference(trained: BundleFacts) -> Config:

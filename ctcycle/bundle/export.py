@@ -1,42 +1,84 @@
-"""The task `bundle`: from a training run to a bundle folder that appears whole or not at all."""
+"""From a training run to a bundle folder, which is written atomically."""
 
 import json
 import logging
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+    check_packages(plan.formats)
+    _check_replaceable(plan.bundle, overwrite=plan.overwrite)
+    with new_folder(plan.bundle, may_replace=plan.overwrite) as folder:
+        source = _read(plan)
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ctcycle.atomic import new_folder, write_file, write_json, write_text
-from ctcycle.bundle import configs, training_slices
+    check_packages(plan.formats)
+    _check_replaceable(plan.bundle, overwrite=plan.overwrite)
+    with new_folder(plan.bundle, may_replace=plan.overwrite) as folder:
+        source = _read(plan)
 from ctcycle.bundle.card import Facts, model_card
-from ctcycle.bundle.configs import FINGERPRINT, LOGGING, BundleFacts
+from ctcycle.bundle.configs import FINGERPRINT, LOGGING, model_configs
 from ctcycle.bundle.formats import check_packages, export_network, side_multiple
 from ctcycle.bundle.metadata import metadata
 from ctcycle.bundle.results import Results, read_results
 from ctcycle.bundle.scripts import scripts
-from ctcycle.config.loading import load_config
-from ctcycle.config.schema import AnyTrain, Bundle
+from ctcycle.bundle.training_slices import TrainingSlices, describe
+from ctcycle.config.card import ModelCard
 from ctcycle.errors import BundleError, ConfigError, OutputError
 from ctcycle.inference.fingerprint import Fingerprint
 from ctcycle.networks.resnet import ResNetGenerator
-from ctcycle.runs.models import load_denoiser
+from ctcycle.runs.bundle_folder import BundleFacts
+from ctcycle.runs.models import load_model, read_run_facts
 
 _log = logging.getLogger(__name__)
 _ZOO_MB = 25
 
 
 @dataclass(frozen=True)
+class BundlePlan:
+    """What is to be made of which run.
+
+    Attributes:
+        run: folder of a training run.
+        bundle: the folder to make; its name is the bundle's name.
+        checkpoint: "best" or "last" of the run.
+        formats: beside the weights: "onnx", "pt2".
+        results: ``results.json`` of evaluations of the run, by their headings in the model card.
+        average_flips: whether the mean over four flips is the bundle's default.
+        fingerprint: whether the bundle says what it was trained on.
+        version: of the bundle.
+        changes: what changed in which earlier version; a text for this version replaces the default.
+        card: what only the authors know.
+        overwrite: replace an earlier bundle.
+    """
+
+    run: Path
+    bundle: Path
+    checkpoint: str = "best"
+    formats: tuple[str, ...] = ("onnx", "pt2")
+    results: Mapping[str, Path] = field(default_factory=dict)
+    average_flips: bool = False
+    fingerprint: bool = True
+    version: str = "0.1.0"
+    changes: Mapping[str, str] = field(default_factory=dict)
+    card: ModelCard = field(default_factory=ModelCard)
+    overwrite: bool = False
+
+    @property
+    def changelog(self) -> dict[str, str]:
+        """What changed in which version; the exported one is always among them."""
+        return {self.version: "made from a training run", **self.changes}
+
+
+@dataclass(frozen=True)
 class _Source:
     """All that a bundle is made of."""
 
-    config: Bundle
-    run: AnyTrain
+    plan: BundlePlan
+    method: str
+    slices: TrainingSlices
     generator: ResNetGenerator
     trained: BundleFacts
     fingerprint: Fingerprint | None
@@ -45,69 +87,67 @@ class _Source:
 
     def facts(self, costs: dict[str, Any]) -> Facts:
         """What the model card tells, with what the finished bundle costs."""
-        rows = training_slices.training_rows(self.config.run, self.run) if self.fingerprint else []
+        rows = self.slices.rows() if self.fingerprint else []
         return Facts(
+            name=self.plan.bundle.name,
+            version=self.plan.version,
+            changelog=self.plan.changelog,
             trained=self.trained,
-            method=self.run.method,
+            method=self.method,
             parameters=sum(parameter.numel() for parameter in self.generator.parameters()),
-            training_set=training_slices.in_words(rows) if rows else "",
+            training_set=describe(rows) if rows else "",
             fingerprint=self.fingerprint,
             results=self.results,
             costs=costs,
         )
 
 
-def export_bundle(config: Bundle) -> str:
-    """Makes the bundle folder of a training run, measures it, and writes its model card.
+def export_bundle(plan: BundlePlan) -> str:
+    """Make the bundle folder of a training run, measure it, and write its model card.
 
     Returns:
         What was made, for a terminal.
 
     Raises:
-        ConfigError: a package for a format is missing, or a file that the config names is not what it should be.
+        ConfigError: a package for a format is missing, or a file that the plan names is not what it should be.
         BundleError: the run holds no denoiser, or one that cannot travel.
         ManifestError: the training slices have gone.
         OutputError: the folder exists, or cannot be written.
     """
-    check_packages(config.formats)
-    _check_replaceable(config.bundle, overwrite=config.overwrite)
-    with new_folder(config.bundle, may_replace=config.overwrite) as folder:
-        source = _read(config)
+    check_packages(plan.formats)
+    _check_replaceable(plan.bundle, overwrite=plan.overwrite)
+    with new_folder(plan.bundle, may_replace=plan.overwrite) as folder:
+        source = _read(plan)
         _write_texts(folder, source)
         _write_models(folder, source)
-        _log.info("%s: measuring speed and parity", config.bundle)
-        write_text(folder / "docs" / "README.md", model_card(config, source.facts(_costs(folder))))
-    made = ", ".join(["model.pt", *(f"model.{name}" for name in config.formats)])
-    return f"bundle {config.bundle.name} {config.version} of {config.run} ({made}); -> {config.bundle}"
+        _log.info("%s: measuring speed and parity", plan.bundle)
+        write_text(folder / "docs" / "README.md", model_card(plan.card, source.facts(_costs(folder))))
+    made = ", ".join(["model.pt", *(f"model.{name}" for name in plan.formats)])
+    return f"bundle {plan.bundle.name} {plan.version} of {plan.run} ({made}); -> {plan.bundle}"
 
 
-def _read(config: Bundle) -> _Source:
-    results = {heading: read_results(path, config.run) for heading, path in config.results.items()}
-    data_license = "" if config.card.data_license is None else _read_text(config.card.data_license)
-    denoiser = load_denoiser(config.run, config.checkpoint, "cpu")
-    generator = denoiser.generator
+def _read(plan: BundlePlan) -> _Source:
+    results = {heading: read_results(path, plan.run) for heading, path in plan.results.items()}
+    data_license = "" if plan.card.data_license is None else _read_text(plan.card.data_license)
+    run = read_run_facts(plan.run)
+    model = load_model(plan.run, plan.checkpoint, "cpu")
+    generator = model.generator
     if not isinstance(generator, ResNetGenerator):
         raise BundleError(
-            f"{config.run}: its generator is {type(generator).__name__}; only ctcycle's own travels in a bundle"
+            f"{plan.run}: its generator is {type(generator).__name__}; only ctcycle's own travels in a bundle"
         )
-    loaded = load_config(config.run / "config.yaml").config
-    if loaded.task != "train":
-        raise BundleError(f"{config.run}: holds a run of task '{loaded.task}'; a bundle is made of task 'train'")
-    fingerprint = training_slices.measure(config.run, loaded) if config.fingerprint else None
-    trained = BundleFacts(
-        generator.spec, denoiser.window, denoiser.mu_water, fingerprint is not None, config.average_flips
-    )
-    return _Source(config, loaded, generator, trained, fingerprint, results, data_license)
+    slices = TrainingSlices(plan.run, run.manifest, run.store, run.kernel, run.mu_water)
+    fingerprint = slices.fingerprint() if plan.fingerprint else None
+    trained = BundleFacts(generator.spec, model.window, model.mu_water, fingerprint is not None, plan.average_flips)
+    return _Source(plan, run.method, slices, generator, trained, fingerprint, results, data_license)
 
 
 def _write_texts(folder: Path, source: _Source) -> None:
     trained = source.trained
     own = {heading: results.own for heading, results in source.results.items()}
     contents = {
-        "metadata": metadata(source.config, trained, own),
-        "inference": configs.inference(trained),
-        "evaluate": configs.evaluate(trained),
-        "train": configs.train(trained),
+        "metadata": metadata(source.plan.card, source.plan.version, source.plan.changelog, trained, own),
+        **model_configs(trained),
     }
     if source.fingerprint is not None:
         write_json(folder / FINGERPRINT, source.fingerprint.as_dict())
@@ -125,8 +165,8 @@ def _write_models(folder: Path, source: _Source) -> None:
     models = folder / "models"
     weights = {name: value.contiguous() for name, value in source.generator.state_dict().items()}
     write_file(models / "model.pt", lambda stream: torch.save(weights, stream))
-    for name in source.config.formats:
-        _log.info("%s: exporting %s", source.config.bundle, name)
+    for name in source.plan.formats:
+        _log.info("%s: exporting %s", source.plan.bundle, name)
         export_network(source.generator, models / f"model.{name}", side_multiple(source.trained.spec))
     for path in sorted(models.iterdir()):
         if (size := path.stat().st_size / 2**20) > _ZOO_MB:

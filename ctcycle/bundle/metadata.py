@@ -1,34 +1,43 @@
 """``configs/metadata.json`` of a bundle, after MONAI's metadata schema of 2024-07-25."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
 from typing import Any
 
 import numpy as np
 
-from ctcycle.bundle.configs import BundleFacts, formulas
+from ctcycle.bundle.configs import formulas
 from ctcycle.bundle.formats import side_multiple
-from ctcycle.config.schema import Bundle
+from ctcycle.config.card import ModelCard
 from ctcycle.evaluation.results import Row
+from ctcycle.runs.bundle_folder import BundleFacts
 
 SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
 REQUIRED = {"pydicom": "3.0.2", "nibabel": "5.3.0", "fire": "0.7.0"}
 """What a bundle needs beside torch, monai and numpy, and a version that does: fire is for `python -m monai.bundle`."""
 
 
-def metadata(config: Bundle, trained: BundleFacts, results: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """What a bundle says of itself.
+def metadata(
+    card: ModelCard,
+    version: str,
+    changelog: Mapping[str, str],
+    trained: BundleFacts,
+    results: Mapping[str, Sequence[Row]],
+) -> dict[str, Any]:
+    """Return what a bundle says of itself.
 
     Args:
-        config: of the export.
+        card: what only its authors know.
+        version: of the bundle.
+        changelog: what changed in which version.
         trained: the network.
         results: of the network itself, one row for each protocol, by the headings of their evaluations.
     """
-    card = config.card
     return {
         "schema": SCHEMA,
-        "version": config.version,
-        "changelog": changelog(config),
+        "version": version,
+        "changelog": dict(changelog),
         "monai_version": package_version("monai"),
         "pytorch_version": package_version("torch"),
         "numpy_version": package_version("numpy"),
@@ -53,15 +62,10 @@ def metadata(config: Bundle, trained: BundleFacts, results: Mapping[str, Sequenc
     }
 
 
-def changelog(config: Bundle) -> dict[str, str]:
-    """What changed in which version; the exported one is always among them."""
-    return {config.version: "made from a training run", **config.changelog}
-
-
 def package_version(name: str) -> str:
     """The version that is installed here without its build tag; empty if there is none."""
     try:
-        return version(name).split("+")[0]
+        return installed_version(name).split("+")[0]
     except PackageNotFoundError:
         return ""
 

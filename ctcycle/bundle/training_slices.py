@@ -1,58 +1,66 @@
-"""What a run was trained on, as its bundle tells: the fingerprint of the low-dose slices, and their number in words."""
+"""The low-dose slices that a run was trained on, as its bundle describes them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ctcycle.config.schema import AnyTrain
 from ctcycle.data.manifest import ManifestRow, read_manifest
 from ctcycle.data.slices import load_slices, open_store
 from ctcycle.errors import CtcycleError, ManifestError
-from ctcycle.inference.fingerprint import Fingerprint, measure_fingerprint
-
-MEASURED = 200
-"""So many slices at most are measured, spread evenly over all."""
+from ctcycle.inference.fingerprint import Fingerprint
+from ctcycle.runs.fingerprints import measure_volumes, read_run_fingerprint
 
 
-def training_rows(run: Path, config: AnyTrain) -> list[ManifestRow]:
-    """The low-dose series that a run was trained on, from the manifest that it kept.
+@dataclass(frozen=True)
+class TrainingSlices:
+    """Where the low-dose slices of a run are found.
 
-    Raises:
-        ManifestError: there is no manifest, or it cannot be read.
+    Attributes:
+        run: the run folder, which keeps a copy of the manifest.
+        manifest: as the run's config names it; the default store lies beside it.
+        store: of decoded slices; None for the default.
+        kernel: the only reconstruction kernel; None for all.
+        mu_water: attenuation of water in 1/mm.
     """
-    chosen = read_manifest(run / "manifest.csv").select(dose="low_dose", split="train", kernel=config.data.kernel)
-    return list(chosen)
+
+    run: Path
+    manifest: Path
+    store: Path | None
+    kernel: str | None
+    mu_water: float
+
+    def rows(self) -> list[ManifestRow]:
+        """Return the series, from the manifest that the run kept.
+
+        Raises:
+            ManifestError: there is no manifest, or it cannot be read.
+        """
+        chosen = read_manifest(self.run / "manifest.csv").select(dose="low_dose", split="train", kernel=self.kernel)
+        return list(chosen)
+
+    def fingerprint(self) -> Fingerprint:
+        """Return the fingerprint that the run kept, or else measure it.
+
+        Raises:
+            ManifestError: the run's data have gone; the message says how to do without.
+        """
+        return read_run_fingerprint(self.run) or self._measure()
+
+    def _measure(self) -> Fingerprint:
+        store = open_store(self.manifest, self.store, self.mu_water)
+        try:
+            slices = load_slices(self.run / "manifest.csv", store, kernel=self.kernel, splits=("train",))
+            return measure_volumes([slices.series[row.series].hu for row in self.rows()])
+        except CtcycleError as error:
+            raise ManifestError(
+                f"{self.run}: the slices that it was trained on cannot be measured ({error}); put them back, or set "
+                "fingerprint=false, and the bundle will not notice scans that are unlike them"
+            ) from error
 
 
-def in_words(rows: Sequence[ManifestRow]) -> str:
-    """How many patients and slices, and of which kernels; no patient is named."""
+def describe(rows: Sequence[ManifestRow]) -> str:
+    """Return how many patients and slices there are, and of which kernels; no patient is named."""
     kernels = sorted({row.kernel or "unknown" for row in rows})
     patients = len({row.patient for row in rows})
     what = f"{patients} patient{'s' if patients != 1 else ''}, {sum(row.slices for row in rows)} slices"
     return f"{what}, kernel{'s' if len(kernels) > 1 else ''} {', '.join(kernels)}"
-
-
-def measure(run: Path, config: AnyTrain) -> Fingerprint:
-    """The fingerprint of the low-dose training slices of a run.
-
-    Raises:
-        ManifestError: the run's data have gone; the message says how to do without.
-    """
-    store = open_store(config.data.manifest, config.data.store, config.data.mu_water)
-    try:
-        slices = load_slices(run / "manifest.csv", store, kernel=config.data.kernel, splits=("train",))
-        return measure_fingerprint(_spread([slices.series[row.series].hu for row in training_rows(run, config)]))
-    except CtcycleError as error:
-        raise ManifestError(
-            f"{run}: the slices that it was trained on cannot be measured ({error}); put them back, or set "
-            "fingerprint=false, and the bundle will not notice scans that are unlike them"
-        ) from error
-
-
-def _spread(volumes: Sequence[NDArray[np.int16]]) -> Iterator[NDArray[np.float32]]:
-    places = [(volume, index) for volume in volumes for index in range(len(volume))]
-    for number in np.unique(np.linspace(0, len(places) - 1, min(MEASURED, len(places))).round().astype(int)):
-        volume, index = places[number]
-        yield volume[index].astype(np.float32)

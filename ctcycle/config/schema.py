@@ -10,8 +10,9 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from ctcycle.config.card import ModelCard
 from ctcycle.config.methods import CycleGANSettings, NoiseSwapSettings, SupervisedSettings
-from ctcycle.config.sections import Count, Device, Fraction, Place, Positive, Section, Task
+from ctcycle.config.sections import Count, Device, Fraction, Place, Positive, Task
 from ctcycle.config.training import GUARD_THRESHOLD, TrainingSettings
 from ctcycle.ct.hounsfield import MU_WATER
 from ctcycle.data.settings import Source, SplitSettings
@@ -129,23 +130,6 @@ class Denoise(Task):
         if 0 < tile < 64:
             raise ValueError("must be 0 (whole slices) or at least 64")
         return tile
-
-
-class ModelCard(Section):
-    """What the model card of a bundle says that nothing here can know; honest where it was not told."""
-
-    title: str = "Low-dose CT denoiser"
-    description: str = "Removes noise from low-dose CT slices; what comes out resembles a routine-dose scan, in HU."
-    authors: str = "not named"
-    copyright: str = "not stated"
-    training_data: str = Field(
-        "Not described by those who made this bundle. Ask them before you rely on it.",
-        description="what it was trained on: patients, scanners, dose, kernels, and whether scans or simulations",
-    )
-    data_license: Place | None = Field(None, description="text file: the licence of the training data")
-    intended_use: str = "Research on noise in CT. Not a medical device, and not for diagnosis."
-    results_note: str = Field("", description="what a reader must know of the results")
-    references: tuple[str, ...] = ()
 
 
 class Bundle(Task):

@@ -1,10 +1,23 @@
 """The task `bundle`: a training run to a MONAI bundle."""
 
-from ctcycle.bundle.export import export_bundle
+from ctcycle.bundle.export import BundlePlan, export_bundle
 from ctcycle.config.schema import Bundle
 from ctcycle.tasks.job import Job
 
 
 def run(config: Bundle, _job: Job) -> str:
     """Export the bundle, and return what was made, in one sentence."""
-    return export_bundle(config)
+    plan = BundlePlan(
+        run=config.run,
+        bundle=config.bundle,
+        checkpoint=config.checkpoint,
+        formats=config.formats,
+        results=config.results,
+        average_flips=config.average_flips,
+        fingerprint=config.fingerprint,
+        version=config.version,
+        changes=config.changelog,
+        card=config.card,
+        overwrite=config.overwrite,
+    )
+    return export_bundle(plan)

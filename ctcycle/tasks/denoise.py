@@ -1,14 +1,12 @@
 """The task `denoise`: a series, a volume, or a folder of many, to files of the same kind."""
 
-import hashlib
-
 from tqdm import tqdm
 
 from ctcycle import __version__
 from ctcycle.config.schema import Denoise
 from ctcycle.ct.dicom import Derivation
 from ctcycle.inference.folders import DenoiseOptions, Images, denoise_folder
-from ctcycle.runs.models import load_denoiser, load_fingerprint, weights_path
+from ctcycle.runs.models import load_model
 from ctcycle.tasks.job import Job
 
 
@@ -24,16 +22,8 @@ def run(config: Denoise, _job: Job) -> str:
         BundleError: the run or bundle holds no denoiser.
         OutputError: output cannot be written.
     """
-    denoiser = load_denoiser(
-        config.model,
-        config.checkpoint,
-        config.device,
-        strength=config.strength,
-        tile=config.tile,
-        average_flips=config.average_flips,
-    )
-    with weights_path(config.model, config.checkpoint).open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    model = load_model(config.model, config.checkpoint, config.device)
+    denoiser = model.denoiser(strength=config.strength, tile=config.tile, average_flips=config.average_flips)
     options = DenoiseOptions(
         overwrite=config.overwrite,
         assume_hu=config.assume_hu,
@@ -43,9 +33,8 @@ def run(config: Denoise, _job: Job) -> str:
         keep_private=config.keep_private,
         progress=_bar,
     )
-    derivation = Derivation(__version__, config.model.resolve().name, digest)
-    fingerprint = load_fingerprint(config.model)
-    return denoise_folder(config.input, config.out, denoiser, derivation, options, fingerprint)
+    derivation = Derivation(__version__, model.name, model.digest)
+    return denoise_folder(config.input, config.out, denoiser, derivation, options, model.fingerprint)
 
 
 def _bar(images: Images, name: str, count: int) -> Images:

@@ -9,11 +9,13 @@ import pytest
 import torch
 from phantom_series import body_hu
 
+from ctcycle.bundle.configs import model_configs
 from ctcycle.bundle.scripts import scripts
 from ctcycle.config.loading import load_config
 from ctcycle.ct.series_io import find_series, read_series
 from ctcycle.metrics.protocols import PROTOCOLS, score
-from ctcycle.runs.models import load_denoiser, load_fingerprint
+from ctcycle.runs.bundle_folder import read_bundle_facts
+from ctcycle.runs.models import load_denoiser, load_model
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "ct_denoiser"
@@ -29,13 +31,16 @@ def test_it_is_small_and_whole() -> None:
     assert not [name for name in files if "__pycache__" in name]
 
 
-def test_its_scripts_are_those_that_an_export_would_write_now() -> None:
+def test_its_code_and_configs_are_those_that_an_export_would_write_now() -> None:
     folder = BUNDLE / "scripts"
     shipped = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.py")}
     now = scripts()
-    assert len(now) > 15
+    for name, content in model_configs(read_bundle_facts(BUNDLE, any_target=True)).items():
+        shipped[name] = (BUNDLE / "configs" / f"{name}.json").read_text(encoding="utf-8")
+        now[name] = json.dumps(content, indent=2) + "\n"
+    assert len(now) > 30
     stale = sorted(name for name in shipped.keys() | now.keys() if shipped.get(name) != now.get(name))
-    assert stale == [], "export the bundle again, as configs/ct_denoiser/bundle.yaml says"
+    assert stale == [], "run `make bundle`"
 
 
 def test_its_config_is_the_one_that_the_card_names() -> None:
@@ -55,12 +60,12 @@ def test_it_takes_noise_away_and_leaves_the_body() -> None:
     clean = np.where(body_hu(1, 96)[0] > -500, 40.0, -1000.0).astype(np.float32)
     noisy = clean + rng.normal(0, 25, clean.shape).astype(np.float32)
     inner = np.s_[34:62, 20:80]
-    denoised = load_denoiser(BUNDLE, device="cpu")(noisy)
+    model = load_model(BUNDLE, device="cpu")
+    denoised = model.denoiser()(noisy)
     assert (denoised - clean)[inner].std() < 0.6 * (noisy - clean)[inner].std()
     assert abs((denoised - clean)[inner].mean()) < 4
-    found = load_fingerprint(BUNDLE)
-    assert found is not None
-    assert found.noise_hu[0] < 40 < found.noise_hu[2]
+    assert model.fingerprint is not None
+    assert model.fingerprint.noise_hu[0] < 40 < model.fingerprint.noise_hu[2]
 
 
 @pytest.mark.real_data

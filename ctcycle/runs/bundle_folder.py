@@ -1,0 +1,196 @@
+"""A bundle folder that ctcycle exported, read as plain data: nothing in it is executed.
+
+Only what ctcycle writes is understood, and no more memory is taken than the weights need.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+from torch import Tensor
+
+from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.errors import BundleError
+from ctcycle.inference.fingerprint import Fingerprint
+from ctcycle.networks.resnet import ResNetGenerator
+from ctcycle.networks.specs import GeneratorSpec
+from ctcycle.runs.checkpoints import load_archive
+from ctcycle.runs.fingerprints import MAX_BYTES, read_kept_fingerprint
+
+_T = TypeVar("_T")
+_SPEC = TypeAdapter(GeneratorSpec)
+_WINDOW = TypeAdapter(HUWindow)
+_MU_WATER: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(gt=0, allow_inf_nan=False)])
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """What the configs of a bundle say about its model, beside the weights.
+
+    Attributes:
+        spec: of the generator.
+        window: that it sees.
+        mu_water: attenuation of water in 1/mm.
+        has_fingerprint: whether the bundle says what it was trained on.
+        average_flips: whether it takes the mean over four flips unless told otherwise.
+    """
+
+    spec: GeneratorSpec
+    window: HUWindow
+    mu_water: float
+    has_fingerprint: bool
+    average_flips: bool = False
+
+
+def is_bundle(folder: Path) -> bool:
+    """Return whether a folder is a MONAI bundle."""
+    return (folder / "configs" / "metadata.json").is_file()
+
+
+def read_bundle_facts(bundle: Path, *, any_target: bool = False) -> BundleFacts:
+    """Read ``configs/inference.json`` of a bundle.
+
+    Args:
+        bundle: the bundle folder.
+        any_target: accept other ``_target_``s than those that this version writes; they are ignored either way.
+
+    Raises:
+        BundleError: the file is not as ctcycle writes it.
+    """
+    path = _own_file(bundle, bundle / "configs" / "inference.json")
+    targets = None if any_target else _TARGETS
+    try:
+        config = _read_json(path)
+        return BundleFacts(
+            spec=_typed(_SPEC, _arguments(_spec_section(config, targets), "spec", targets)),
+            window=_typed(_WINDOW, _arguments(config["hu_window"], "hu_window", targets)),
+            mu_water=_typed(_MU_WATER, config["mu_water"]),
+            has_fingerprint=bool(config.get("fingerprint")),
+            average_flips=config.get("average_flips") is True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(
+            f"{path}: is not as ctcycle writes it ({_reason(error)}), and nothing else in a bundle is run; "
+            "export the bundle again"
+        ) from error
+
+
+def bundle_weights(bundle: Path) -> Path:
+    """Return the file that holds the weights of a bundle.
+
+    Raises:
+        BundleError: it is a link out of the bundle, or not a file.
+    """
+    return _own_file(bundle, bundle / "models" / "model.pt")
+
+
+def load_bundle_generator(bundle: Path, spec: GeneratorSpec) -> ResNetGenerator:
+    """Load the generator of a bundle with its weights.
+
+    Raises:
+        BundleError: the weights are missing, damaged, or of another network.
+    """
+    path = bundle_weights(bundle)
+    tensors = _read_weights(path)
+    if not _fit(tensors, spec):
+        raise BundleError(f"{path}: does not fit the network of inference.json; export the bundle again")
+    generator = ResNetGenerator(spec)
+    generator.load_state_dict(tensors)
+    return generator
+
+
+def read_bundle_fingerprint(bundle: Path) -> Fingerprint | None:
+    """Read the fingerprint of the slices that a bundle was trained on; None where the bundle has none.
+
+    Raises:
+        BundleError: the file is damaged, or lies outside of the bundle.
+    """
+    return read_kept_fingerprint(_own_file(bundle, bundle / "configs" / "fingerprint.json"))
+
+
+_TARGETS = {
+    "network_def": "scripts.networks.resnet.ResNetGenerator",
+    "spec": "scripts.networks.specs.GeneratorSpec",
+    "hu_window": "scripts.ct.hounsfield.HUWindow",
+}
+"""The ``_target_`` that ctcycle writes into each section that it reads."""
+
+
+def _own_file(bundle: Path, path: Path) -> Path:
+    """Return ``path``, if it leads to a file inside the bundle, or to nothing."""
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(bundle)):
+        raise BundleError(f"{path}: is a link out of the bundle; put the file itself there")
+    if path.exists() and not path.is_file():
+        raise BundleError(f"{path}: is not a file; export the bundle again")
+    return path
+
+
+def _read_json(path: Path) -> Any:
+    with path.open("rb") as stream:
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES} bytes")
+    return json.loads(content)
+
+
+def _arguments(section: Mapping[str, Any], name: str, targets: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return the arguments of a section whose ``_target_`` is the one that ctcycle writes."""
+    arguments = dict(section)
+    found = arguments.pop("_target_")
+    if targets is not None and found != targets[name]:
+        raise ValueError(f"_target_ {found!r}, needs {targets[name]!r}")
+    return arguments
+
+
+def _spec_section(config: Mapping[str, Any], targets: Mapping[str, str] | None) -> Any:
+    network = _arguments(config["network_def"], "network_def", targets)
+    if network.keys() != {"spec"}:
+        raise ValueError(f"{_TARGETS['network_def']} with {sorted(network)}, needs ['spec']")
+    return network["spec"]
+
+
+def _typed(adapter: TypeAdapter[_T], value: Any) -> _T:
+    """Return the value, strictly of its type: an expression is a text, and no text is a number."""
+    return adapter.validate_json(json.dumps(value), strict=True)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        weights = load_archive(path)
+        whole = all(value.layout is torch.strided and value.device.type == "cpu" for value in weights.values())
+        # A tensor may repeat a few numbers without end; what ctcycle writes is as large as it says.
+        whole = whole and sum(value.nbytes for value in weights.values()) <= path.stat().st_size
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: there are no such weights; export the bundle again") from error
+    except Exception as error:  # damage makes the readers of zip and pickle raise nearly anything
+        raise BundleError(f"{path}: damaged, or more than weights; export the bundle again") from error
+    if not whole:
+        raise BundleError(f"{path}: damaged, or more than weights; export the bundle again")
+    found: dict[str, Tensor] = weights
+    return found
+
+
+def _fit(weights: Mapping[str, Tensor], spec: GeneratorSpec) -> bool:
+    """Return whether these are the weights of this network; without making it, as a config may ask for any size."""
+    if max(spec.blocks, spec.downsamplings) > len(weights):
+        return False
+    try:
+        with torch.device("meta"):
+            wanted = ResNetGenerator(spec).state_dict()
+    except (RuntimeError, TypeError, OverflowError):  # sizes beyond all numbers
+        return False
+    return {name: value.shape for name, value in wanted.items()} == {name: w.shape for name, w in weights.items()}
