@@ -4,20 +4,15 @@ import json
 import logging
 import subprocess
 import sys
-    check_packages(plan.formats)
-    _check_replaceable(plan.bundle, overwrite=plan.overwrite)
-    with new_folder(plan.bundle, may_replace=plan.overwrite) as folder:
-        source = _read(plan)
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
 import torch
 
-    check_packages(plan.formats)
-    _check_replaceable(plan.bundle, overwrite=plan.overwrite)
-    with new_folder(plan.bundle, may_replace=plan.overwrite) as folder:
-        source = _read(plan)
+from ctcycle.atomic import new_folder, write_file, write_json, write_text
 from ctcycle.bundle.card import Facts, model_card
 from ctcycle.bundle.configs import FINGERPRINT, LOGGING, model_configs
 from ctcycle.bundle.formats import check_packages, export_network, side_multiple

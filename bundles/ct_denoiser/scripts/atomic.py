@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -55,23 +55,25 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def new_folder(out: Path, suffixes: Collection[str], *, overwrite: bool) -> Iterator[Path]:
-    """A hidden folder beside ``out`` to fill, which takes its name when all went well and vanishes otherwise.
+def new_folder(out: Path, *, may_replace: bool = False) -> Iterator[Path]:
+    """A hidden folder beside ``out`` to fill: it takes that name when all went well, and is removed otherwise.
+
+    A folder that it replaces keeps its place until the new one is complete. A process that is killed leaves the hidden
+    folder behind; `remove_partial_folders` removes it.
 
     Args:
         out: the final name; parent folders are made.
-        suffixes: of the files that such a folder holds: an earlier one that holds anything else is not ours to replace.
-        overwrite: whether an earlier folder with anything in it may be replaced.
+        may_replace: whether a folder that exists and is not empty may be replaced.
 
     Raises:
-        OutputError: ``out`` is a file, holds something, or cannot be written; nothing is left behind.
+        OutputError: ``out`` is a file or a link, holds something, or cannot be written; nothing is left behind.
     """
-    _check_replaceable(out, suffixes, overwrite=overwrite)
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    _check_free(out, may_replace=may_replace)
+    partial = _hidden(out, "partial")
     try:
         partial.mkdir(parents=True)
         yield partial
-        _replace_folder(out, partial)
+        _put_in_place(partial, out, may_replace=may_replace)
     except OSError as error:
         raise OutputError(
             f"{out}: cannot be written ({error.strerror or error}); free or choose another place"
@@ -80,30 +82,37 @@ def new_folder(out: Path, suffixes: Collection[str], *, overwrite: bool) -> Iter
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_replaceable(out: Path, suffixes: Collection[str], *, overwrite: bool) -> None:
+def remove_partial_folders(folder: Path) -> None:
+    """Removes what killed processes had begun to fill by `new_folder` in ``folder``; no process may be filling one."""
+    for path in folder.glob(".*.partial-????????"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_free(out: Path, *, may_replace: bool) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise OutputError(f"{out}: exists and is not a folder; choose another name")
-    entries = list(out.iterdir()) if out.exists() else []
-    if entries and not overwrite:
+    if not may_replace and out.exists() and any(out.iterdir()):
         raise OutputError(f"{out}: exists and is not empty; choose another name or allow overwriting")
-    foreign = [entry for entry in entries if entry.suffix not in suffixes or not entry.is_file()]
-    if foreign:
-        raise OutputError(f"{out}: holds {foreign[0].name}, which no earlier run wrote; choose another folder")
 
 
-def _replace_folder(out: Path, partial: Path) -> None:
-    """Gives ``partial`` the name ``out``; an earlier folder of that name goes once the new one stands."""
-    if not out.exists():
-        partial.rename(out)
-        return
-    earlier = partial.with_name(f"{partial.name}-earlier")
-    out.rename(earlier)
-    try:
-        partial.rename(out)
-    except OSError:
-        earlier.rename(out)
-        raise
-    shutil.rmtree(earlier, ignore_errors=True)
+def _put_in_place(partial: Path, out: Path, *, may_replace: bool) -> None:
+    """Renames ``partial`` to ``out``; an earlier folder of that name is removed only once the new one is there."""
+    if may_replace and out.exists():
+        earlier = _hidden(out, "earlier")
+        out.rename(earlier)
+        try:
+            partial.rename(out)
+        except OSError:
+            earlier.rename(out)
+            raise
+        shutil.rmtree(earlier, ignore_errors=True)
+    else:
+        partial.rename(out)  # fails where something has come to be there meanwhile
+    _sync_folder(out.parent)
+
+
+def _hidden(out: Path, what: str) -> Path:
+    return out.with_name(f".{out.name}.{what}-{uuid.uuid4().hex[:8]}")
 
 
 def remove_leftovers(folder: Path, name: str = "*") -> None:

@@ -4,7 +4,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,10 @@ from scripts.ct.series import SeriesInfo, Skipped
 from scripts.ct.stored_values import StoredValues, integer_limits
 from scripts.errors import DamagedError, SeriesError
 
-NpyUnit = Literal["auto", "hu", "mu"]
-
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 
 
-def find_series(files: Iterable[Path], unit: NpyUnit = "auto") -> tuple[list[SeriesInfo], list[Skipped]]:
+def find_series(files: Iterable[Path], mu_water: float = MU_WATER) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Series in npy files, from their headers alone.
 
     Slices of one folder belong together where their names differ in the last number only (``0001.npy``, ``0002.npy``;
@@ -28,7 +26,7 @@ def find_series(files: Iterable[Path], unit: NpyUnit = "auto") -> tuple[list[Ser
 
     Args:
         files: what may be npy files, of any folders.
-        unit: what the numbers are; integers cannot be attenuation.
+        mu_water: attenuation of water in 1/mm, kept with each series.
 
     Returns:
         The series, and what is not one.
@@ -39,35 +37,32 @@ def find_series(files: Iterable[Path], unit: NpyUnit = "auto") -> tuple[list[Ser
     for file in files:
         try:
             array = _open(file)
-            _check_unit(file, array.dtype, unit)
         except SeriesError as error:
             skipped.append(Skipped(file, _reason(error, file), isinstance(error, DamagedError)))
             continue
         if array.ndim == 3:
-            found.append(_info(file, (file,), array.shape))
+            found.append(_info(file, (file,), array.shape, mu_water))
         else:
             slices.setdefault(_place(file), []).append(file)
     for group in slices.values():
         try:
-            found.append(_slices_info(group))
+            found.append(_slices_info(group, mu_water))
         except SeriesError as error:
             folder = group[0].parent
             skipped.append(Skipped(folder, _reason(error, folder), refused=True))
     return found, skipped
 
 
-def read_stored(info: SeriesInfo, unit: NpyUnit = "auto", mu_water: float = MU_WATER) -> Iterator[StoredValues]:
-    """The stored values of a series, slice by slice, each (1, H, W).
+def read_stored(info: SeriesInfo) -> Iterator[StoredValues]:
+    """Yield the stored values of a series slice by slice, each (1, H, W); numbers below 1 all are attenuation.
 
     Args:
         info: a series of npy files.
-        unit: what the numbers are; ``auto`` takes them for attenuation where all lie between -1 and 1.
-        mu_water: attenuation of water in 1/mm.
 
     Raises:
         SeriesError: a file has gone, changed its shape or is not an array of numbers.
     """
-    slope, intercept = _scale(info, unit, mu_water)
+    slope, intercept = _scale(info)
     for file in info.files:
         for values in _open_slices(file):
             if values.shape != info.shape[1:]:
@@ -81,8 +76,6 @@ def write_corrected(
     info: SeriesInfo,
     corrections: Iterable[NDArray[np.float32]],
     out: Path,
-    unit: NpyUnit = "auto",
-    mu_water: float = MU_WATER,
 ) -> list[Path]:
     """Writes a series with corrections added, in the unit and type of its source.
 
@@ -90,8 +83,6 @@ def write_corrected(
         info: the source.
         corrections: (H, W) for each slice, what is to be added, in HU.
         out: for slices the folder, which exists; for a volume the file.
-        unit: as for `read_stored`.
-        mu_water: as for `read_stored`.
 
     Returns:
         The files; slices keep the file names of their sources.
@@ -100,7 +91,7 @@ def write_corrected(
         SeriesError: a source file cannot be read any more.
         OutputError: a file cannot be written.
     """
-    pairs = zip(read_stored(info, unit, mu_water), corrections, strict=True)
+    pairs = zip(read_stored(info), corrections, strict=True)
     return _write_slices(info, (stored.corrected(step[None])[0] for stored, step in pairs), out)
 
 
@@ -177,22 +168,17 @@ def _open_slices(file: Path) -> Iterator[NDArray[np.generic]]:
     yield from np.asarray(array)[None] if array.ndim == 2 else np.asarray(array)
 
 
-def _check_unit(file: Path, dtype: np.dtype[np.generic], unit: NpyUnit) -> None:
-    if unit == "mu" and dtype.kind != "f":
-        raise SeriesError(f"{file}: holds {dtype}, which cannot be attenuation in 1/mm; say that it is HU")
-
-
-def _slices_info(files: list[Path]) -> SeriesInfo:
+def _slices_info(files: list[Path], mu_water: float) -> SeriesInfo:
     ordered = sorted(files, key=_natural)
     shapes = {file: _open(file).shape for file in ordered}
     sizes = sorted(set(shapes.values()))
     if len(sizes) > 1:
         sizes_text = " and ".join("x".join(map(str, size)) for size in sizes[:3])
         raise SeriesError(f"{files[0].parent}: the slices are of {sizes_text} pixels; slices of one size are allowed")
-    return _info(files[0].parent, tuple(ordered), (len(ordered), *sizes[0]))
+    return _info(files[0].parent, tuple(ordered), (len(ordered), *sizes[0]), mu_water)
 
 
-def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int]) -> SeriesInfo:
+def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int], mu_water: float) -> SeriesInfo:
     return SeriesInfo(
         format="npy",
         path=path,
@@ -204,6 +190,7 @@ def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int]) -> S
         kernel="",
         thickness_mm=0.0,
         patient_id="",
+        mu_water=mu_water,
     )
 
 
@@ -220,11 +207,11 @@ def _natural(file: Path) -> list[tuple[int, int, str]]:
     return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
 
 
-def _scale(info: SeriesInfo, unit: NpyUnit, mu_water: float) -> tuple[float, float]:
+def _scale(info: SeriesInfo) -> tuple[float, float]:
     """Slope and intercept to HU."""
-    if unit == "hu" or (unit == "auto" and not _is_attenuation(info)):
+    if not _is_attenuation(info):
         return 1.0, 0.0
-    zero, one = mu_to_hu(np.array([0.0, 1.0]), mu_water)
+    zero, one = mu_to_hu(np.array([0.0, 1.0]), info.mu_water)
     return float(one - zero), float(zero)
 
 

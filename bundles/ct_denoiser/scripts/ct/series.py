@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.ct.hounsfield import MU_WATER
 from scripts.errors import SeriesError
 
 _MAX_SAMPLES = 1 << 22
@@ -31,6 +32,7 @@ class SeriesInfo:
         kernel: ConvolutionKernel, joined by "/" where multi-valued; empty where unknown.
         thickness_mm: SliceThickness; 0.0 where unknown.
         patient_id: the identity in the header, for grouping only, never shown, logged or written; empty if unknown.
+        mu_water: attenuation of water in 1/mm, by which npy files that hold attenuation become HU.
     """
 
     format: Format
@@ -43,6 +45,7 @@ class SeriesInfo:
     kernel: str
     thickness_mm: float
     patient_id: str
+    mu_water: float = MU_WATER
 
     def file_of(self, index: int) -> Path:
         """The file that holds slice ``index``, or the folder where several files hold several slices each."""
@@ -83,6 +86,20 @@ class Skipped:
     damaged: bool = False
     uid: str = ""
     refused: bool = False
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How a series may be written.
+
+    Attributes:
+        overwrite: whether an existing output may be replaced.
+        keep_private: keeps the source's private DICOM elements, which may hold the patient's identity, or figures such
+            as a noise level that are no longer true.
+    """
+
+    overwrite: bool = False
+    keep_private: bool = False
 
 
 def series_uid(info: SeriesInfo) -> str:

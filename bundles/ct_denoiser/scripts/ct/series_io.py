@@ -4,6 +4,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,14 +16,13 @@ from scripts.ct import dicom, nifti, npy
 from scripts.ct.dicom import Derivation
 from scripts.ct.dicom.headers import lacks_header, looks_like_dicom
 from scripts.ct.hounsfield import MU_WATER
-from scripts.ct.npy import NpyUnit
-from scripts.ct.series import Format, Series, SeriesInfo, Skipped, check_hu
+from scripts.ct.series import Format, Series, SeriesInfo, Skipped, WriteOptions, check_hu
 from scripts.ct.stored_values import StoredValues
 from scripts.errors import OutputError, SeriesError
 
 __all__ = [
     "Derivation",
-    "NpyUnit",
+    "WriteOptions",
     "as_written",
     "check_hu",
     "find_series",
@@ -37,15 +37,18 @@ _Kind = Literal["dicom", "nifti", "npy", "headless", "blank", "other"]
 _Slice = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """HU and padding, (H, W) each."""
 
+_Writer = Callable[[SeriesInfo, Iterable[NDArray[np.float32]], Path], list[Path]]
+_DEFAULT = WriteOptions()
+
 
 def find_series(
-    root: Path, npy_unit: NpyUnit = "auto", progress: Callable[[Path], object] | None = None
+    root: Path, mu_water: float = MU_WATER, progress: Callable[[Path], object] | None = None
 ) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Every CT series under a folder, or in a file, from headers alone.
 
     Args:
         root: a folder, nested anyhow, or one file. Hidden files and files that are no images are ignored and counted.
-        npy_unit: what npy files hold: files of integers cannot hold attenuation.
+        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation: all numbers between -1 and 1.
         progress: called with each image file before its header is read.
 
     Returns:
@@ -64,7 +67,7 @@ def find_series(
     for infos, left_out in (
         dicom.find_series(_watched(kinds["dicom"], progress)),
         nifti.find_series(_watched(kinds["nifti"], progress)),
-        npy.find_series(_watched(kinds["npy"], progress), npy_unit),
+        npy.find_series(_watched(kinds["npy"], progress), mu_water),
     ):
         found.extend(infos)
         skipped.extend(left_out)
@@ -78,15 +81,11 @@ def find_series(
     return sorted(found, key=lambda info: (info.path, info.uid, info.files)), skipped
 
 
-def read_series(
-    info: SeriesInfo, mu_water: float = MU_WATER, npy_unit: NpyUnit = "auto", assume_hu: bool = False
-) -> Series:
+def read_series(info: SeriesInfo, assume_hu: bool = False) -> Series:
     """Decodes a series as a whole.
 
     Args:
         info: from `find_series`.
-        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
-        npy_unit: what npy files hold; ``auto`` takes numbers that all lie between -1 and 1 for attenuation.
         assume_hu: takes the numbers for HU even where they do not look like HU.
 
     Returns:
@@ -95,20 +94,18 @@ def read_series(
     Raises:
         SeriesError: a file is damaged or has changed, holds numbers that are not finite, or does not look like HU.
     """
-    series = _stacked(info, info.shape[0], _decoded(info, mu_water, npy_unit))
+    series = _stacked(info, info.shape[0], _decoded(info))
     if not assume_hu:
         check_hu(series)
     return series
 
 
-def sample_slices(info: SeriesInfo, count: int = 16, mu_water: float = MU_WATER, npy_unit: NpyUnit = "auto") -> Series:
+def sample_slices(info: SeriesInfo, count: int = 16) -> Series:
     """Decodes slices that are spread evenly over a series: enough to know it by, whatever its length.
 
     Args:
         info: from `find_series`.
         count: slices at most.
-        mu_water: as for `read_series`.
-        npy_unit: as for `read_series`.
 
     Returns:
         The slices in HU, in order; ``info`` is that of the whole series.
@@ -117,25 +114,21 @@ def sample_slices(info: SeriesInfo, count: int = 16, mu_water: float = MU_WATER,
         SeriesError: as for `read_series`, but for the look of the numbers.
     """
     picked = np.unique(np.linspace(0, info.shape[0] - 1, min(count, info.shape[0])).round().astype(int)).tolist()
-    return _stacked(info, len(picked), _decoded(info, mu_water, npy_unit, picked))
+    return _stacked(info, len(picked), _decoded(info, picked))
 
 
-def iterate_hu(
-    info: SeriesInfo, mu_water: float = MU_WATER, npy_unit: NpyUnit = "auto"
-) -> Iterator[NDArray[np.float32]]:
+def iterate_hu(info: SeriesInfo) -> Iterator[NDArray[np.float32]]:
     """The slices of a series one by one, (H, W) float32 in HU: a long series needs no more memory than a short one.
 
     DICOM and npy are read slice by slice; a NIfTI volume stays in memory as it is stored.
 
     Args:
         info: from `find_series`.
-        mu_water: as for `read_series`.
-        npy_unit: as for `read_series`.
 
     Raises:
         SeriesError: as for `read_series`, but for the look of the numbers.
     """
-    return (hu for hu, _padding in _decoded(info, mu_water, npy_unit))
+    return (hu for hu, _padding in _decoded(info))
 
 
 def write_corrected(
@@ -143,9 +136,7 @@ def write_corrected(
     corrections: Iterable[NDArray[np.float32]],
     out: Path,
     derivation: Derivation,
-    *,
-    npy_unit: NpyUnit = "auto",
-    mu_water: float = MU_WATER,
+    options: WriteOptions = _DEFAULT,
 ) -> list[Path]:
     """Writes a series with corrections added, in the format, type and order of its source.
 
@@ -156,9 +147,8 @@ def write_corrected(
         info: the source, from `find_series`.
         corrections: (H, W) float32 for each slice, finite; what is to be added, in HU. Taken one by one.
         out: for DICOM and npy slices the new folder, for a NIfTI or npy volume the new file (of the same suffix).
-        derivation: what was done; with ``overwrite`` an earlier output is replaced.
-        npy_unit: as for `read_series`.
-        mu_water: as for `read_series`.
+        derivation: what was done.
+        options: whether an earlier output is replaced, and private elements are kept.
 
     Returns:
         The files written, in slice order.
@@ -167,16 +157,18 @@ def write_corrected(
         SeriesError: a correction does not fit the series, or the source cannot be read any more.
         OutputError: ``out`` exists, lies inside the source, has another suffix, or cannot be written.
     """
-    checked = _checked(info, corrections)
-    writers: dict[Format, Callable[[Path], list[Path]]] = {
-        "dicom": lambda place: dicom.write_corrected(info, checked, place, derivation),
-        "nifti": lambda place: nifti.write_corrected(info, checked, place),
-        "npy": lambda place: npy.write_corrected(info, checked, place, npy_unit, mu_water),
-    }
-    return _put(info, out, derivation, writers[info.format])
+    to_dicom = partial(dicom.write_corrected, derivation=derivation, keep_private=options.keep_private)
+    writers: dict[Format, _Writer] = {"dicom": to_dicom, "nifti": nifti.write_corrected, "npy": npy.write_corrected}
+    return _put(info, corrections, out, writers[info.format], overwrite=options.overwrite)
 
 
-def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path, derivation: Derivation) -> list[Path]:
+def write_map(
+    info: SeriesInfo,
+    maps: Iterable[NDArray[np.float32]],
+    out: Path,
+    derivation: Derivation,
+    options: WriteOptions = _DEFAULT,
+) -> list[Path]:
     """Writes numbers that belong to a series (what was removed, an uncertainty) in its format and geometry.
 
     DICOM stores them through the rescale of the source, rounded; NIfTI and npy as float32, in HU.
@@ -186,16 +178,13 @@ def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path, 
         maps: (H, W) float32 for each slice, finite, in HU. Taken one by one.
         out: as for `write_corrected`.
         derivation: what the numbers are.
+        options: as for `write_corrected`.
 
     Returns and raises what `write_corrected` does.
     """
-    checked = _checked(info, maps)
-    writers: dict[Format, Callable[[Path], list[Path]]] = {
-        "dicom": lambda place: dicom.write_map(info, checked, place, derivation),
-        "nifti": lambda place: nifti.write_map(info, checked, place),
-        "npy": lambda place: npy.write_map(info, checked, place),
-    }
-    return _put(info, out, derivation, writers[info.format])
+    to_dicom = partial(dicom.write_map, derivation=derivation, keep_private=options.keep_private)
+    writers: dict[Format, _Writer] = {"dicom": to_dicom, "nifti": nifti.write_map, "npy": npy.write_map}
+    return _put(info, maps, out, writers[info.format], overwrite=options.overwrite)
 
 
 def as_written(info: SeriesInfo, out: Path) -> SeriesInfo:
@@ -222,22 +211,20 @@ def _stacked(info: SeriesInfo, count: int, slices: Iterable[_Slice]) -> Series:
     return Series(info, hu, padding)
 
 
-def _decoded(info: SeriesInfo, mu_water: float, npy_unit: NpyUnit, picked: Sequence[int] = ()) -> Iterator[_Slice]:
+def _decoded(info: SeriesInfo, picked: Sequence[int] = ()) -> Iterator[_Slice]:
     """HU and padding of each slice, or of those that are picked.
 
     Raises:
         SeriesError: a slice holds numbers that are not finite.
     """
-    for number, stored in _stored(info, mu_water, npy_unit, picked or range(info.shape[0])):
+    for number, stored in _stored(info, picked or range(info.shape[0])):
         hu = stored.hu()[0]
         if not np.isfinite(hu).all():
             raise SeriesError(f"{info.file_of(number)}: slice {number} holds NaN or infinity; repair or leave it out")
         yield hu, stored.padding[0]
 
 
-def _stored(
-    info: SeriesInfo, mu_water: float, npy_unit: NpyUnit, picked: Sequence[int]
-) -> Iterator[tuple[int, StoredValues]]:
+def _stored(info: SeriesInfo, picked: Sequence[int]) -> Iterator[tuple[int, StoredValues]]:
     """Number and stored values of the slices that are picked; the others are not decoded.
 
     Raises:
@@ -247,7 +234,7 @@ def _stored(
         yield from zip(picked, dicom.read_stored(info, picked), strict=True)
         return
     count = 0
-    for stored in nifti.read_stored(info) if info.format == "nifti" else npy.read_stored(info, npy_unit, mu_water):
+    for stored in nifti.read_stored(info) if info.format == "nifti" else npy.read_stored(info):
         if count in picked:
             yield count, stored
         count += 1
@@ -325,14 +312,19 @@ def _suffix(file: Path) -> str:
     return "" if suffix[1:].isdecimal() else suffix
 
 
-def _put(info: SeriesInfo, out: Path, derivation: Derivation, write: Callable[[Path], list[Path]]) -> list[Path]:
+def _put(
+    info: SeriesInfo, images: Iterable[NDArray[np.float32]], out: Path, write: _Writer, *, overwrite: bool
+) -> list[Path]:
     """Lets ``write`` make the new file, or fill the new folder."""
     _check_apart(info, out)
+    checked = _checked(info, images)
     if not _is_folder(info):
-        _check_new_file(info, out, derivation)
-        return write(out)
-    with atomic.new_folder(out, {".dcm", ".npy"}, overwrite=derivation.overwrite) as folder:
-        written = write(folder)
+        _check_new_file(info, out, overwrite=overwrite)
+        return write(info, checked, out)
+    if overwrite:
+        _check_own_folder(out)
+    with atomic.new_folder(out, may_replace=overwrite) as folder:
+        written = write(info, checked, folder)
     return [out / file.name for file in written]
 
 
@@ -343,9 +335,17 @@ def _check_apart(info: SeriesInfo, out: Path) -> None:
         raise OutputError(f"{out}: is, or lies inside, the input {info.path}; choose a place outside of it")
 
 
-def _check_new_file(info: SeriesInfo, out: Path, derivation: Derivation) -> None:
+def _check_own_folder(out: Path) -> None:
+    """A folder with anything but slices in it was not written here, and must not be replaced."""
+    entries = out.iterdir() if out.is_dir() else ()
+    foreign = next((entry for entry in entries if entry.suffix not in {".dcm", ".npy"} or not entry.is_file()), None)
+    if foreign is not None:
+        raise OutputError(f"{out}: holds {foreign.name}, which no earlier run wrote; choose another folder")
+
+
+def _check_new_file(info: SeriesInfo, out: Path, *, overwrite: bool) -> None:
     suffixes = nifti.SUFFIXES if info.format == "nifti" else (".npy",)
     if not out.name.lower().endswith(suffixes):
         raise OutputError(f"{out}: must end in {' or '.join(suffixes)}, as its source does")
-    if out.is_dir() or (out.exists() and not derivation.overwrite):
+    if out.is_dir() or (out.exists() and not overwrite):
         raise OutputError(f"{out}: exists; choose another name or allow overwriting")

@@ -17,7 +17,15 @@ from scripts.atomic import write_json
 from scripts.ct import nifti, npy
 from scripts.ct.dicom import Derivation
 from scripts.ct.series import SeriesInfo, Skipped, check_hu, series_uid
-from scripts.ct.series_io import as_written, find_series, iterate_hu, sample_slices, write_corrected, write_map
+from scripts.ct.series_io import (
+    WriteOptions,
+    as_written,
+    find_series,
+    iterate_hu,
+    sample_slices,
+    write_corrected,
+    write_map,
+)
 from scripts.errors import BundleError, OutputError, SeriesError
 from scripts.inference.denoiser import Denoiser
 from scripts.inference.fingerprint import Fingerprint, departures
@@ -55,6 +63,11 @@ class DenoiseOptions:
     progress: Progress | None = None
 
     @property
+    def writing(self) -> WriteOptions:
+        """How each of the outputs is written."""
+        return WriteOptions(self.overwrite, self.keep_private)
+
+    @property
     def kinds(self) -> tuple[Kind, ...]:
         """What is made of each series."""
         return ("denoised", *(("residual",) if self.residual else ()), *(("uncertainty",) if self.uncertainty else ()))
@@ -78,7 +91,7 @@ def denoise_folder(  # noqa: PLR0917 (in the order in which they are thought of;
         source: a series, a volume, or a folder of many.
         out: the folder for the results.
         denoiser: the network.
-        derivation: what DICOM headers will say of it; overwriting and private elements are as ``options`` say.
+        derivation: what DICOM headers will say of it.
         options: what is wanted.
         fingerprint: what the network was trained on; None if unknown.
 
@@ -93,7 +106,7 @@ def denoise_folder(  # noqa: PLR0917 (in the order in which they are thought of;
     """
     if options.strict and fingerprint is None:
         raise BundleError("strict: the model has no fingerprint to compare series with; export it as a bundle first")
-    found, skipped = find_series(source)
+    found, skipped = find_series(source, denoiser.mu_water)
     for item in skipped:
         if item.damaged or item.refused:
             _log.warning("%s: %s", item.path, item.reason)
@@ -101,7 +114,6 @@ def denoise_folder(  # noqa: PLR0917 (in the order in which they are thought of;
         reasons = Counter(item.reason for item in skipped).most_common(1)
         why = f" ({reasons[0][0]})" if reasons else ""
         raise SeriesError(f"{source}: no CT found{why}; name a folder or file of DICOM, NIfTI or npy")
-    derivation = replace(derivation, overwrite=options.overwrite, keep_private=options.keep_private)
     work = _Work(denoiser, derivation, options, fingerprint)
     account = _Account(skipped)
     for info, places in _with_places(found, source, out, options.kinds):
@@ -184,7 +196,7 @@ class _Work:
         Raises:
             SeriesError: it cannot be read, does not look like HU, or departs where that is not allowed.
         """
-        sample = sample_slices(info, mu_water=self.denoiser.mu_water)
+        sample = sample_slices(info)
         if not self.options.assume_hu:
             check_hu(sample)
         found = [] if self.fingerprint is None else departures(self.fingerprint, sample.hu)
@@ -194,18 +206,18 @@ class _Work:
 
     def write(self, info: SeriesInfo, kind: Kind, places: Mapping[Kind, Path]) -> None:
         """Makes one of the outputs."""
-        derivation, mu_water = replace(self.derivation, kind=kind), self.denoiser.mu_water
-        slices = iterate_hu(info, mu_water)
+        derivation, writing = replace(self.derivation, kind=kind), self.options.writing
+        slices = iterate_hu(info)
         if kind == "denoised":
             corrections = self._shown(map(self.denoiser.correction, slices), info, kind)
-            write_corrected(info, corrections, places[kind], derivation, mu_water=mu_water)
+            write_corrected(info, corrections, places[kind], derivation, writing)
         elif kind == "uncertainty":
             maps = self._shown(map(self.denoiser.uncertainty, slices), info, kind)
-            write_map(info, maps, places[kind], derivation)
+            write_map(info, maps, places[kind], derivation, writing)
         else:  # of what is stored: the two series and their difference agree to the last bit
-            denoised = iterate_hu(as_written(info, places["denoised"]), mu_water)
+            denoised = iterate_hu(as_written(info, places["denoised"]))
             removed = (low - result for low, result in zip(slices, denoised, strict=True))
-            write_map(info, removed, places[kind], derivation)
+            write_map(info, removed, places[kind], derivation, writing)
 
     def _shown(self, images: Images, info: SeriesInfo, kind: Kind) -> Images:
         if self.options.progress is None:

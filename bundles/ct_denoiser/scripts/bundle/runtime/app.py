@@ -166,7 +166,7 @@ class CTFolder(Dataset[dict[str, Any]]):
         Raises:
             SeriesError: the folder does not exist.
         """
-        return find_series(self.path)[0]
+        return find_series(self.path, self._mu_water)[0]
 
     def __len__(self) -> int:
         return len(self.series)
@@ -174,7 +174,7 @@ class CTFolder(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A series: ``image``, (S, H, W) float32 in HU, and ``path``."""
         info = self.series[index]
-        image: Tensor = torch.from_numpy(read_series(info, self._mu_water).hu)
+        image: Tensor = torch.from_numpy(read_series(info).hu)
         return {"image": image, "path": str(info.path)}
 
 

@@ -66,7 +66,7 @@ class SlicePairs(Sequence[dict[str, Tensor]]):
         return items[:held_out] if self._part == "val" else items[held_out:]
 
     def _read(self, pair: SeriesPair) -> list[tuple[Tensor, Tensor]]:
-        return [(self._image(low), self._image(full)) for low, full in pair.slices(self._pairs.mu_water)]
+        return [(self._image(low), self._image(full)) for low, full in pair.slices()]
 
     def _image(self, hu: NDArray[np.float32]) -> Tensor:
         image: Tensor = self._window.normalise(torch.from_numpy(hu))[None]

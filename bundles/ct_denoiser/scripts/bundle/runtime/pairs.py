@@ -85,24 +85,29 @@ class SeriesPair:
     low: SeriesInfo
     full: SeriesInfo
 
-    def slices(self, mu_water: float = MU_WATER) -> Iterator[tuple[HUImage, HUImage]]:
+    def slices(self) -> Iterator[tuple[HUImage, HUImage]]:
         """Slice by slice low dose and full dose, (H, W) each, in HU.
 
         Raises:
             SeriesError: one cannot be decoded, or does not look like HU.
         """
         for info in (self.low, self.full):
-            check_hu(sample_slices(info, mu_water=mu_water))
-        yield from zip(iterate_hu(self.low, mu_water), iterate_hu(self.full, mu_water), strict=True)
+            check_hu(sample_slices(info))
+        yield from zip(iterate_hu(self.low), iterate_hu(self.full), strict=True)
 
 
-def find_pairs(low: Path, full: Path) -> list[SeriesPair]:
+def find_pairs(low: Path, full: Path, mu_water: float = MU_WATER) -> list[SeriesPair]:
     """The series under two folders that have the same path there; where each has but one, these two.
+
+    Args:
+        low: folder (or file) of low-dose series.
+        full: folder of the same series at full dose, laid out alike.
+        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
 
     Raises:
         SeriesError: a folder does not exist, nothing is a pair, or two series of a pair have different slices.
     """
-    lows, fulls = _by_place(low), _by_place(full)
+    lows, fulls = (_by_place(root, mu_water) for root in (low, full))
     if len(lows) == len(fulls) == 1:
         fulls = dict(zip(lows, fulls.values(), strict=True))
     pairs = [SeriesPair(name, info, fulls[name]) for name, info in sorted(lows.items()) if name in fulls]
@@ -113,8 +118,8 @@ def find_pairs(low: Path, full: Path) -> list[SeriesPair]:
     return pairs
 
 
-def _by_place(root: Path) -> dict[str, SeriesInfo]:
-    found, _ = find_series(root)
+def _by_place(root: Path, mu_water: float) -> dict[str, SeriesInfo]:
+    found, _ = find_series(root, mu_water)
     places = Counter(info.path for info in found)
     crowded = next((path for path, count in places.items() if count > 1), None)
     if crowded is not None:
@@ -148,12 +153,12 @@ class PairFolder(Dataset[dict[str, Any]]):
 
     def __init__(self, low: str | Path, full: str | Path, mu_water: float = MU_WATER) -> None:
         self.low, self.full = Path(str(low)), Path(str(full))
-        self.mu_water = mu_water
+        self._mu_water = mu_water
 
     @cached_property
     def pairs(self) -> list[SeriesPair]:
         """See `find_pairs`."""
-        return find_pairs(self.low, self.full)
+        return find_pairs(self.low, self.full, self._mu_water)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -161,7 +166,7 @@ class PairFolder(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """``image`` and ``label``, (S, H, W) float32 in HU, and ``path``."""
         pair = self.pairs[index]
-        low, full = (torch.from_numpy(np.stack(images)) for images in zip(*pair.slices(self.mu_water), strict=True))
+        low, full = (torch.from_numpy(np.stack(images)) for images in zip(*pair.slices(), strict=True))
         return {"image": low, "label": full, "path": pair.name}
 
 
@@ -196,7 +201,7 @@ class PairEvaluation:
         denoiser = self.model.denoiser()
         for pair in self.dataset.pairs:
             _log.info("%s: %d slices", pair.name, pair.low.shape[0])
-            for number, (low, full) in enumerate(pair.slices(self.dataset.mu_water)):
+            for number, (low, full) in enumerate(pair.slices()):
                 scores = {"input": score(low, full), "denoised": score(denoiser(low), full)}
                 yield {"series": pair.name, "slice": number, **{name: asdict(one) for name, one in scores.items()}}
 

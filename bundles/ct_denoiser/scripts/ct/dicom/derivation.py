@@ -2,7 +2,6 @@
 """What the header of a derived image says of how it was made (DICOM PS3.3 C.7.6.1, C.12.1, C.12.2)."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from pydicom import DataElement, Dataset
@@ -40,28 +39,21 @@ _MAX_SERIES_NUMBER = 2_147_483
 
 @dataclass(frozen=True)
 class Derivation:
-    """What was done to a series, as its header will say.
+    """What was done to a series, as its header will say; no time, so that a second run gives the same bytes.
 
     Attributes:
         version: of this software.
         model: name of the network.
         model_digest: SHA-256 of its weights, or another fixed name of them.
         description: what was done, in a sentence.
-        created: the time to write into the header; None leaves times out, so that a second run gives the same bytes.
-        overwrite: whether an existing output may be replaced.
         kind: what the pixels are: the denoised image, a map beside it, or a scan simulated for training.
-        keep_private: keeps the source's private elements, which may hold the patient's identity, or figures such as a
-            noise level that are no longer true.
     """
 
     version: str
     model: str
     model_digest: str
     description: str = "Deep-learning noise reduction."
-    created: datetime | None = None
-    overwrite: bool = False
     kind: _Kind = "denoised"
-    keep_private: bool = False
 
     @property
     def entropy(self) -> tuple[str, ...]:
@@ -81,15 +73,11 @@ def describe(dataset: Dataset, frame: int | None, derivation: Derivation) -> Non
     _name_series(dataset, derivation)
     if derivation.kind != "simulated":  # there is no code for noise that is added, either
         dataset.DerivationCodeSequence = _appended(dataset, "DerivationCodeSequence", _smoothing())
-    equipment = _equipment(dataset, derivation)
+    equipment = _equipment(derivation)
     dataset.ContributingEquipmentSequence = _appended(dataset, "ContributingEquipmentSequence", equipment)
     _state(dataset, RescaleType="HU")
     if derivation.kind in _WINDOW:
         _show_as_map(dataset, *_WINDOW[derivation.kind])
-    if derivation.created is not None:
-        made = _local(dataset, derivation.created)
-        for occasion in ("Series", "Content", "InstanceCreation"):
-            _state(dataset, **{f"{occasion}Date": f"{made:%Y%m%d}", f"{occasion}Time": f"{made:%H%M%S}"})
 
 
 def _state(dataset: Dataset, **values: object) -> None:
@@ -150,7 +138,7 @@ def _smoothing() -> Dataset:
     return _code("113087", "Smoothing")[0]
 
 
-def _equipment(dataset: Dataset, derivation: Derivation) -> Dataset:
+def _equipment(derivation: Derivation) -> Dataset:
     """This software, as one more that the image went through; the scanner's own attributes stay at the top."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = _code("109102", "Processing Equipment")
@@ -161,8 +149,6 @@ def _equipment(dataset: Dataset, derivation: Derivation) -> Dataset:
         SoftwareVersions=[derivation.model_digest[:64], derivation.version[:63]],  # a blank may follow the last
         ContributionDescription=f"{derivation.description} {NOT_FOR_DIAGNOSIS}"[:1024],
     )
-    if derivation.created is not None:
-        _state(item, ContributionDateTime=f"{_local(dataset, derivation.created):%Y%m%d%H%M%S%z}")
     return item
 
 
@@ -170,15 +156,6 @@ def _show_as_map(dataset: Dataset, centre: int, width: int) -> None:
     for keyword in _NOT_OF_MAPS:
         dataset.pop(keyword, None)
     _state(dataset, WindowCenter=centre, WindowWidth=width)
-
-
-def _local(dataset: Dataset, moment: datetime) -> datetime:
-    """A time as clocks of the source's zone show it, where the source names its zone (PS3.3 C.12.1.1.8)."""
-    try:
-        zone = datetime.strptime(str(dataset.get("TimezoneOffsetFromUTC") or ""), "%z").tzinfo
-    except ValueError:
-        return moment
-    return moment.astimezone(zone)
 
 
 def _appended(dataset: Dataset, keyword: str, item: Dataset) -> Sequence:

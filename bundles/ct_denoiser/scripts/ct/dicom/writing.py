@@ -81,8 +81,22 @@ class _NewUIDs:
     study: UID
 
 
+@dataclass(frozen=True)
+class _Change:
+    """What becomes of every slice: what its header will say, and how an image in HU changes the stored values."""
+
+    derivation: Derivation
+    keep_private: bool
+    pixels: Callable[[StoredValues, NDArray[np.float32]], NDArray[np.generic]]
+
+
 def write_corrected(
-    info: SeriesInfo, corrections: Iterable[NDArray[np.float32]], folder: Path, derivation: Derivation
+    info: SeriesInfo,
+    corrections: Iterable[NDArray[np.float32]],
+    folder: Path,
+    derivation: Derivation,
+    *,
+    keep_private: bool = False,
 ) -> list[Path]:
     """Writes a derived series, one file ``IM00001.dcm`` per slice in slice order, uncompressed.
 
@@ -93,6 +107,8 @@ def write_corrected(
         corrections: (H, W) for each slice, what is to be added, in HU; taken one by one.
         folder: where to; exists.
         derivation: what was done.
+        keep_private: keeps the source's private elements, which may hold the patient's identity, or figures such as a
+            noise level that are no longer true.
 
     Returns:
         The files.
@@ -103,11 +119,17 @@ def write_corrected(
     """
     if uneven := uneven_spacing(info):
         _log.warning("%s: %s", info.path, uneven)
-    return _write(info, corrections, folder, derivation, StoredValues.corrected)
+    change = _Change(derivation, keep_private, StoredValues.corrected)
+    return _write(info, corrections, folder, change)
 
 
 def write_map(
-    info: SeriesInfo, maps: Iterable[NDArray[np.float32]], folder: Path, derivation: Derivation
+    info: SeriesInfo,
+    maps: Iterable[NDArray[np.float32]],
+    folder: Path,
+    derivation: Derivation,
+    *,
+    keep_private: bool = False,
 ) -> list[Path]:
     """Writes a series of maps over the slices of another, such as what was removed from them.
 
@@ -117,6 +139,7 @@ def write_map(
             steps of the source's rescale and clipped to what its pixels can hold.
         folder: where to; exists.
         derivation: what was done; its ``kind`` says what the maps are.
+        keep_private: as for `write_corrected`.
 
     Returns:
         The files, as of `write_corrected`.
@@ -125,22 +148,22 @@ def write_map(
         SeriesError: as `write_corrected`.
         OutputError: as `write_corrected`.
     """
-    return _write(info, maps, folder, derivation, StoredValues.replaced)
+    change = _Change(derivation, keep_private, StoredValues.replaced)
+    return _write(info, maps, folder, change)
 
 
 def _write(
     info: SeriesInfo,
     images: Iterable[NDArray[np.float32]],
     folder: Path,
-    derivation: Derivation,
-    change: Callable[[StoredValues, NDArray[np.float32]], NDArray[np.generic]],
+    change: _Change,
 ) -> list[Path]:
-    uids = _new_uids(info, derivation)
+    uids = _new_uids(info, change.derivation)
     written = []
     for number, (source, image) in enumerate(zip(read_slices(info), images, strict=True), start=1):
         if source.frame is not None:
             source.header.InstanceNumber = number  # frames of several files may have the same
-        content = _encoded(source, change(source.stored, image[None])[0], uids, derivation)
+        content = _encoded(source, change.pixels(source.stored, image[None])[0], uids, change)
         target = folder / f"IM{number:05d}.dcm"
         atomic.write_file(target, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
         written.append(target)
@@ -161,19 +184,19 @@ def _uid(*parts: str) -> UID:
     return UID(f"2.25.{uuid.uuid5(_NAMESPACE, chr(0).join(parts)).int}")
 
 
-def _encoded(source: Slice, pixels: NDArray[np.generic], uids: _NewUIDs, derivation: Derivation) -> bytes:
+def _encoded(source: Slice, pixels: NDArray[np.generic], uids: _NewUIDs, change: _Change) -> bytes:
     """The bytes of one derived file; changes the header of ``source``."""
     dataset = source.header
     try:
         with quiet():
             unreadable = _unreadable_texts(dataset)
-            _clean(dataset, keep_private=derivation.keep_private)
-            describe(dataset, source.frame, derivation)
+            _clean(dataset, keep_private=change.keep_private)
+            describe(dataset, source.frame, change.derivation)
             _identify(dataset, pixels, uids)
             _mark_lossy(dataset)
             _put_pixels(dataset, pixels)
             _put_back(dataset, unreadable)
-            dataset.file_meta = _file_meta(dataset.SOPInstanceUID, derivation.version)
+            dataset.file_meta = _file_meta(dataset.SOPInstanceUID, change.derivation.version)
             buffer = io.BytesIO()
             dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
     except Exception as error:  # noqa: BLE001 (a source header that breaks DICOM's rules makes pydicom raise anything)
