@@ -1,8 +1,9 @@
 """A run folder: what it holds, and whether a run may begin, go on or is finished.
 
 ``config.yaml`` (resolved), ``manifest.csv``, ``checkpoints/``, ``metrics.jsonl`` (append-only), ``results.json``,
-``figures/``, ``log.txt``, ``tracking_events.jsonl`` while MLflow does not take them, ``lock`` while a run is at work,
-and ``finished`` once there is nothing left to do. Everything in it is relative.
+``figures/``, ``fingerprint.json`` (of the low-dose training slices), ``log.txt``, ``tracking_events.jsonl`` while MLflow
+is unavailable, ``lock`` while a run is active, and ``finished`` once there is nothing left to do. Everything in it is
+relative.
 """
 
 import json
@@ -27,7 +28,8 @@ _MAY_CHANGE_ON_RESUME = {
 """Keys that may differ when a run goes on: they do not change its result, and the folder may have been moved."""
 _OWN = (
     *("finished", "manifest.csv", "checkpoints", "metrics.jsonl", "tracking.json", "tracking_events.jsonl"),
-    *("figures", "log.txt", "results.json", "results.md", "slices.csv", "patients.csv", "summary.json", "config.yaml"),
+    *("figures", "log.txt", "results.json", "results.md", "slices.csv", "patients.csv", "summary.json"),
+    *("fingerprint.json", "config.yaml"),
 )
 """What a run writes; ``config.yaml``, by which its folder is known, goes last."""
 

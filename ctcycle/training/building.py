@@ -9,6 +9,7 @@ from ignite.engine import Engine
 from torch.utils.data import DataLoader
 
 from ctcycle.config.methods import AnySettings, SupervisedSettings
+from ctcycle.data.slices import StoredSlices
 from ctcycle.inference.denoiser import Denoiser, resolve_device
 from ctcycle.training.adversarial.gain import measure_gain, needs_gain
 from ctcycle.training.data import load_training_data
@@ -32,6 +33,7 @@ class Parts:
         average: running mean of the denoiser's weights.
         sampler: which samples an epoch has.
         loader: batches of patches.
+        low_dose: the low-dose training slices.
         pairs: validation slices; empty where there are none.
         trainer: the engine that trains; its output is the loss terms.
         evaluator: the engine that validates the denoiser.
@@ -43,6 +45,7 @@ class Parts:
     average: WeightAverage
     sampler: EpochSampler
     loader: DataLoader[PatchPair]
+    low_dose: StoredSlices
     pairs: ValidationPairs
     trainer: Engine = field(init=False)
     evaluator: Engine = field(init=False)
@@ -83,7 +86,7 @@ def build(settings: AnySettings) -> Parts:
     loader = make_loader(patches, sampler, training.batch_size, settings.data.workers)
     method = build_method(settings, device, _gain(settings, patches))
     average = WeightAverage(method.networks["low2full"], training.ema_decay)
-    return Parts(settings, device, method, average, sampler, loader, pairs)
+    return Parts(settings, device, method, average, sampler, loader, patches.low, pairs)  # type: ignore[arg-type]
 
 
 def _gain(settings: AnySettings, patches: Patches) -> float:

@@ -10,6 +10,7 @@ from ignite.engine import Events
 from ctcycle.config.methods import AnySettings
 from ctcycle.errors import StoppedError
 from ctcycle.report.figures import loss_curves
+from ctcycle.runs.fingerprints import write_fingerprint
 from ctcycle.runs.folder import RunFolder, flat
 from ctcycle.runs.tracking import Tracker
 from ctcycle.signals import StopNow, StopRequest
@@ -84,6 +85,7 @@ class TrainingRun:
         if losses:  # there are none where the run was shorter than tracking.every
             loss_curves(picture, losses, parts.method.LOSS_GROUPS)
             tracker.artifact(picture, "figures")
+        write_fingerprint(self.folder.path, [series.hu for series in parts.low_dose.series.values()])
         tracker.artifact(best.folder.best, "model")
         tracker.artifact(self.folder.metrics)
 

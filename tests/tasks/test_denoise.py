@@ -294,6 +294,7 @@ def test_options_out_of_range_are_refused_before_anything_is_read(wrong: str, tm
 def test_a_run_with_a_fingerprint_can_be_strict(tiny_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
+    (run / "fingerprint.json").unlink()  # which earlier versions did not write
     np.save(tmp_path / "ct.npy", body_hu(2, size=128))
     with pytest.raises(BundleError, match="no fingerprint"):
         denoise(run, tmp_path / "ct.npy", tmp_path / "without", "strict=true")

@@ -18,10 +18,13 @@ import torch
 from interrupted import at_iteration
 from tiny_data import METHODS, TinyData, assert_same, assert_same_run, train, train_config, write_train_config
 
-from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.ct.hounsfield import MU_WATER, HUWindow
+from ctcycle.data.slices import load_slices, open_store
 from ctcycle.errors import BundleError, ConfigError, DivergedError, ManifestError, OutputError, StoppedError
 from ctcycle.inference.denoiser import Denoiser
+from ctcycle.inference.fingerprint import measure_fingerprint
 from ctcycle.runs.checkpoints import read_checkpoint
+from ctcycle.runs.fingerprints import read_run_fingerprint
 from ctcycle.runs.folder import RunFolder
 from ctcycle.signals import SIGNALS
 from ctcycle.tasks import running
@@ -156,6 +159,13 @@ def test_everything_that_training_changes_is_in_the_checkpoint(tiny: TinyData, t
     assert [len(pool["images"]) for pool in state["pools"].values()] == [3, 3]
     assert state["ema"]
     assert state["losses"] == {"sums": {}, "count": 0}
+
+
+def test_a_finished_run_keeps_the_fingerprint_of_its_low_dose_slices(tiny: TinyData, tiny_run: Path) -> None:
+    store = open_store(tiny.manifest, None, MU_WATER)
+    low, _ = load_slices(tiny.manifest, store, kernel=None, splits=("train",)).paired("train")
+    expected = measure_fingerprint(np.asarray(image, np.float32) for image in low)
+    assert read_run_fingerprint(tiny_run) == expected
 
 
 def test_what_is_drawn_leaves_the_global_generators_alone_at_the_start(tiny: TinyData, tmp_path: Path) -> None:
