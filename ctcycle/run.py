@@ -16,22 +16,18 @@ import signal
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
-
-from pydantic.fields import FieldInfo
 
 from ctcycle import __version__
 from ctcycle.config.components import trusting
 from ctcycle.config.loading import LoadedConfig, json_schema, load_config
-from ctcycle.config.schema import Denoise
-from ctcycle.config.sections import Place
 from ctcycle.config.shipped import config_names, find_config
 from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.config.suggestions import near
 from ctcycle.errors import ConfigError, CtcycleError, OutputError
 from ctcycle.signals import StopNow, stopping_at_once
+from ctcycle.tasks.arguments import POSITIONAL, Once, Parser, add_denoise_arguments, denoise_overrides
 from ctcycle.tasks.crashes import describe_crash
 
 MODULE = "python -m ctcycle.run"
@@ -54,9 +50,6 @@ EXAMPLES = {
     "pipeline": ("several of these, one after another", "demo", ""),
 }
 """Each task: what it does, and the config and the overrides of an example."""
-
-_POSITIONAL = {"input": "IN", "out": "OUT"}
-_NO_OPTIONS = {"task", "seed", *_POSITIONAL}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -137,22 +130,12 @@ def _named_config(program: str, arguments: argparse.Namespace) -> LoadedConfig:
 def _denoise(argv: Sequence[str]) -> None:
     parser = _denoise_parser()
     arguments = parser.parse_intermixed_args(argv)
-    overrides = ["model=null", *_as_overrides(arguments), *arguments.overrides]
-    twice = [text for text in arguments.overrides if text.partition("=")[0] in _POSITIONAL]
+    overrides = ["model=null", *denoise_overrides(arguments), *arguments.overrides]
+    twice = [text for text in arguments.overrides if text.partition("=")[0] in POSITIONAL]
     if twice:
         parser.error(f"{twice[0]}: IN and OUT name the input and the output already")
     with trusting(every_target=arguments.trust):
         _run(load_config(find_config("denoise"), overrides), check=arguments.check)
-
-
-def _as_overrides(arguments: argparse.Namespace) -> Iterator[str]:
-    """The options that were given, as ``key=value``; paths in quotes, since a folder may be called ``1.5``."""
-    for name in Denoise.model_fields:
-        value = getattr(arguments, name, None)
-        if isinstance(value, Path):
-            yield f"{name}={json.dumps(str(value), ensure_ascii=False)}"
-        elif value is not None:
-            yield f"{name}={json.dumps(value) if isinstance(value, bool) else value}"
 
 
 def _run(loaded: LoadedConfig, *, check: bool) -> None:
@@ -168,7 +151,7 @@ def _run(loaded: LoadedConfig, *, check: bool) -> None:
 
 def _overview() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:10}{what}\n{'':12}{how}" for name, (what, how) in COMMANDS.items())
-    parser = _Parser(
+    parser = Parser(
         prog="ctcycle",
         usage="ctcycle COMMAND ...",
         description=f"Low-dose CT denoising without paired training data.\n\n{listed}",
@@ -181,7 +164,7 @@ def _overview() -> argparse.ArgumentParser:
 
 
 def _run_parser(program: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=program,
         usage=f"{program} {{--config FILE | NAME}} [--check] [--trust] [key.sub=value ...]",
         description=f"Low-dose CT denoising without paired data. A config names one task:\n\n{_tasks(program)}",
@@ -190,7 +173,7 @@ def _run_parser(program: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, action=_Once, metavar="FILE", help="the YAML file that says what to do")
+    parser.add_argument("--config", type=Path, action=Once, metavar="FILE", help="the YAML file that says what to do")
     _add_common(parser)
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs, for editors")
     parser.add_argument(
@@ -204,7 +187,7 @@ def _run_parser(program: str) -> argparse.ArgumentParser:
 
 
 def _denoise_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="ctcycle denoise",
         usage="ctcycle denoise IN OUT [options] [key=value ...]",
         description="Denoise low-dose CT: HU in, HU out, geometry kept; the kind of file that came in goes out. "
@@ -212,29 +195,12 @@ def _denoise_parser() -> argparse.ArgumentParser:
         epilog="Each option can also be written as key=value, for example strength=0.7 or average_flips=false.",
         allow_abbrev=False,
     )
-    parser.add_argument("input", metavar="IN", type=Path, help=Denoise.model_fields["input"].description)
-    parser.add_argument("out", metavar="OUT", type=Path, help="the folder for the results")
-    for name, field in Denoise.model_fields.items():
-        if name not in _NO_OPTIONS:
-            _add_option(parser, name, field)
+    add_denoise_arguments(parser)
     _add_common(parser)
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="the same options in another form"
     )
     return parser
-
-
-def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
-    """Add a key of the config as an option; the config's own check judges its value."""
-    option = f"--{name.replace('_', '-')}"
-    if field.annotation is bool:
-        parser.add_argument(option, action="store_const", const=True, help=field.description)
-    elif field.annotation == bool | None:
-        parser.add_argument(option, action=argparse.BooleanOptionalAction, help=field.description)
-    else:
-        kind = Path if field.annotation == Place | None else str
-        default = "" if field.default is None else f" (default: {field.default})"
-        parser.add_argument(option, action=_Once, type=kind, metavar="VALUE", help=f"{field.description}{default}")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -257,27 +223,6 @@ def _tasks(program: str) -> str:
 def _example(program: str, config: str, overrides: str = "") -> str:
     named = f"--config configs/{config}.yaml" if program == MODULE else config
     return f"{program} {named} {overrides}".rstrip()
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a bad command line like every other mistake."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises instead of printing the usage and leaving."""
-        raise ConfigError(f"command line: {message}; {self.prog} --help shows what there is")
-
-
-class _Once(argparse.Action):
-    """Refuses an option that is given again, where argparse would forget the first."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
-    ) -> None:
-        """Stores the value."""
-        if getattr(namespace, self.dest) is not None:
-            more = "; a run has one config, which may name another as its base" if option == "--config" else ""
-            parser.error(f"{option} is given more than once{more}")
-        setattr(namespace, self.dest, values)
 
 
 def _say(sentence: str, exit_code: int) -> int:

@@ -264,14 +264,6 @@ def test_denoise_gets_the_shipped_bundle_and_the_options(tasks: Tasks) -> None:
     assert seen[1].config.model == Path("1")
 
 
-def test_every_key_of_denoise_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match=r"^0$"):
-        console(["denoise", "--help"])
-    text = capsys.readouterr().out
-    keys = Denoise.model_fields.keys() - {"task", "seed", "input", "out"}
-    assert keys <= {option.replace("-", "_") for option in re.findall(r"--([\w-]+)", text)}
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -68,7 +68,7 @@ def test_a_file_is_never_taken_for_a_name(file: str | Path, empty: Path) -> None
     assert find_config("demo") != Path("demo")
 
 
-@pytest.mark.parametrize("name", ["configs/demo.yaml", "configs/experiments/no_identity.yaml", "bundles/ct_denoiser"])
+@pytest.mark.parametrize("name", ["configs/demo.yaml", "configs/ct_denoiser/data_license.txt", "bundles/ct_denoiser"])
 def test_a_path_that_ships_is_found_where_the_current_folder_has_none(name: str, empty: Path) -> None:
     found = located(Path(name))
     assert found.is_absolute()
