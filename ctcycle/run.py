@@ -1,4 +1,6 @@
-"""The command line: ``python -m ctcycle.run --config FILE [key.sub=value ...]``.
+"""The command line: ``ctcycle denoise IN OUT``, ``ctcycle run NAME [key.sub=value ...]``.
+
+``python -m ctcycle.run`` is ``ctcycle run``: both take ``--config FILE``, or the name of a shipped config.
 
 Exit codes: 0 done; 2 command line or config; 3 input data; 4 output or storage; 5 training diverged; 130, 143 and 138
 stopped by SIGINT, SIGTERM and SIGUSR1; 1 a fault of the program. The last line on stderr says in one sentence what
@@ -12,45 +14,68 @@ import os
 import select
 import signal
 import sys
+import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from ctcycle import __version__
 from ctcycle.config.components import trusting
-from ctcycle.config.loading import json_schema, load_config
+from ctcycle.config.loading import LoadedConfig, json_schema, load_config
+from ctcycle.config.shipped import config_names, find_config
 from ctcycle.config.strict_yaml import dump_yaml
+from ctcycle.config.suggestions import near
 from ctcycle.errors import ConfigError, CtcycleError, OutputError
 from ctcycle.signals import StopNow, stopping_at_once
+from ctcycle.tasks.arguments import POSITIONAL, Once, Parser, add_denoise_arguments, denoise_overrides
 from ctcycle.tasks.crashes import describe_crash
 
-COMMAND = "python -m ctcycle.run"
+MODULE = "python -m ctcycle.run"
+COMMANDS = {
+    "denoise": (
+        "denoise low-dose series with the shipped bundle or your own model",
+        "ctcycle denoise incoming denoised",
+    ),
+    "run": ("run any task from a config: simulate, scan, train, evaluate, denoise, bundle", "ctcycle run demo"),
+}
+"""Each command of ``ctcycle``: its purpose, and an example."""
 
 EXAMPLES = {
-    "simulate": ("simulated CT of many patients, as DICOM series", "configs/simulate.yaml simulation.patients=10"),
-    "scan": ("folders of CT to a manifest: which series, whose, which split", "configs/scan.yaml out=runs/my_data"),
-    "train": ("a denoiser, with or without pairs", "configs/cyclegan.yaml training.epochs=20"),
-    "evaluate": ("trained runs against the full dose of held-out patients", "configs/evaluate.yaml split=val"),
-    "denoise": ("new low-dose series to denoised ones", "configs/denoise.yaml input=incoming out=denoised"),
-    "bundle": ("a trained denoiser to a MONAI bundle, which runs without ctcycle", "configs/bundle.yaml version=0.2.0"),
-    "pipeline": ("several of these, one after another", "configs/demo.yaml"),
+    "simulate": ("simulated CT of many patients, as DICOM series", "simulate", "simulation.patients=10"),
+    "scan": ("folders of CT to a manifest: which series, whose, which split", "scan", "out=runs/my_data"),
+    "train": ("a denoiser, with or without pairs", "cyclegan", "training.epochs=20"),
+    "evaluate": ("trained runs against the full dose of held-out patients", "evaluate", "split=val"),
+    "denoise": ("new low-dose series to denoised ones", "denoise", "input=incoming out=denoised"),
+    "bundle": ("a trained denoiser to a MONAI bundle, which runs without ctcycle", "bundle", "version=0.2.0"),
+    "pipeline": ("several of these, one after another", "demo", ""),
 }
-"""Each task: what it does, and the arguments of an example."""
+"""Each task: what it does, and the config and the overrides of an example."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line ``argv`` (default: the process's own) and gives the exit code.
+    """Run ``python -m ctcycle.run`` with ``argv`` (default: the process's own) and return the exit code.
 
     Raises:
         SystemExit: after ``--help`` and ``--version``.
     """
+    return _explained(lambda: _run_config(MODULE, argv))
+
+
+def command(argv: Sequence[str] | None = None) -> int:
+    """Run ``ctcycle`` with ``argv`` (default: the process's own) and return the exit code.
+
+    Raises:
+        SystemExit: after ``--help`` and ``--version``.
+    """
+    return _explained(lambda: _run_command(sys.argv[1:] if argv is None else argv))
+
+
+def _explained(work: Callable[[], None]) -> int:
+    """Do the work, and end it with its exit code and its sentence."""
     _quiet_third_parties()
     try:
         with stopping_at_once():
-            arguments = _parse(argv)
-            with trusting(every_target=arguments.trust):
-                _run(arguments)
+            work()
         sys.stdout.flush()
     except BrokenPipeError as error:
         return 128 + 13 if _reader_gone() else _explain_crash(error)  # what a shell reports for SIGPIPE
@@ -66,14 +91,55 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run_command(argv: Sequence[str]) -> None:
+    name, *rest = argv or [""]
+    if name == "run":
+        _run_config("ctcycle run", rest)
+    elif name == "denoise":
+        _denoise(rest)
+    elif name and not name.startswith("-"):
+        hint = near(name, COMMANDS) or f"; the commands are {' and '.join(COMMANDS)}"
+        raise ConfigError(f"command line: there is no command '{name}'{hint}")
+    else:
+        _overview().parse_args(argv)
+        raise ConfigError("command line: no command is given; for example ctcycle denoise IN OUT, or ctcycle --help")
+
+
+def _run_config(program: str, argv: Sequence[str] | None) -> None:
+    arguments = _run_parser(program).parse_intermixed_args(argv)
     if arguments.schema:
         print(json.dumps(json_schema(), indent=2))
         return
-    if arguments.config is None:
-        raise ConfigError(f"command line: --config FILE is missing; for example {COMMAND} --config configs/demo.yaml")
-    loaded = load_config(arguments.config, arguments.overrides)
-    if arguments.check:
+    with trusting(every_target=arguments.trust):
+        _run(_named_config(program, arguments), check=arguments.check)
+
+
+def _named_config(program: str, arguments: argparse.Namespace) -> LoadedConfig:
+    """Load the config of ``--config``, or else the one that the first argument without "=" names."""
+    config, overrides = arguments.config, list(arguments.overrides)
+    if config is None:
+        name = next((text for text in overrides if "=" not in text), None)
+        if name is None:
+            example = _example(program, "demo")
+            raise ConfigError(f"command line: --config FILE is missing; for example {example}")
+        overrides.remove(name)
+        config = name
+    return load_config(find_config(config), overrides)
+
+
+def _denoise(argv: Sequence[str]) -> None:
+    parser = _denoise_parser()
+    arguments = parser.parse_intermixed_args(argv)
+    overrides = ["model=null", *denoise_overrides(arguments), *arguments.overrides]
+    twice = [text for text in arguments.overrides if text.partition("=")[0] in POSITIONAL]
+    if twice:
+        parser.error(f"{twice[0]}: IN and OUT name the input and the output already")
+    with trusting(every_target=arguments.trust):
+        _run(load_config(find_config("denoise"), overrides), check=arguments.check)
+
+
+def _run(loaded: LoadedConfig, *, check: bool) -> None:
+    if check:
         print(dump_yaml(loaded.resolved), end="")
         return
     if not sys.stderr.isatty():
@@ -83,46 +149,80 @@ def _run(arguments: argparse.Namespace) -> None:
     run(loaded)
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
-        prog=COMMAND,
-        usage=f"{COMMAND} --config FILE [--check] [--trust] [key.sub=value ...]",
-        description="Low-dose CT denoising without paired training data. A config names one task:\n\n" + _tasks(),
-        epilog="Values are YAML, and paths are relative to the current folder. The configs say what can be set.",
+def _overview() -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {name:10}{what}\n{'':12}{how}" for name, (what, how) in COMMANDS.items())
+    parser = Parser(
+        prog="ctcycle",
+        usage="ctcycle COMMAND ...",
+        description=f"Low-dose CT denoising without paired training data.\n\n{listed}",
+        epilog="ctcycle COMMAND --help shows the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, action=_Once, metavar="FILE", help="the YAML file that says what to do")
+    _add_version(parser)
+    return parser
+
+
+def _run_parser(program: str) -> argparse.ArgumentParser:
+    parser = Parser(
+        prog=program,
+        usage=f"{program} {{--config FILE | NAME}} [--check] [--trust] [key.sub=value ...]",
+        description=f"Low-dose CT denoising without paired data. A config names one task:\n\n{_tasks(program)}",
+        epilog="Values are YAML, and paths are relative to the current folder. The configs say what can be set.\n\n"
+        + textwrap.fill(f"Shipped configs: {', '.join(config_names())}", 100, break_on_hyphens=False),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, action=Once, metavar="FILE", help="the YAML file that says what to do")
+    _add_common(parser)
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs, for editors")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="NAME key.sub=value",
+        help="a shipped config; changes to single values",
+    )
+    return parser
+
+
+def _denoise_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="ctcycle denoise",
+        usage="ctcycle denoise IN OUT [options] [key=value ...]",
+        description="Denoise low-dose CT: HU in, HU out, geometry kept; the kind of file that came in goes out. "
+        "OUT also gets a log, a summary and the config. Research use only: not for diagnosis.",
+        epilog="Each option can also be written as key=value, for example strength=0.7 or average_flips=false.",
+        allow_abbrev=False,
+    )
+    add_denoise_arguments(parser)
+    _add_common(parser)
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="the same options in another form"
+    )
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="only check the config, and print it with all defaults")
     parser.add_argument("--trust", action="store_true", help="run the code of any `_target_`; read SECURITY.md first")
-    parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs, for editors")
+    _add_version(parser)
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"ctcycle {__version__}")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes single values of the config")
-    return parser.parse_intermixed_args(argv)
 
 
-def _tasks() -> str:
-    return "\n".join(f"  {task:10}{what}\n{'':12}{COMMAND} --config {how}" for task, (what, how) in EXAMPLES.items())
+def _tasks(program: str) -> str:
+    return "\n".join(
+        f"  {task:10}{what}\n{'':12}{_example(program, config, overrides)}"
+        for task, (what, config, overrides) in EXAMPLES.items()
+    )
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a bad command line like every other mistake."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises instead of printing the usage and leaving."""
-        raise ConfigError(f"command line: {message}; {COMMAND} --help shows what there is")
-
-
-class _Once(argparse.Action):
-    """Refuses an option that is given again, where argparse would forget the first."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
-    ) -> None:
-        """Stores the value."""
-        if getattr(namespace, self.dest) is not None:
-            parser.error(f"{option} is given more than once; a run has one config, which may name another as its base")
-        setattr(namespace, self.dest, values)
+def _example(program: str, config: str, overrides: str = "") -> str:
+    named = f"--config configs/{config}.yaml" if program == MODULE else config
+    return f"{program} {named} {overrides}".rstrip()
 
 
 def _say(sentence: str, exit_code: int) -> int:

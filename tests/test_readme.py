@@ -10,22 +10,31 @@ import pytest
 from ctcycle.config.loading import load_config
 from ctcycle.evaluation.results import Row
 from ctcycle.evaluation.tables import markdown_table
+from ctcycle.run import command
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python -m ctcycle\.run (--config .*?)(?: +#.*)?$", README, re.MULTILINE)
+SHORT_COMMANDS = re.findall(r"^ctcycle ((?:run|denoise) .*?)(?: +#.*)?$", README, re.MULTILINE)
 DEMO = json.loads((ROOT / "docs" / "demo" / "results.json").read_text())
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_a_valid_config(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_has_a_valid_config(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    _, config, *rest = shlex.split(command)
+    _, config, *rest = shlex.split(line)
     load_config(Path(config), [word for word in rest if not word.startswith("--")])
 
 
 def test_there_are_commands() -> None:
     assert len(COMMANDS) >= 5
+    assert len(SHORT_COMMANDS) >= 3
+
+
+@pytest.mark.parametrize("line", SHORT_COMMANDS)
+def test_every_short_command_is_valid(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command([*shlex.split(line), "--check"]) == 0
 
 
 def test_the_table_is_that_of_the_demo() -> None:

@@ -17,8 +17,11 @@ import pytest
 
 import ctcycle
 from ctcycle.config.loading import LoadedConfig, load_config
+from ctcycle.config.schema import Denoise
+from ctcycle.config.shipped import config_names
 from ctcycle.errors import ConfigError, CtcycleError, DivergedError, OutputError, SeriesError, StoppedError
-from ctcycle.run import EXAMPLES, main
+from ctcycle.run import COMMANDS, EXAMPLES, main
+from ctcycle.run import command as console
 
 ROOT = Path(__file__).parent.parent
 SCAN = "task: scan\nsources: [{path: somewhere}]\n"
@@ -188,12 +191,111 @@ def test_help_shows_every_task_with_an_example_that_loads(capsys: pytest.Capture
         assert load_config(ROOT / file, overrides).resolved["task"] == task
 
 
+def test_help_of_the_command_shows_short_examples_that_load(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        console(["run", "--help"])
+    text = capsys.readouterr().out
+    shown = re.findall(r"^  (\w+) .*\n +ctcycle run (.*)$", text, re.MULTILINE)
+    assert [task for task, _ in shown] == list(EXAMPLES)
+    for task, example in shown:
+        assert console(["run", "--check", *example.split()]) == 0
+        assert capsys.readouterr().out.startswith(f"task: {task}\n")
+    listed = text.partition("Shipped configs: ")[2]
+    assert re.split(r",\s+", listed.strip()) == config_names()
+
+
 def test_version_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"^0$"):
         main(["--version"])
     assert capsys.readouterr().out == f"ctcycle {ctcycle.__version__}\n"
     assert main(["--schema"]) == 0
     assert json.loads(capsys.readouterr().out)["discriminator"]["propertyName"] == "task"
+
+
+def test_version_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--version"], ["run", "--version"], ["denoise", "--version"]):
+        with pytest.raises(SystemExit, match=r"^0$"):
+            console(arguments)
+        assert capsys.readouterr().out == f"ctcycle {ctcycle.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--config", "CONFIG", "seed=2"], 0), (["CONFIG", "seed=2", "--check"], 0), (["--config", "none.yaml"], 2)],
+)
+def test_ctcycle_run_is_python_m_ctcycle_run(
+    arguments: list[str], code: int, config: str, tasks: Tasks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[LoadedConfig] = []
+    tasks(seen.append)
+    arguments = [config if argument == "CONFIG" else argument for argument in arguments]
+    assert main(arguments) == code
+    said = capsys.readouterr()
+    assert console(["run", *arguments]) == code
+    assert capsys.readouterr() == said
+    assert seen[: len(seen) // 2] == seen[len(seen) // 2 :]
+
+
+@pytest.mark.parametrize("arguments", [["cyclegan", "seed=1"], ["seed=1", "cyclegan"], ["--config", "cyclegan.yaml"]])
+def test_a_shipped_config_by_its_name(
+    arguments: list[str], tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cyclegan.yaml").write_text(SCAN)  # a file must be asked for as a file
+    seen: list[LoadedConfig] = []
+    tasks(seen.append)
+    assert console(["run", *arguments]) == 0
+    assert seen[0].name == "cyclegan"
+    assert seen[0].config.task == ("scan" if "--config" in arguments else "train")
+    assert seen[0].config.seed == int("seed=1" in arguments)
+
+
+def test_denoise_gets_the_shipped_bundle_and_the_options(tasks: Tasks) -> None:
+    seen: list[LoadedConfig] = []
+    tasks(seen.append)
+    options = ["--strength", "0.7", "--residual", "--no-average-flips", "tile=64"]
+    assert console(["denoise", "1.5", "a: [b", *options]) == 0  # names of folders, however they look
+    config = seen[0].config
+    assert isinstance(config, Denoise)
+    assert (config.input, config.out, config.model) == (Path("1.5"), Path("a: [b"), None)
+    assert (config.strength, config.residual, config.average_flips, config.tile) == (0.7, True, False, 64)
+    assert console(["denoise", "in", "out", "--model", "1"]) == 0
+    assert isinstance(seen[1].config, Denoise)
+    assert seen[1].config.model == Path("1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "command line: no command is given; for example ctcycle denoise IN OUT"),
+        (["denise"], "command line: there is no command 'denise'; did you mean 'denoise'?"),
+        (["x"], "command line: there is no command 'x'; the commands are denoise and run"),
+        (["--config", "x"], "command line: unrecognized arguments: --config x; ctcycle --help shows"),
+        (["run"], "command line: --config FILE is missing; for example ctcycle run demo"),
+        (["run", "cyclgan"], "command line: there is no shipped config 'cyclgan'; did you mean 'cyclegan'?"),
+        (["run", "demo", "scan"], "command line: 'scan' is not of the form key.sub=value"),
+        (["denoise", "in"], "command line: the following arguments are required: OUT; ctcycle denoise --help"),
+        (["denoise", "in", "out", "more"], "command line: 'more' is not of the form key.sub=value"),
+        (["denoise", "in", "out", "--strengh=1"], "command line: unrecognized arguments: --strengh=1; ctcycle denoise"),
+        (["denoise", "in", "out", "strengh=1"], "command line: unknown key 'strengh'; did you mean 'strength'?"),
+        (["denoise", "in", "out", "--strength", "3"], "command line: strength: must be at most 2, is 3"),
+        (["denoise", "in", "out", "--tile", "64", "--tile", "96"], "command line: --tile is given more than once; "),
+        (["denoise", "in", "out", "out=other"], "command line: out=other: IN and OUT name the input and the output"),
+    ],
+)
+def test_a_wrong_command(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert console(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(sentence)
+
+
+def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        console(["--help"])
+    text = capsys.readouterr().out
+    for name, (_, example) in COMMANDS.items():
+        assert f"\n  {name} " in text
+        assert example in text
 
 
 def test_as_a_program() -> None:

@@ -21,6 +21,7 @@ from ctcycle.bundle.results import Results, read_results
 from ctcycle.bundle.scripts import scripts
 from ctcycle.bundle.training_slices import TrainingSlices, describe
 from ctcycle.config.card import ModelCard
+from ctcycle.config.shipped import located
 from ctcycle.errors import BundleError, ConfigError, OutputError
 from ctcycle.inference.fingerprint import Fingerprint
 from ctcycle.networks.resnet import ResNetGenerator
@@ -123,7 +124,7 @@ def export_bundle(plan: BundlePlan) -> str:
 
 def _read(plan: BundlePlan) -> _Source:
     results = {heading: read_results(path, plan.run) for heading, path in plan.results.items()}
-    data_license = "" if plan.card.data_license is None else _read_text(plan.card.data_license)
+    data_license = "" if plan.card.data_license is None else _read_text(located(plan.card.data_license))
     run = read_run_facts(plan.run)
     model = load_model(plan.run, plan.checkpoint, "cpu")
     generator = model.generator

@@ -106,11 +106,15 @@ class Denoise(Task):
     """A series, or a folder of many, to denoised ones."""
 
     task: Literal["denoise"]
-    model: Place = Field(description="a run folder or a bundle folder")
-    input: Place
-    checkpoint: Literal["best", "last"] = Field("best", description="of a run folder; a bundle has one alone")
-    device: Device = "auto"
-    strength: Annotated[float, Field(ge=0, le=2)] = Field(1.0, description="factor of the correction")
+    model: Place | None = Field(
+        None, description="a run folder or a bundle folder; default: the bundle that ships with ctcycle"
+    )
+    input: Place = Field(description="a series, a volume, or a folder of many")
+    checkpoint: Literal["best", "last"] = Field(
+        "best", description="best or last, of a run folder; a bundle has only one"
+    )
+    device: Device = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
+    strength: Annotated[float, Field(ge=0, le=2)] = Field(1.0, description="factor of the correction, from 0 to 2")
     tile: Annotated[int, Field(ge=0, multiple_of=32)] = Field(
         0, description="side in pixels of overlapping tiles, for little memory; at least 64; 0: whole slices"
     )

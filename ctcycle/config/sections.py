@@ -32,6 +32,6 @@ class Section(BaseModel):
 class Task(Section):
     """What every task has."""
 
-    out: Place
+    out: Place = Field(description="the folder for the results")
     seed: Seed = 0
     overwrite: bool = Field(False, description="replace what an earlier run left in `out`")

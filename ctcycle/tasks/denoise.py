@@ -4,6 +4,7 @@ from tqdm import tqdm
 
 from ctcycle import __version__
 from ctcycle.config.schema import Denoise
+from ctcycle.config.shipped import located, shipped_bundle
 from ctcycle.ct.dicom import Derivation
 from ctcycle.inference.folders import DenoiseOptions, Images, denoise_folder
 from ctcycle.runs.models import load_model
@@ -22,7 +23,8 @@ def run(config: Denoise, _job: Job) -> str:
         BundleError: the run or bundle holds no denoiser.
         OutputError: output cannot be written.
     """
-    model = load_model(config.model, config.checkpoint, config.device)
+    folder = shipped_bundle() if config.model is None else located(config.model)
+    model = load_model(folder, config.checkpoint, config.device)
     denoiser = model.denoiser(strength=config.strength, tile=config.tile, average_flips=config.average_flips)
     options = DenoiseOptions(
         overwrite=config.overwrite,

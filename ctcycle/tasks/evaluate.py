@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ctcycle.atomic import write_text
 from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Evaluate
+from ctcycle.config.shipped import located
 from ctcycle.data.manifest import read_manifest
 from ctcycle.data.slices import load_slices, open_store
 from ctcycle.evaluation.baselines import CLASSICAL, HUFilter
@@ -44,7 +45,9 @@ def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
         OutputError: results cannot be written.
     """
     methods: dict[str, HUFilter] = {name: CLASSICAL[name] for name in config.baselines}
-    methods |= {name: load_denoiser(run, config.checkpoint, config.device) for name, run in config.methods.items()}
+    methods |= {
+        name: load_denoiser(located(run), config.checkpoint, config.device) for name, run in config.methods.items()
+    }
     store = open_store(config.manifest, config.store, config.mu_water)
     pairs = EvaluationPairs(
         load_slices(config.manifest, store, kernel=config.kernel, splits=(config.split,)), config.split

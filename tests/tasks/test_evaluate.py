@@ -171,3 +171,14 @@ def test_slices_that_are_no_pair_are_not_measured(tiny: TinyData, tiny_run: Path
 def test_a_run_cannot_take_the_name_of_a_filter(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'nlm' is the name of a classical filter; choose another name"):
         evaluate(tiny, tiny_run, tmp_path / "out", f"methods.nlm={tiny_run}")
+
+
+def test_the_shipped_bundle_by_its_path_from_anywhere(
+    tiny: TinyData, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["methods={shipped: bundles/ct_denoiser}", "split=val", "baselines=[]", "guard=false", "panels=0"]
+    out = evaluate(tiny, tiny_run, tmp_path / "out", *options)
+    found = json.loads((out / "results.json").read_text())
+    assert {row["method"] for row in found["rows"]} == {"shipped"}
+    assert found["provenance"]["runs"] == {"shipped": "bundles/ct_denoiser"}

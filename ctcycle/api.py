@@ -1,0 +1,336 @@
+"""What a notebook calls: thin functions on arrays, series and folders, with the shipped bundle as the default model.
+
+`ctcycle` offers all of them by name: ``ctcycle.denoise(...)``.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcycle.config import loading
+from ctcycle.config.loading import LoadedConfig
+from ctcycle.config.shipped import find_config, located, shipped_bundle
+from ctcycle.config.suggestions import near
+from ctcycle.ct import series_io
+from ctcycle.ct.hounsfield import MU_WATER
+from ctcycle.ct.series import Series, SeriesInfo, Skipped
+from ctcycle.errors import ConfigError, SeriesError
+from ctcycle.metrics import PROTOCOL_NAMES, ProtocolName
+
+if TYPE_CHECKING:  # torch and scikit-image take seconds, and not every function needs them
+    from ctcycle.evaluation.results import Evaluation
+    from ctcycle.runs.models import Model
+
+HUArray = NDArray[np.floating[Any] | np.integer[Any]]
+"""A slice (H, W) or slices (S, H, W), in HU."""
+
+_log = logging.getLogger(__name__)
+_SAMPLE = 16
+
+
+class DenoiseKeys(TypedDict, total=False):
+    """The options of ``configs/denoise.yaml`` that `denoise_folder` takes by keyword."""
+
+    checkpoint: Literal["best", "last"]
+    device: str
+    strength: float
+    tile: int
+    average_flips: bool | None
+    residual: bool
+    uncertainty: bool
+    strict: bool
+    keep_private: bool
+    assume_hu: bool
+    overwrite: bool
+    seed: int
+
+
+def find_series(root: str | Path, *, mu_water: float = MU_WATER) -> tuple[list[SeriesInfo], list[Skipped]]:
+    """Find every CT series under a folder, or in a file, from headers only.
+
+    Args:
+        root: a folder, nested anyhow, or one file.
+        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
+
+    Returns:
+        The series by path, and what was skipped, each with its reason.
+
+    Raises:
+        SeriesError: ``root`` does not exist.
+    """
+    return series_io.find_series(Path(root), mu_water)
+
+
+def read_series(source: SeriesInfo | str | Path, *, assume_hu: bool = False) -> Series:
+    """Decode a series to HU.
+
+    Args:
+        source: a series from `find_series`, or the path of a folder or file that holds one series.
+        assume_hu: take NIfTI and npy values for HU although they do not look like it.
+
+    Raises:
+        SeriesError: the path holds no series or several; the series is damaged, or does not look like HU.
+    """
+    if isinstance(source, SeriesInfo):
+        return series_io.read_series(source, assume_hu=assume_hu)
+    found, skipped = find_series(source)
+    if len(found) != 1:
+        why = f" ({skipped[0].reason})" if skipped and not found else ""
+        raise SeriesError(f"{source}: holds {len(found)} CT series{why}, one is needed; find_series lists them")
+    return series_io.read_series(found[0], assume_hu=assume_hu)
+
+
+def load_model(
+    path: str | Path | None = None, checkpoint: Literal["best", "last"] = "best", device: str = "auto"
+) -> "Model":
+    """Load a trained model.
+
+    Args:
+        path: a run folder or a bundle folder; None is the bundle that ships with ctcycle.
+        checkpoint: of a run folder; a bundle has only one.
+        device: auto, cpu, cuda, cuda:1 or mps.
+
+    Raises:
+        BundleError: the folder holds no model.
+        ConfigError: this machine has no such device.
+    """
+    from ctcycle.runs import models
+
+    return models.load_model(shipped_bundle() if path is None else located(Path(path)), checkpoint, device)
+
+
+@overload
+def denoise(
+    image: Series,
+    model: "Model | str | Path | None" = None,
+    *,
+    strength: float = 1.0,
+    tile: int = 0,
+    average_flips: bool | None = None,
+) -> Series: ...
+
+
+@overload
+def denoise(
+    image: HUArray,
+    model: "Model | str | Path | None" = None,
+    *,
+    strength: float = 1.0,
+    tile: int = 0,
+    average_flips: bool | None = None,
+) -> NDArray[np.float32]: ...
+
+
+def denoise(
+    image: Series | HUArray,
+    model: "Model | str | Path | None" = None,
+    *,
+    strength: float = 1.0,
+    tile: int = 0,
+    average_flips: bool | None = None,
+) -> Series | NDArray[np.float32]:
+    """Denoise slices in memory.
+
+    A slice that is unlike what the model was trained on is denoised all the same, and a warning is logged.
+
+    Args:
+        image: slices in HU, (H, W) or (S, H, W); or a series from `read_series`.
+        model: from `load_model`, or the path of a run folder or bundle folder; None is the shipped bundle.
+        strength: factor of the correction, from 0 to 2.
+        tile: side in pixels of overlapping tiles, where memory is short; 0 takes whole slices.
+        average_flips: mean over four flips: a little better, four times as slow. None is the model's default.
+
+    Returns:
+        float32 of the same shape; or the series with its HU denoised and its padding untouched.
+
+    Raises:
+        SeriesError: another shape, or values that are not finite.
+        BundleError: there is no such model.
+        ConfigError: strength or tile are out of range.
+    """
+    opened = load_model(model) if model is None or isinstance(model, str | Path) else model
+    denoiser = opened.denoiser(strength=strength, tile=tile, average_flips=average_flips)
+    hu = _checked("image", image.hu if isinstance(image, Series) else image)
+    _warn_of_departures(opened, hu)
+    correction = denoiser.correction(hu)
+    if not isinstance(image, Series):
+        return hu + correction
+    return replace(image, hu=hu + (correction if image.padding is None else correction * ~image.padding))
+
+
+def denoise_folder(
+    source: str | Path, out: str | Path, model: str | Path | None = None, **options: Unpack[DenoiseKeys]
+) -> dict[str, Any]:
+    """Denoise every series under ``source`` to files of the same kind under ``out``, as ``ctcycle denoise`` does.
+
+    Args:
+        source: a series, a volume, or a folder of many.
+        out: the folder for the results; gets a log, a summary and the config besides.
+        model: a run folder or a bundle folder; None is the shipped bundle.
+        options: as in ``configs/denoise.yaml``.
+
+    Returns:
+        The summary: how many were denoised or already there; what was refused, skipped or damaged, and why.
+
+    Raises:
+        ConfigError: an option is unknown or out of range, or ``out`` holds results made with other options.
+        SeriesError: nothing was found, or some series could not be denoised; the others are.
+        BundleError: there is no such model.
+        OutputError: ``out`` cannot be written.
+    """
+    folder = run_config(_from_options("denoise", {"input": source, "out": out, "model": model, **options}))
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return summary
+
+
+def evaluate(
+    low: HUArray,
+    full: HUArray,
+    denoised: HUArray | Mapping[str, HUArray],
+    protocols: ProtocolName | Sequence[ProtocolName] = "hu2000",
+    patients: Sequence[str] = (),
+) -> "Evaluation":
+    """Score denoised slices, and the low dose as method ``input``, against full dose.
+
+    Args:
+        low: the low dose in HU, (H, W) or (S, H, W).
+        full: the full dose of the same slices.
+        denoised: one result, or several by name.
+        protocols: one or more conventions, see `ctcycle.metrics.protocols`.
+        patients: one name a slice; intervals are over patients. All slices belong to one patient by default.
+
+    Raises:
+        SeriesError: the shapes differ, values are not finite, or there are more or fewer patients than slices.
+        ConfigError: there is no such protocol, or a result is called ``input``.
+    """
+    from ctcycle.evaluation.pairs import HUPair
+    from ctcycle.evaluation.results import summarise
+    from ctcycle.evaluation.scoring import evaluate_pair
+
+    names = _protocols(protocols)
+    stacks = _stacks(low, full, denoised if isinstance(denoised, Mapping) else {"denoised": denoised})
+    truth = stacks.pop("full")
+    owners = patients or ["array"] * len(truth)
+    if len(owners) != len(truth):
+        raise SeriesError(f"patients: {len(owners)} names for {len(truth)} slices; give one for each")
+    records = []
+    for number, (patient, hu) in enumerate(zip(owners, truth, strict=True)):
+        results = {name: stack[number] for name, stack in stacks.items()}
+        filters = {name: lambda _low, result=result: result for name, result in results.items()}
+        records += evaluate_pair(HUPair(patient, "array", number, results["input"], hu), filters, names)
+    return summarise(records)
+
+
+def evaluate_manifest(
+    manifest: str | Path, methods: Mapping[str, str | Path], out: str | Path = "runs/evaluate", **options: object
+) -> "Evaluation":
+    """Score models on the pairs of a manifest's split, with tables and figures in ``out``.
+
+    Args:
+        manifest: a CSV file that the task `scan` wrote.
+        methods: run folders or bundle folders by the name that they get in the tables.
+        out: the folder for the results.
+        options: as in ``configs/evaluate.yaml``, for example ``split="val"``.
+
+    Raises:
+        ConfigError: an option is unknown or wrong, or ``out`` holds results made with other options.
+        ManifestError: the split has no pairs, or they do not show the same anatomy.
+        BundleError: a folder holds no model.
+        SeriesError: a series cannot be decoded or scored.
+        OutputError: ``out`` cannot be written.
+    """
+    from ctcycle.evaluation.results import read_slices, summarise
+
+    loaded = _from_options("evaluate", {"manifest": manifest, "methods": dict(methods), "out": out, **options})
+    folder = run_config(loaded)
+    notes = json.loads((folder / "results.json").read_text(encoding="utf-8"))["notes"]
+    return replace(summarise(read_slices(folder / "slices.csv"), seed=loaded.config.seed), notes=tuple(notes))
+
+
+def load_config(name: str | Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """Read and check a config.
+
+    Args:
+        name: of a shipped config, such as ``report2024/cyclegan``; or a YAML file.
+        overrides: ``key.sub=value`` each; the value is YAML.
+
+    Raises:
+        ConfigError: with a line for each mistake.
+    """
+    return loading.load_config(find_config(name), overrides)
+
+
+def run_config(config: LoadedConfig) -> Path:
+    """Run the task of a config, as ``ctcycle run`` does, and return its run folder.
+
+    Raises:
+        CtcycleError: see `ctcycle.errors` for the kinds.
+    """
+    from ctcycle.tasks.running import run
+
+    run(config)
+    return config.config.out
+
+
+def _from_options(name: str, options: Mapping[str, object]) -> LoadedConfig:
+    """A shipped config with some of its keys set."""
+    overrides = [f"{key}={json.dumps(value, default=_plain, ensure_ascii=False)}" for key, value in options.items()]
+    try:
+        return load_config(name, overrides)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("command line: ", "")) from error
+
+
+def _plain(value: Any) -> object:
+    """A number of numpy, or a path, as JSON can hold it."""
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def _checked(name: str, image: HUArray) -> NDArray[np.float32]:
+    array = np.asarray(image)
+    if array.ndim not in {2, 3} or not array.size or array.dtype.kind not in "iuf":
+        raise SeriesError(
+            f"{name}: is {array.dtype} of shape {array.shape}; numbers of shape (H, W) or (S, H, W) in HU are needed"
+        )
+    hu = array.astype(np.float32)
+    if bad := int(np.sum(~np.isfinite(hu))):
+        raise SeriesError(f"{name}: {bad} values are not finite; repair or leave out these slices")
+    return hu
+
+
+def _warn_of_departures(model: "Model", hu: NDArray[np.float32]) -> None:
+    from ctcycle.inference.fingerprint import departures
+
+    if model.fingerprint is None:
+        return
+    slices = hu.reshape(-1, *hu.shape[-2:])
+    picked = np.unique(np.linspace(0, len(slices) - 1, min(_SAMPLE, len(slices))).round().astype(int))
+    for sentence in departures(model.fingerprint, slices[picked]):
+        _log.warning("image: %s", sentence)
+
+
+def _protocols(wanted: ProtocolName | Sequence[ProtocolName]) -> list[ProtocolName]:
+    names: list[ProtocolName] = [wanted] if isinstance(wanted, str) else list(wanted)
+    for name in names:
+        if name not in PROTOCOL_NAMES:
+            hint = near(name, PROTOCOL_NAMES) or f"; the protocols are {', '.join(PROTOCOL_NAMES)}"
+            raise ConfigError(f"there is no protocol '{name}'{hint}")
+    return names
+
+
+def _stacks(low: HUArray, full: HUArray, denoised: Mapping[str, HUArray]) -> dict[str, NDArray[np.float32]]:
+    """All arrays as (S, H, W) by name, ``input`` first, and ``full``."""
+    if taken := denoised.keys() & {"input", "full"}:
+        raise ConfigError(f"denoised: '{min(taken)}' is the name of something else; choose another name")
+    arrays = {"input": low, **denoised, "full": full}
+    stacks = {name: _checked(name, array) for name, array in arrays.items()}
+    for name, stack in stacks.items():
+        if stack.shape != stacks["full"].shape:
+            raise SeriesError(f"{name}: has shape {stack.shape}, full dose {stacks['full'].shape}; they must be equal")
+    return {name: stack.reshape(-1, *stack.shape[-2:]) for name, stack in stacks.items()}

@@ -1,0 +1,72 @@
+"""The configs and the bundle that ship with ctcycle, found by name wherever ctcycle is installed.
+
+A checkout has them in ``configs/`` and ``bundles/`` at its top, an installed package in its own folder ``shipped/``.
+"""
+
+from pathlib import Path
+
+from ctcycle.config.suggestions import near
+from ctcycle.errors import BundleError, ConfigError
+
+BUNDLE = "ct_denoiser"
+"""The bundle that ships with ctcycle."""
+
+_PACKAGE = Path(__file__).parent.parent
+_FOLDERS = ("configs", "bundles")
+_ENDINGS = (".yaml", ".yml")
+
+
+def config_names() -> list[str]:
+    """Return the names of the shipped configs in order: ``cyclegan``, ``report2024/cyclegan`` and so on."""
+    root = _folder("configs")
+    return sorted(file.relative_to(root).with_suffix("").as_posix() for file in root.rglob("*.yaml"))
+
+
+def find_config(name: str | Path) -> Path:
+    """Return the path of a config.
+
+    Args:
+        name: of a shipped config, such as ``report2024/cyclegan``. A `Path`, or a text that ends in ``.yaml`` or
+            ``.yml``, is a file; see `located`.
+
+    Raises:
+        ConfigError: no shipped config has this name.
+    """
+    if isinstance(name, Path) or name.endswith(_ENDINGS):
+        return located(Path(name))
+    names = config_names()
+    if name in names:
+        return _folder("configs") / f"{name}.yaml"
+    known = ", ".join(known for known in names if "/" not in known)
+    hint = near(name, names) or f"; name a file that ends in .yaml, or one of {known}"
+    raise ConfigError(f"command line: there is no shipped config '{name}'{hint}")
+
+
+def shipped_bundle() -> Path:
+    """Return the folder of the bundle that ships with ctcycle.
+
+    Raises:
+        BundleError: it is missing from this installation.
+    """
+    path = _folder("bundles") / BUNDLE
+    if not path.is_dir():
+        raise BundleError(f"{path}: the shipped bundle is missing; reinstall ctcycle, or name a model")
+    return path
+
+
+def located(path: Path) -> Path:
+    """Return where a file or folder is that a config names relative to the current folder.
+
+    Returns:
+        ``path`` itself; or the shipped file where ``path`` does not exist and ctcycle ships a file of this name, such
+        as ``configs/demo.yaml`` or ``bundles/ct_denoiser``.
+    """
+    if path.exists() or path.is_absolute() or path.parts[:1] not in {(name,) for name in _FOLDERS}:
+        return path
+    shipped = _folder(path.parts[0]).joinpath(*path.parts[1:])
+    return shipped if ".." not in path.parts and shipped.exists() else path
+
+
+def _folder(name: str) -> Path:
+    inside = _PACKAGE / "shipped" / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
