@@ -1,8 +1,8 @@
 """A run folder: what it holds, and whether a run may begin, go on or is finished.
 
 ``config.yaml`` (resolved), ``manifest.csv``, ``checkpoints/``, ``metrics.jsonl`` (append-only), ``results.json``,
-``figures/``, ``fingerprint.json`` (of the low-dose training slices), ``log.txt``, ``tracking_events.jsonl`` while MLflow
-is unavailable, ``lock`` while a run is active, and ``finished`` once there is nothing left to do. Everything in it is
+``figures/``, ``fingerprint.json`` (of the low-dose training slices), ``log.txt``, ``tracking_events.jsonl`` while
+MLflow is unavailable, ``lock`` while a run is active, and ``finished`` once there is nothing left to do. Everything in it is
 relative.
 """
 
