@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_origin
 
 from ctcycle.config.problems import joined
+from ctcycle.config.renamed import with_current_keys
 from ctcycle.config.schema import Bundle, Evaluate, Pipeline
 from ctcycle.config.strict_yaml import MAX_DEPTH, Node, describe, parse_yaml, read_yaml
 from ctcycle.errors import ConfigError
@@ -37,10 +38,11 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> Node:
     """
     tree = _read(path, ())
     for keys, value in _parse_overrides(overrides, path):
+        change = with_current_keys(Node({}, COMMAND_LINE).put(keys, value))
         if _is_free(keys) and isinstance(value.value, dict):
-            tree = tree.put(keys, value)
+            tree = tree.put(keys, change.nearest(keys))
         else:
-            tree = merge(tree, Node({}, COMMAND_LINE).put(keys, value))
+            tree = merge(tree, change)
     return tree
 
 
@@ -94,7 +96,7 @@ def _another_target(base: Node, child: Node) -> bool:
 
 def _read(path: Path, asking: tuple[Path, ...]) -> Node:
     asking = (*asking, path.resolve())
-    tree = read_yaml(path)
+    tree = with_current_keys(read_yaml(path))
     steps = tree.child("steps")
     if steps is not None and isinstance(steps.value, dict):
         based = {name: _on_base(step, path, asking) for name, step in steps.value.items()}

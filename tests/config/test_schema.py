@@ -93,8 +93,17 @@ def test_defaults_are_filled_in_and_values_are_typed(folder: Path) -> None:
     assert (config.out, config.data.manifest, config.optimizer.betas) == (Path("o"), Path("m.csv"), (0.5, 0.999))
     assert loaded.resolved["generator"]["filters"] == 8
     assert loaded.resolved["training"]["epochs"] == config.training.epochs
-    assert loaded.resolved["data"]["transforms"][0]["_target_"] == "RandSpatialCrop"
+    assert loaded.resolved["data"]["patch_size"] == 128
+    assert [part["spatial_axis"] for part in loaded.resolved["data"]["augmentations"]] == [0, 1]
     assert list(loaded.resolved)[:2] == ["task", "method"]
+
+
+def test_a_square_patch_is_one_number(folder: Path) -> None:
+    sizes = {
+        text: load_config(folder / "train.yaml", [f"data.patch_size={text}"]) for text in ("64", "[64, 64]", "[64, 96]")
+    }
+    assert [loaded.resolved["data"]["patch_size"] for loaded in sizes.values()] == [64, 64, [64, 96]]
+    assert sizes["64"].config == sizes["[64, 64]"].config
 
 
 def test_a_pipeline_shares_its_folder_and_seed(folder: Path) -> None:
@@ -163,10 +172,15 @@ ONE_MISTAKE = [
     ),
     ("$import=os", "key '$import': expressions are never run, with or without --trust; write the value"),
     (
-        "data.transforms=[{_target_: os.system, command: ls}]",
-        "data.transforms[0]._target_: 'os.system' is outside the allowed packages",
+        "data.augmentations=[{_target_: os.system, command: ls}]",
+        "data.augmentations[0]._target_: 'os.system' is outside the allowed packages",
     ),
-    ("data.transforms=[{prob: 1}]", "data.transforms[0]._target_ is missing"),
+    ("data.augmentations=[{prob: 1}]", "data.augmentations[0]._target_ is missing"),
+    ("data.patch_size=0", "data.patch_size: must be at least 1, is 0"),
+    ("data.patch_size=", "data.patch_size: null is not a whole number"),
+    ("data.patch_size=[64]", "data.patch_size[1] is missing"),
+    ("data.patch_size=[64, 0]", "data.patch_size[1]: must be at least 1, is 0"),
+    ("data.patch_size=[64, 64, 64]", "data.patch_size: holds at most 2 items, has 3"),
     (
         "generator={_target_: torch.nn.Sequential, a: [{b: {_target_: os.system}}]}",
         "generator.a: '_target_' inside the arguments of another is not supported",

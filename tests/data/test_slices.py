@@ -10,7 +10,6 @@ import pydicom
 import pytest
 from tiny_data import TEST, VAL, TinyData
 
-from ctcycle.config.components import Component
 from ctcycle.data import store as store_module
 from ctcycle.data.manifest import Manifest, read_manifest, write_manifest
 from ctcycle.data.pairs import SliceRef
@@ -116,19 +115,19 @@ def test_the_store_lies_beside_the_manifest_or_where_it_is_wanted(tiny: TinyData
 
 
 @pytest.mark.parametrize(
-    ("size", "fits"), [([64, 64], True), ([65, 64], False), ([32, 65], False), (65, False), (64, True)]
+    ("size", "fits"), [((64, 64), True), ((65, 64), False), ((32, 65), False), (65, False), (64, True)]
 )
-def test_patches_larger_than_the_slices(data: SliceData, size: list[int] | int, fits: bool) -> None:
-    crop = Component.model_validate({"_target_": "RandSpatialCrop", "roi_size": size, "random_size": False})
-    flip = Component.model_validate({"_target_": "RandFlip", "prob": 0.5})
+def test_patches_larger_than_the_slices(data: SliceData, size: tuple[int, int] | int, fits: bool) -> None:
     low, _ = data.paired("val")
     if fits:
-        check_patch_size(low, [flip, crop])
+        check_patch_size(low, size)
         return
-    with pytest.raises(
-        ManifestError, match=r"series \w+: its slices are 64x64 px, smaller than the .* of RandSpatialCrop"
-    ):
-        check_patch_size(low, [flip, crop])
+    rows, columns = (65, 65) if size == 65 else size
+    sentence = (
+        rf"series \w+: its slices are 64x64 px, smaller than the patches of {rows}x{columns} px; set a smaller data"
+    )
+    with pytest.raises(ManifestError, match=sentence):
+        check_patch_size(low, size)
 
 
 def test_rows_without_dose_are_left_out(data: SliceData, tiny: TinyData, tmp_path: Path) -> None:
