@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_origin
 
 from ctcycle.config.problems import joined
-from ctcycle.config.renamed import with_current_keys
+from ctcycle.config.renamed import current_file, with_current_keys
 from ctcycle.config.schema import Bundle, Evaluate, Pipeline
 from ctcycle.config.strict_yaml import MAX_DEPTH, Node, describe, parse_yaml, read_yaml
 from ctcycle.errors import ConfigError
@@ -111,7 +111,7 @@ def _on_base(node: Node, path: Path, asking: tuple[Path, ...]) -> Node:
         return node
     if not isinstance(base.value, str):
         raise ConfigError(f"{base.where}: base: {describe(base.value)} is not a file name")
-    file = Path(os.path.normpath(path.parent / base.value))
+    file = current_file(Path(os.path.normpath(path.parent / base.value)))
     if not file.is_file():
         raise ConfigError(f"{base.where}: base: there is no file {file}; it is sought relative to {path.parent}")
     if file.resolve() in asking:

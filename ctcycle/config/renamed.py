@@ -1,9 +1,10 @@
-"""Keys that another key replaced: the old one works for one release, with a warning that names the new one."""
+"""Keys and files that were renamed: the old name works for one release, with a warning that names the new one."""
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from ctcycle.config.strict_yaml import KeyPath, Node
 
@@ -54,8 +55,11 @@ RENAMED = (
         "write data.patch_size for the crop, which comes first, and data.augmentations for the other transforms",
         _split_transforms,
     ),
+    Renamed("twins", ("low_dose",), "write low_dose"),
 )
 """All keys that were replaced since the last release."""
+FILES = {"twins.yaml": "low_dose.yaml"}
+"""The names of shipped configs that were renamed since the last release."""
 
 
 def with_current_keys(tree: Node) -> Node:
@@ -69,6 +73,15 @@ def with_current_keys(tree: Node) -> Node:
     if steps is None or not steps.mapping:
         return tree
     return tree.put(("steps",), Node({name: _current(step) for name, step in steps.mapping.items()}, steps.where))
+
+
+def current_file(path: Path) -> Path:
+    """Return the config beside ``path`` that replaced it, if ``path`` is missing and an old name; else ``path``."""
+    new = path.with_name(FILES.get(path.name, path.name))
+    if new == path or path.exists() or not new.exists():
+        return path
+    _warn(f"{path}: this file name is deprecated and works for this release only; use {new}")
+    return new
 
 
 def what_to_write(path: KeyPath) -> str:

@@ -17,7 +17,7 @@ from ctcycle.config.training import GUARD_THRESHOLD, TrainingSettings
 from ctcycle.ct.hounsfield import MU_WATER
 from ctcycle.data.settings import Source, SplitSettings
 from ctcycle.metrics import ProtocolName
-from ctcycle.simulation.settings import SimulationSettings, TwinSettings
+from ctcycle.simulation.settings import LowDoseSettings, SimulationSettings
 
 Baseline = Literal["input", "constant", "gaussian", "nlm"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
@@ -28,13 +28,13 @@ class Simulate(Task):
 
     task: Literal["simulate"]
     simulation: SimulationSettings = SimulationSettings()
-    twins: TwinSettings | None = Field(None, description="low-dose twins of real scans, instead of simulated patients")
+    low_dose: LowDoseSettings | None = Field(None, description="low dose of real scans, instead of simulated patients")
     workers: Count | None = Field(None, description="processes; default: all cores")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
-        if self.twins is not None and self.simulation != SimulationSettings():
-            raise ValueError("has both simulation and twins; name one of them")
+        if self.low_dose is not None and self.simulation != SimulationSettings():
+            raise ValueError("has both simulation and low_dose; name one of them")
         return self
 
 

@@ -67,6 +67,6 @@ def check_patch_size(slices: StoredSlices, patch_size: int | tuple[int, int]) ->
     for key, series in slices.series.items():
         if series.shape[1] < rows or series.shape[2] < columns:
             raise ManifestError(
-                f"series {key}: its slices are {series.shape[1]}x{series.shape[2]} px, smaller than the patches of "
-                f"{rows}x{columns} px; set a smaller data.patch_size, or leave the series out"
+                f"series {key}: its slices are {series.shape[1]}x{series.shape[2]} px, smaller than the "
+                f"{rows}x{columns} px of data.patch_size; set a smaller size, or leave the series out"
             )

@@ -1,5 +1,7 @@
-"""Old keys: taken for one release, with one line that names the new ones; or refused in one sentence."""
+"""Old names: taken for one release, with one line that names the new ones; or refused in one sentence."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +9,11 @@ import pytest
 
 from ctcycle.config import renamed
 from ctcycle.config.loading import json_schema, load_config
-from ctcycle.config.renamed import RENAMED, what_to_write
+from ctcycle.config.renamed import FILES, RENAMED, what_to_write
+from ctcycle.config.strict_yaml import parse_yaml
 from ctcycle.errors import ConfigError
 
+ROOT = Path(__file__).parents[2]
 HEAD = "task: train\nmethod: supervised\n"
 OLD = """data:
   manifest: m.csv
@@ -142,6 +146,80 @@ def test_old_keys_in_the_steps_of_a_pipeline(tmp_path: Path, caplog: pytest.LogC
     assert {name: step["data"]["patch_size"] for name, step in steps.items()} == {"d": 8}
     with pytest.raises(ConfigError, match=f"^command line: unknown key 'steps.b.data.transforms'; {INSTEAD}$"):
         load_config(tmp_path / "x.yaml", ["steps.b.data.transforms=[]"])
+
+
+LOW_DOSE = "task: simulate\n{key}:\n  sources: [{{path: data/routine, dose: full_dose}}]\n"
+
+
+def test_twins_are_low_dose_now(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a").mkdir()
+    write(tmp_path, x=LOW_DOSE.format(key="low_dose"))
+    write(tmp_path / "a", x=LOW_DOSE.format(key="twins"))
+    overrides = ["low_dose.views=60", "out=o"]
+    found = load_config(tmp_path / "a" / "x.yaml", ["twins.views=60", "out=o"]).resolved
+    assert found == load_config(tmp_path / "x.yaml", overrides).resolved
+    assert found == load_config(tmp_path / "a" / "x.yaml", overrides).resolved
+    assert caplog.messages == [
+        f"{where}: key 'twins' is deprecated and works for this release only; use low_dose"
+        for where in (f"{tmp_path / 'a' / 'x.yaml'}:2", "command line")
+    ]
+
+
+def test_a_step_named_like_an_old_key_keeps_its_name(tmp_path: Path) -> None:
+    step = "{task: simulate, twins: {sources: [{path: data/routine}]}}"
+    write(tmp_path, x=f"task: pipeline\nsteps: {{twins: {step}}}\n")
+    (name, resolved), *_ = load_config(tmp_path / "x.yaml", ["steps.twins.twins.copies=2"]).resolved["steps"].items()
+    assert (name, resolved["low_dose"]["copies"], "twins" in resolved) == ("twins", 2, False)
+
+
+def test_both_names_of_a_key_in_one_file_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, x=LOW_DOSE.format(key="low_dose") + "twins: {copies: 2}\n")
+    with pytest.raises(ConfigError, match=r"x\.yaml:4: unknown key 'twins'; write low_dose$"):
+        load_config(tmp_path / "x.yaml")
+
+
+def test_an_old_file_name_finds_the_new_file_beside_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, low_dose=LOW_DOSE.format(key="low_dose"), mine="base: twins.yaml\nseed: 5\n")
+    old, new = tmp_path / "twins.yaml", tmp_path / "low_dose.yaml"
+    loaded = load_config(old)
+    assert (loaded.name, loaded.path, loaded.resolved["out"]) == ("low_dose", new, "runs/low_dose")
+    assert load_config(tmp_path / "mine.yaml").resolved["low_dose"] == loaded.resolved["low_dose"]
+    assert caplog.messages == [f"{old}: this file name is deprecated and works for this release only; use {new}"]
+
+
+def test_a_file_with_an_old_name_is_read_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, low_dose="seed: 1", twins=LOW_DOSE.format(key="low_dose"))
+    assert load_config(tmp_path / "twins.yaml").name == "twins"
+    assert caplog.messages == []
+
+
+def test_an_old_file_name_without_the_new_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"twins\.yaml: there is no such config"):
+        load_config(tmp_path / "twins.yaml")
+
+
+def test_the_command_line_takes_an_old_name_and_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ctcycle.run", "--config", "configs/twins.yaml", "--check", "twins.views=60"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.splitlines() == [
+        "configs/twins.yaml: this file name is deprecated and works for this release only; use configs/low_dose.yaml",
+        "command line: key 'twins' is deprecated and works for this release only; use low_dose",
+    ]
+    assert parse_yaml(done.stdout, "stdout", numbered=False).plain()["low_dose"]["views"] == 60
+
+
+def test_old_names_stand_nowhere_else() -> None:
+    files = [*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "ctcycle").rglob("*.py"), ROOT / "README.md"]
+    texts = {file: file.read_text(encoding="utf-8") for file in files if file.name != "renamed.py"}
+    for old in (*(entry.old for entry in RENAMED), *FILES):
+        assert [file for file, text in texts.items() if old in text] == []
+        assert not (ROOT / "configs" / old).exists()
+    assert all((ROOT / "configs" / new).exists() for new in FILES.values())
 
 
 def test_a_key_that_users_chose_is_not_renamed(tmp_path: Path) -> None:

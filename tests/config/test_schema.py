@@ -210,6 +210,15 @@ def test_what_a_part_says_of_its_own_values_is_passed_on(folder: Path) -> None:
     assert line == f"x.yaml:3: {split.value}"
 
 
+def test_low_dose_of_real_scans_or_simulated_patients(folder: Path) -> None:
+    text = "task: simulate\nlow_dose: {sources: [{path: a}]}\n"
+    assert complaints(folder, text, "low_dose.copies=0") == [
+        "command line: low_dose: copies is 0; it must be from 1 to 1000"
+    ]
+    (line,) = complaints(folder, text, "simulation.patients=3")
+    assert line.endswith("has both simulation and low_dose; name one of them")
+
+
 def test_the_empty_word_among_the_allowed_ones(folder: Path) -> None:
     (line,) = complaints(folder, "task: scan\nsources: [{path: a, dose: half}]")
     assert line == "x.yaml:2: sources[0].dose: 'half' is not one of low_dose, full_dose, empty"

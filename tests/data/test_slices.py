@@ -123,9 +123,7 @@ def test_patches_larger_than_the_slices(data: SliceData, size: tuple[int, int] |
         check_patch_size(low, size)
         return
     rows, columns = (65, 65) if size == 65 else size
-    sentence = (
-        rf"series \w+: its slices are 64x64 px, smaller than the patches of {rows}x{columns} px; set a smaller data"
-    )
+    sentence = rf"series \w+: its slices are 64x64 px, smaller than the {rows}x{columns} px of data.patch_size; set"
     with pytest.raises(ManifestError, match=sentence):
         check_patch_size(low, size)
 
@@ -141,14 +139,14 @@ def test_rows_without_dose_are_left_out(data: SliceData, tiny: TinyData, tmp_pat
 def leaking(tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, SliceStore, set[str]]:
     """A manifest that has a test patient a second time, for training, under another name; an empty store; the names."""
     monkeypatch.setattr(store_module, "SETTLED_NS", -1)  # what was just made counts as old, so that the index is used
-    manifest, twin = read_manifest(tiny.manifest), tmp_path / "twin"
+    manifest, copy = read_manifest(tiny.manifest), tmp_path / "copy"
     held_out = next(row for row in manifest if row.patient == TEST and row.dose == "low_dose")
-    twin.mkdir()
+    copy.mkdir()
     for file in sorted((manifest.root / held_out.path).iterdir()):
         dataset = pydicom.dcmread(file)
         dataset.PatientID, dataset.SeriesInstanceUID = "Somebody^Else", "1.2.3"
-        dataset.save_as(twin / file.name)
-    (found,) = find_rows([Source(twin)], manifest.root).rows
+        dataset.save_as(copy / file.name)
+    (found,) = find_rows([Source(copy)], manifest.root).rows
     copied = replace(found, split="train", dose="low_dose")
     assert copied.patient != TEST
     write_manifest(tmp_path / "manifest.csv", replace(manifest, rows=(*manifest.rows, copied)))

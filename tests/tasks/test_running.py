@@ -50,7 +50,7 @@ def config(tiny: TinyData, tmp_path: Path) -> Path:
         (
             ["data.patch_size=[64, 80]"],
             3,
-            "its slices are 64x64 px, smaller than the patches of 64x80 px; set a smaller data.patch_size",
+            "its slices are 64x64 px, smaller than the 64x80 px of data.patch_size; set a smaller size",
         ),
         (["data.same_crop=false"], 3, "are cropped or flipped differently; set data.same_crop=true"),
         (["optimizer.lr=1e38"], 5, "is not finite; lower"),
