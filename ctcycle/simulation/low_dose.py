@@ -63,8 +63,8 @@ def simulate_low_dose(
 ) -> LowDoseReport:
     """Write simulated low dose of every full-dose series of the sources, in the format of the series.
 
-    The folder of a series appears when it is complete, and is kept when the function is called again; one run at a time may
-    write to ``folder``.
+    The folder of a series appears when it is complete, and is kept when the function is called again; one run at a time
+    may write to ``folder``.
 
     Args:
         folder: new, or filled by an earlier call with the same settings and seed.
@@ -127,7 +127,7 @@ def _unfit(info: SeriesInfo) -> str | None:
 
 
 def _make(settings: LowDoseSettings, seed: int, job: _Job) -> str | None:
-    """Write low dose of a series to a folder of its own; or says why it cannot."""
+    """Write low dose of a series to a folder of its own, or return why it cannot be made."""
     try:
         with new_folder(job.folder) as folder:
             _write_copies(settings, seed, job, folder)
