@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from hypothesis import strategies as st
 from ctcycle.config.loading import LoadedConfig, json_schema, load_config
 from ctcycle.config.merging import USER_KEYED
 from ctcycle.config.schema import TASKS, Pipeline, TrainCycleGAN
-from ctcycle.config.strict_yaml import dotted, dump_yaml
+from ctcycle.config.strict_yaml import dotted, dump_yaml, read_yaml
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.settings import SplitSettings
 from ctcycle.errors import ConfigError
 from ctcycle.networks.specs import DiscriminatorSpec
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
+BASES = sorted((CONFIGS / "base").glob("*.yaml"))
+"""What other configs share; not to be run."""
+
+SHIPPED = sorted(set(CONFIGS.rglob("*.yaml")) - set(BASES))
 TRAIN = """task: train
 method: cyclegan
 data:
@@ -74,6 +78,25 @@ def test_every_shipped_config_loads_and_says_how_to_run_it(path: Path) -> None:
     first, *comment = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     command = f"python -m ctcycle.run --config configs/{path.relative_to(CONFIGS)}"
     assert command in first or any(command in line for line in comment)
+
+
+@pytest.mark.parametrize("path", BASES, ids=lambda path: path.name)
+def test_every_base_says_that_it_cannot_be_run_and_others_build_on_it(path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"(task|method) is missing"):
+        load_config(path)
+    comment = " ".join(line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#"))
+    assert "It cannot be run alone: it names no" in comment
+    others = (other.read_text() for other in {*SHIPPED, *BASES} - {path})
+    assert any(re.search(rf"^base:.*\b{path.name}", text, re.MULTILINE) for text in others)
+
+
+def test_configs_at_the_demos_scale_share_it() -> None:
+    shared = read_yaml(CONFIGS / "base" / "small.yaml").plain()
+    for name in ("small_cyclegan", "small_noise_swap", "small_supervised"):
+        resolved = load_config(CONFIGS / "experiments" / f"{name}.yaml").resolved
+        for keys in leaves(shared):
+            value = at(shared, keys)
+            assert isinstance(value, dict) or at(resolved, keys) == value
 
 
 @pytest.mark.parametrize("path", [*SHIPPED, "train.yaml", "pipeline.yaml"], ids=str)
