@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ctcycle.config.card import ModelCard
 from ctcycle.config.methods import CycleGANSettings, NoiseSwapSettings, SupervisedSettings
-from ctcycle.config.sections import Count, Device, Fraction, Place, Positive, Task
+from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Task
 from ctcycle.config.training import GUARD_THRESHOLD, TrainingSettings
 from ctcycle.ct.hounsfield import MU_WATER
 from ctcycle.data.settings import Source, SplitSettings
@@ -48,7 +48,7 @@ class Scan(Task):
 
     task: Literal["scan"]
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
-    manifest: Place | None = Field(None, description="default: manifest.csv in `out`")
+    manifest: FilePath | None = Field(None, description="default: manifest.csv in `out`")
     split: SplitSettings = SplitSettings()
 
 
@@ -78,9 +78,9 @@ class Evaluate(Task):
     """Trained runs and classical filters against the full dose of held-out patients."""
 
     task: Literal["evaluate"]
-    manifest: Place
-    store: Place | None = None
-    methods: dict[str, Place] = Field(default_factory=dict, description="name: run folder")
+    manifest: FilePath
+    store: FilePath | None = None
+    methods: dict[str, FilePath] = Field(default_factory=dict, description="name: run folder")
     baselines: tuple[Baseline, ...] = BASELINES
     protocols: Annotated[tuple[ProtocolName, ...], Field(min_length=1)] = ("hu2000", "report2024", "abdomen")
     split: Literal["train", "val", "test"] = "test"
@@ -95,7 +95,7 @@ class Evaluate(Task):
 
     @field_validator("methods")
     @classmethod
-    def _names_are_free(cls, methods: dict[str, Place]) -> dict[str, Place]:
+    def _names_are_free(cls, methods: dict[str, FilePath]) -> dict[str, FilePath]:
         taken = sorted(methods.keys() & set(BASELINES))
         if taken:
             raise ValueError(f"'{taken[0]}' is the name of a classical filter; choose another name")
@@ -106,8 +106,8 @@ class Denoise(Task):
     """A series, or a folder of many, to denoised ones."""
 
     task: Literal["denoise"]
-    model: Place = Field(description="a run folder or a bundle folder")
-    input: Place
+    model: FilePath = Field(description="a run folder or a bundle folder")
+    input: FilePath
     checkpoint: Literal["best", "last"] = Field("best", description="of a run folder; a bundle has one alone")
     device: Device = "auto"
     strength: Annotated[float, Field(ge=0, le=2)] = Field(1.0, description="factor of the correction")
@@ -136,11 +136,11 @@ class Bundle(Task):
     """A training run to a MONAI bundle: a folder that denoises where ctcycle is not installed."""
 
     task: Literal["bundle"]
-    run: Place = Field(description="a run folder of task train")
-    bundle: Place = Field(description="the folder that is made; its name is the bundle's name")
+    run: FilePath = Field(description="a run folder of task train")
+    bundle: FilePath = Field(description="the folder that is made; its name is the bundle's name")
     checkpoint: Literal["best", "last"] = "best"
     formats: tuple[Literal["onnx", "pt2"], ...] = Field(("onnx", "pt2"), description="beside the weights")
-    results: dict[str, Place] = Field(
+    results: dict[str, FilePath] = Field(
         default_factory=dict, description="heading in the model card: results.json of an evaluation of the run"
     )
     average_flips: bool = Field(False, description="the bundle's default: mean over four flips, four times as slow")

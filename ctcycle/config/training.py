@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from ctcycle.config.components import Component
-from ctcycle.config.sections import Count, Device, Fraction, Place, Positive, Section, Seed
+from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Section, Seed
 from ctcycle.ct.hounsfield import MU_WATER, HUWindow
 from ctcycle.metrics import ProtocolName
 from ctcycle.networks.specs import GeneratorSpec
@@ -44,8 +44,8 @@ PatchSize = Annotated[
 class Data(Section):
     """Which slices are trained on, and how they reach the networks."""
 
-    manifest: Place
-    store: Place | None = Field(
+    manifest: FilePath
+    store: FilePath | None = Field(
         None, description="folder of decoded slices; default: .ctcycle_store beside the manifest"
     )
     kernel: str | None = Field(None, description="only series of this reconstruction kernel: kernels confound dose")
@@ -136,7 +136,7 @@ class TrainingSettings(Section):
     seed: Seed = 0
     device: Device = "auto"
     threads: Count | None = Field(None, description="of torch on a CPU; default: all cores")
-    initial: Place | None = Field(None, description="run or bundle whose weights the generator starts from")
+    initial: FilePath | None = Field(None, description="run or bundle whose weights the generator starts from")
     generator: Generator = GeneratorSpec()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
