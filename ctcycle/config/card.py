@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from ctcycle.config.sections import Place, Section
+from ctcycle.config.sections import FilePath, Section
 
 
 class ModelCard(Section):
@@ -16,7 +16,7 @@ class ModelCard(Section):
         "Not described by those who made this bundle. Ask them before you rely on it.",
         description="what it was trained on: patients, scanners, dose, kernels, and whether scans or simulations",
     )
-    data_license: Place | None = Field(None, description="text file: the licence of the training data")
+    data_license: FilePath | None = Field(None, description="text file: the licence of the training data")
     intended_use: str = "Research on noise in CT. Not a medical device, and not for diagnosis."
     results_note: str = Field("", description="what a reader must know of the results")
     references: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ctcycle.config.merging import read_tree, with_defaults
 from ctcycle.config.problems import Problem, explain, find_expressions, joined
+from ctcycle.config.renamed import current_file
 from ctcycle.config.schema import Config
 from ctcycle.config.strict_yaml import Node
 from ctcycle.errors import ConfigError
@@ -23,7 +24,7 @@ class LoadedConfig:
     Attributes:
         config: the typed config.
         name: of the run: the file's name without its ending.
-        path: the file, as it was given.
+        path: the file, as it was given; the current one, if it was given under an old name.
         resolved: the config as plain data, every default filled in; `dump_yaml` of it is a config that gives an equal
             ``config``.
     """
@@ -44,6 +45,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
     Raises:
         ConfigError: with a line for each mistake, and a closing line if there are several.
     """
+    path = current_file(path)
     config = _validate(read_tree(path, overrides), path)
     return LoadedConfig(config, path.stem, path, _resolve(config))
 

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import get_origin
 
 from ctcycle.config.problems import joined
+from ctcycle.config.renamed import current_file, with_current_keys
 from ctcycle.config.schema import Bundle, Evaluate, Pipeline
 from ctcycle.config.strict_yaml import MAX_DEPTH, Node, describe, parse_yaml, read_yaml
 from ctcycle.errors import ConfigError
@@ -26,8 +28,8 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> Node:
     """The config at ``path`` merged onto its bases, and the overrides merged onto it.
 
     Args:
-        path: a YAML file. ``base: FILE``, relative to the file that says it, names the config that it changes; a step
-            of a pipeline may have a base, too.
+        path: a YAML file. ``base: FILE``, relative to the file that says it, names the config that it changes; of a
+            list of files, each changes those before it. A step of a pipeline may also have a base.
         overrides: ``key.sub=value``, each as if it stood in a file based on this one. The value is YAML; nothing
             after ``=`` is null, as in a file, and ``''`` is the empty text. List items cannot be set one by one.
             Unlike in a file, ``methods={...}`` and ``steps={...}`` are the whole mapping.
@@ -35,12 +37,13 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> Node:
     Raises:
         ConfigError: a file cannot be read, bases form a circle, or overrides are malformed (with a line for each).
     """
-    tree = _read(path, ())
+    tree = _Files().read(path)
     for keys, value in _parse_overrides(overrides, path):
+        change = with_current_keys(Node({}, COMMAND_LINE).put(keys, value))
         if _is_free(keys) and isinstance(value.value, dict):
-            tree = tree.put(keys, value)
+            tree = tree.put(keys, change.nearest(keys))
         else:
-            tree = merge(tree, Node({}, COMMAND_LINE).put(keys, value))
+            tree = merge(tree, change)
     return tree
 
 
@@ -92,30 +95,43 @@ def _another_target(base: Node, child: Node) -> bool:
     return target is not None and (former is None or former.value != target.value)
 
 
-def _read(path: Path, asking: tuple[Path, ...]) -> Node:
-    asking = (*asking, path.resolve())
-    tree = read_yaml(path)
-    steps = tree.child("steps")
-    if steps is not None and isinstance(steps.value, dict):
-        based = {name: _on_base(step, path, asking) for name, step in steps.value.items()}
-        tree = Node(tree.mapping | {"steps": Node(dict(based), steps.where)}, tree.where)
-    return _on_base(tree, path, asking)
+class _Files:
+    """Reads config files with their bases; each file once, however many are based on it."""
+
+    def __init__(self) -> None:
+        self._trees: dict[Path, Node] = {}
+
+    def read(self, path: Path, asking: tuple[Path, ...] = ()) -> Node:
+        """Return the tree of a file merged onto its bases; ``asking`` are the files that are based on it."""
+        if path not in self._trees:
+            asking = (*asking, path.resolve())
+            tree = with_current_keys(read_yaml(path))
+            steps = tree.child("steps")
+            if steps is not None and isinstance(steps.value, dict):
+                based = {name: self._on_bases(step, path, asking) for name, step in steps.value.items()}
+                tree = Node(tree.mapping | {"steps": Node(dict(based), steps.where)}, tree.where)
+            self._trees[path] = self._on_bases(tree, path, asking)
+        return self._trees[path]
+
+    def _on_bases(self, node: Node, path: Path, asking: tuple[Path, ...]) -> Node:
+        """Return ``node`` of the file ``path`` merged onto the files that its ``base`` names."""
+        base = node.child("base")
+        if base is None:
+            return node
+        names = base.value if isinstance(base.value, list) and base.value else [base]
+        own = Node({key: item for key, item in node.mapping.items() if key != "base"}, node.where)
+        return reduce(merge, [*(self.read(_base_file(name, path, asking), asking) for name in names), own])
 
 
-def _on_base(node: Node, path: Path, asking: tuple[Path, ...]) -> Node:
-    """``node`` of the file ``path``, merged onto the file that its ``base`` names."""
-    base = node.child("base")
-    if base is None:
-        return node
-    if not isinstance(base.value, str):
-        raise ConfigError(f"{base.where}: base: {describe(base.value)} is not a file name")
-    file = Path(os.path.normpath(path.parent / base.value))
+def _base_file(name: Node, path: Path, asking: tuple[Path, ...]) -> Path:
+    if not isinstance(name.value, str):
+        raise ConfigError(f"{name.where}: base: {describe(name.value)} is not a file name")
+    file = current_file(Path(os.path.normpath(path.parent / name.value)))
     if not file.is_file():
-        raise ConfigError(f"{base.where}: base: there is no file {file}; it is sought relative to {path.parent}")
+        raise ConfigError(f"{name.where}: base: there is no file {file}; it is sought relative to {path.parent}")
     if file.resolve() in asking:
-        raise ConfigError(f"{base.where}: base: {file} is based on this file in turn; the chain never ends")
-    own = {key: item for key, item in node.mapping.items() if key != "base"}
-    return merge(_read(file, asking), Node(own, node.where))
+        raise ConfigError(f"{name.where}: base: {file} is based on this file in turn; the chain never ends")
+    return file
 
 
 def _parse_overrides(overrides: Sequence[str], path: Path) -> list[tuple[Keys, Node]]:

@@ -12,12 +12,12 @@ from pydantic import Field, field_validator, model_validator
 
 from ctcycle.config.card import ModelCard
 from ctcycle.config.methods import CycleGANSettings, NoiseSwapSettings, SupervisedSettings
-from ctcycle.config.sections import Count, Device, Fraction, Place, Positive, Task
+from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Task
 from ctcycle.config.training import GUARD_THRESHOLD, TrainingSettings
 from ctcycle.ct.hounsfield import MU_WATER
 from ctcycle.data.settings import Source, SplitSettings
 from ctcycle.metrics import ProtocolName
-from ctcycle.simulation.settings import SimulationSettings, TwinSettings
+from ctcycle.simulation.settings import LowDoseSettings, SimulationSettings
 
 Baseline = Literal["input", "constant", "gaussian", "nlm"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
@@ -28,13 +28,13 @@ class Simulate(Task):
 
     task: Literal["simulate"]
     simulation: SimulationSettings = SimulationSettings()
-    twins: TwinSettings | None = Field(None, description="low-dose twins of real scans, instead of simulated patients")
+    low_dose: LowDoseSettings | None = Field(None, description="low dose of real scans, instead of simulated patients")
     workers: Count | None = Field(None, description="processes; default: all cores")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
-        if self.twins is not None and self.simulation != SimulationSettings():
-            raise ValueError("has both simulation and twins; name one of them")
+        if self.low_dose is not None and self.simulation != SimulationSettings():
+            raise ValueError("has both simulation and low_dose; name one of them")
         return self
 
 
@@ -48,7 +48,7 @@ class Scan(Task):
 
     task: Literal["scan"]
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
-    manifest: Place | None = Field(None, description="default: manifest.csv in `out`")
+    manifest: FilePath | None = Field(None, description="default: manifest.csv in `out`")
     split: SplitSettings = SplitSettings()
 
 
@@ -78,9 +78,9 @@ class Evaluate(Task):
     """Trained runs and classical filters against the full dose of held-out patients."""
 
     task: Literal["evaluate"]
-    manifest: Place
-    store: Place | None = None
-    methods: dict[str, Place] = Field(default_factory=dict, description="name: run folder")
+    manifest: FilePath
+    store: FilePath | None = None
+    methods: dict[str, FilePath] = Field(default_factory=dict, description="name: run folder")
     baselines: tuple[Baseline, ...] = BASELINES
     protocols: Annotated[tuple[ProtocolName, ...], Field(min_length=1)] = ("hu2000", "report2024", "abdomen")
     split: Literal["train", "val", "test"] = "test"
@@ -95,7 +95,7 @@ class Evaluate(Task):
 
     @field_validator("methods")
     @classmethod
-    def _names_are_free(cls, methods: dict[str, Place]) -> dict[str, Place]:
+    def _names_are_free(cls, methods: dict[str, FilePath]) -> dict[str, FilePath]:
         taken = sorted(methods.keys() & set(BASELINES))
         if taken:
             raise ValueError(f"'{taken[0]}' is the name of a classical filter; choose another name")
@@ -106,10 +106,10 @@ class Denoise(Task):
     """A series, or a folder of many, to denoised ones."""
 
     task: Literal["denoise"]
-    model: Place | None = Field(
+    model: FilePath | None = Field(
         None, description="a run folder or a bundle folder; default: the bundle that ships with ctcycle"
     )
-    input: Place = Field(description="a series, a volume, or a folder of many")
+    input: FilePath = Field(description="a series, a volume, or a folder of many")
     checkpoint: Literal["best", "last"] = Field(
         "best", description="best or last, of a run folder; a bundle has only one"
     )
@@ -140,11 +140,11 @@ class Bundle(Task):
     """A training run to a MONAI bundle: a folder that denoises where ctcycle is not installed."""
 
     task: Literal["bundle"]
-    run: Place = Field(description="a run folder of task train")
-    bundle: Place = Field(description="the folder that is made; its name is the bundle's name")
+    run: FilePath = Field(description="a run folder of task train")
+    bundle: FilePath = Field(description="the folder that is made; its name is the bundle's name")
     checkpoint: Literal["best", "last"] = "best"
     formats: tuple[Literal["onnx", "pt2"], ...] = Field(("onnx", "pt2"), description="beside the weights")
-    results: dict[str, Place] = Field(
+    results: dict[str, FilePath] = Field(
         default_factory=dict, description="heading in the model card: results.json of an evaluation of the run"
     )
     average_flips: bool = Field(False, description="the bundle's default: mean over four flips, four times as slow")

@@ -17,7 +17,7 @@ Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Place = Annotated[Path, BeforeValidator(_named)]
+FilePath = Annotated[Path, BeforeValidator(_named)]
 """A file or folder."""
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
@@ -32,6 +32,6 @@ class Section(BaseModel):
 class Task(Section):
     """What every task has."""
 
-    out: Place = Field(description="the folder for the results")
+    out: FilePath = Field(description="the folder for the results")
     seed: Seed = 0
     overwrite: bool = Field(False, description="replace what an earlier run left in `out`")

@@ -118,7 +118,7 @@ def dump_yaml(value: Mapping[str, Any]) -> str:
 
 
 def dotted(path: KeyPath) -> str:
-    """``data.transforms[0].prob``."""
+    """``data.augmentations[0].prob``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ctcycle.config.renamed import what_to_write
 from ctcycle.config.strict_yaml import KeyPath, Node
 
 Schema = dict[str, Any]
@@ -12,9 +13,11 @@ Schema = dict[str, Any]
 def suggestion(path: KeyPath, tree: Node, schema: Schema) -> str:
     """What to write instead of the unknown key at ``path``.
 
-    It is another method, where the key would be right; or else a key of the same mapping, or one that stands elsewhere
-    in the same task (``lr``: ``optimizer.lr``), or else all that the mapping knows.
+    It is what replaced an old key; or another method, where the key would be right; or else a key of the same mapping,
+    or one that stands elsewhere in the same task (``lr``: ``optimizer.lr``), or else all that the mapping knows.
     """
+    if instead := what_to_write(path):
+        return instead
     if methods := _methods_that_know(path, tree, schema):
         return f"it belongs to method {' or '.join(methods)}"
     *parents, key = (str(part) for part in path)

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from ctcycle.config.components import Component
-from ctcycle.config.sections import Count, Device, Fraction, Place, Positive, Section, Seed
+from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Section, Seed
 from ctcycle.ct.hounsfield import MU_WATER, HUWindow
 from ctcycle.metrics import ProtocolName
 from ctcycle.networks.specs import GeneratorSpec
@@ -20,24 +20,43 @@ Generator = Annotated[
 ]
 
 
-def _default_transforms() -> tuple[Component, ...]:
-    flips = [{"_target_": "RandFlip", "prob": 0.5, "spatial_axis": axis} for axis in (0, 1)]
-    crop = {"_target_": "RandSpatialCrop", "roi_size": [128, 128], "random_size": False}
-    return tuple(Component.model_validate(item) for item in (crop, *flips))
+def _default_augmentations() -> tuple[Component, ...]:
+    flips = ({"_target_": "RandFlip", "prob": 0.5, "spatial_axis": axis} for axis in (0, 1))
+    return tuple(Component.model_validate(flip) for flip in flips)
+
+
+def _number_or_list(value: Any) -> str:
+    return "list" if isinstance(value, list | tuple) else "number"
+
+
+def _one_number_for_a_square(size: int | tuple[int, int]) -> int | tuple[int, int]:
+    return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
+
+
+PatchSize = Annotated[
+    Annotated[Count, Tag("number")] | Annotated[tuple[Count, Count], Tag("list")],
+    Discriminator(_number_or_list),
+    AfterValidator(_one_number_for_a_square),
+]
+"""Pixels: the side of a square, or rows and columns."""
 
 
 class Data(Section):
     """Which slices are trained on, and how they reach the networks."""
 
-    manifest: Place
-    store: Place | None = Field(
+    manifest: FilePath
+    store: FilePath | None = Field(
         None, description="folder of decoded slices; default: .ctcycle_store beside the manifest"
     )
     kernel: str | None = Field(None, description="only series of this reconstruction kernel: kernels confound dose")
     hu_window: HUWindow = HUWindow()
     mu_water: Positive = MU_WATER
-    transforms: tuple[Component, ...] = Field(
-        default_factory=_default_transforms, description="MONAI array transforms of one slice (1, H, W), crop first"
+    patch_size: PatchSize = Field(
+        128, description="px, cut at random by MONAI's RandSpatialCrop: side, or [rows, columns]"
+    )
+    augmentations: tuple[Component, ...] = Field(
+        default_factory=_default_augmentations,
+        description="MONAI array transforms of one patch (1, h, w) in HU; MONAI's HU scaling follows them",
     )
     skip_air: Fraction = Field(0.9, description="probability of drawing a crop anew that is nearly all air")
     workers: Annotated[int, Field(ge=0)] = 0
@@ -117,7 +136,7 @@ class TrainingSettings(Section):
     seed: Seed = 0
     device: Device = "auto"
     threads: Count | None = Field(None, description="of torch on a CPU; default: all cores")
-    initial: Place | None = Field(None, description="run or bundle whose weights the generator starts from")
+    initial: FilePath | None = Field(None, description="run or bundle whose weights the generator starts from")
     generator: Generator = GeneratorSpec()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()

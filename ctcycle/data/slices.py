@@ -70,7 +70,7 @@ class SliceData:
         return StoredSlices(self.series, found.low_dose), StoredSlices(self.series, found.full_dose)
 
     def paired(self, split: str) -> tuple[StoredSlices, StoredSlices]:
-        """Low-dose slices of the patients of ``split`` and, entry by entry, their full-dose twins."""
+        """Low-dose slices of the patients of ``split`` and, entry by entry, full-dose slices of the same anatomy."""
         pairs = self.pairs(split)
         low, full = ([getattr(pair, dose) for pair in pairs] for dose in ("low_dose", "full_dose"))
         return StoredSlices(self.series, low), StoredSlices(self.series, full)

@@ -1,4 +1,4 @@
-"""Low-dose twins of real full-dose series: training pairs from scans that exist at one dose only."""
+"""Simulated low dose of real full-dose series: training pairs from scans that exist at one dose only."""
 
 import re
 from collections import defaultdict
@@ -22,64 +22,64 @@ from ctcycle.errors import SeriesError
 from ctcycle.simulation.low_dose_noise import LowerDose, added_noise, line_integrals
 from ctcycle.simulation.processes import share_out
 from ctcycle.simulation.reconstruction import sharpen
-from ctcycle.simulation.settings import KERNELS, Kernel, Range, TwinSettings, span
+from ctcycle.simulation.settings import KERNELS, Kernel, LowDoseSettings, Range, span
 
 _SQUARE = 1e-3
 """Pixels whose sides differ by more than this share are not square."""
 
 
 @dataclass(frozen=True)
-class TwinReport:
+class LowDoseReport:
     """What was made.
 
     Attributes:
-        manifest: the twins beside their full dose; not written yet.
-        skipped: what has no twins, and why.
-        twins: how many low-dose series there are.
+        manifest: the simulated low dose beside its full dose; not written yet.
+        skipped: the series without simulated low dose, and why.
+        low_dose: how many low-dose series there are.
     """
 
     manifest: Manifest
     skipped: tuple[Skipped, ...]
-    twins: int
+    low_dose: int
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A series and the folder of its twins."""
+    """A series, and the folder of its simulated low dose."""
 
     row: ManifestRow
     info: SeriesInfo
     folder: Path
 
 
-def make_twins(
+def simulate_low_dose(
     folder: Path,
     manifest: Path,
-    settings: TwinSettings,
+    settings: LowDoseSettings,
     seed: int,
     *,
     workers: int = 1,
     progress: Callable[[int, int], object] | None = None,
-) -> TwinReport:
-    """Writes low-dose twins of every full-dose series of the sources, in the format of the series.
+) -> LowDoseReport:
+    """Write simulated low dose of every full-dose series of the sources, in the format of the series.
 
-    A folder of twins appears when it is complete, and is kept when the function is called again; one run at a time may
-    write to ``folder``.
+    The folder of a series appears when it is complete, and is kept when the function is called again; one run at a time
+    may write to ``folder``.
 
     Args:
         folder: new, or filled by an earlier call with the same settings and seed.
         manifest: where the manifest will be.
         settings: which scans, and how.
-        seed: not negative; the same seed and settings give the same twins for any number of workers.
+        seed: not negative; the same seed and settings give the same pixels for any number of workers.
         workers: processes; 1 is this process.
         progress: called with the number of series that are done and of all, at once and after each.
 
     Returns:
-        What was made. Series that cannot have twins are left out, with the reason.
+        What was made. Series that cannot be projected are left out, with the reason.
 
     Raises:
-        SeriesError: there is no full-dose series, or none can have twins.
-        OutputError: the twins cannot be written.
+        SeriesError: there is no full-dose series, or none can be projected.
+        OutputError: the low dose cannot be written.
     """
     manifest.parent.mkdir(parents=True, exist_ok=True)
     remove_partial_folders(folder)
@@ -95,14 +95,16 @@ def make_twins(
     rows = [row for job in jobs if job.folder.exists() for row in _rows(job, manifest.parent, settings, seed)]
     if not rows:
         reasons = "; ".join(f"{item.path}: {item.reason}" for item in skipped[:3])
-        raise SeriesError(f"twins: no series of the sources can have any ({reasons or 'all are low dose'})")
+        raise SeriesError(
+            f"low_dose.sources: low dose can be simulated for none of the series ({reasons or 'all are low dose'})"
+        )
     split = assign_splits(rows, settings.split)
-    twins = sum(row.dose == "low_dose" for row in split)
-    return TwinReport(Manifest(manifest, tuple(split)), (*found.skipped, *skipped), twins)
+    low_dose = sum(row.dose == "low_dose" for row in split)
+    return LowDoseReport(Manifest(manifest, tuple(split)), (*found.skipped, *skipped), low_dose)
 
 
 def _plan(rows: Sequence[ManifestRow], root: Path, folder: Path) -> tuple[list[_Job], list[Skipped]]:
-    """The series that get twins, and those that can have none."""
+    """The series that low dose is simulated for, and those that cannot be projected."""
     locator, jobs, skipped = Locator(), [], []
     for row in rows:
         if row.dose == "low_dose":
@@ -124,17 +126,17 @@ def _unfit(info: SeriesInfo) -> str | None:
     return None
 
 
-def _make(settings: TwinSettings, seed: int, job: _Job) -> str | None:
-    """Writes the twins of a series to a folder of their own; or says why it cannot."""
+def _make(settings: LowDoseSettings, seed: int, job: _Job) -> str | None:
+    """Write low dose of a series to a folder of its own, or return why it cannot be made."""
     try:
         with new_folder(job.folder) as folder:
-            _write_twins(settings, seed, job, folder)
+            _write_copies(settings, seed, job, folder)
     except SeriesError as error:
         return str(error).removeprefix(f"{job.info.path}: ")
     return None
 
 
-def _write_twins(settings: TwinSettings, seed: int, job: _Job, folder: Path) -> None:
+def _write_copies(settings: LowDoseSettings, seed: int, job: _Job, folder: Path) -> None:
     scan, pixel_mm = read_series(job.info).hu, job.info.spacing_mm[1]
     rays = line_integrals(scan, pixel_mm, settings.views)
     for kernel, copies in _copies(settings).items():
@@ -150,7 +152,7 @@ def _write_twins(settings: TwinSettings, seed: int, job: _Job, folder: Path) -> 
             _write(job.info, change + noise, target, f"low dose simulated in the projections, {level}, {kernel}")
 
 
-def _copies(settings: TwinSettings) -> dict[Kernel, list[int]]:
+def _copies(settings: LowDoseSettings) -> dict[Kernel, list[int]]:
     """The numbers of the copies by their kernel."""
     copies: dict[Kernel, list[int]] = defaultdict(list)
     for number in range(settings.copies):
@@ -158,16 +160,18 @@ def _copies(settings: TwinSettings) -> dict[Kernel, list[int]]:
     return copies
 
 
-def _sharpens(settings: TwinSettings, kernel: Kernel) -> bool:
+def _sharpens(settings: LowDoseSettings, kernel: Kernel) -> bool:
     return settings.sharpen and KERNELS.index(kernel) > KERNELS.index(settings.scan_kernel)
 
 
 def _write(info: SeriesInfo, change: NDArray[np.float32], target: Path, what: str) -> None:
     description = f"Made for training: {what}."
-    write_corrected(info, change, target, Derivation(__version__, "twin", "none", description, kind="simulated"))
+    write_corrected(
+        info, change, target, Derivation(__version__, "low-dose simulation", "none", description, kind="simulated")
+    )
 
 
-def _dose(settings: TwinSettings, row: ManifestRow, kernel: Kernel, seed: int, copy: int) -> tuple[int, LowerDose]:
+def _dose(settings: LowDoseSettings, row: ManifestRow, kernel: Kernel, seed: int, copy: int) -> tuple[int, LowerDose]:
     """A seed for the copy, and what it imitates: pure functions of seed, series and copy."""
     number = int(np.random.SeedSequence([seed, _series_number(row), copy]).generate_state(1, np.uint64)[0])
     rng = np.random.default_rng([number, 1])
@@ -196,8 +200,8 @@ def _name(info: SeriesInfo, name: str) -> str:
     )
 
 
-def _rows(job: _Job, root: Path, settings: TwinSettings, seed: int) -> list[ManifestRow]:
-    """The manifest rows of a series: its twins, and the full dose that each belongs to."""
+def _rows(job: _Job, root: Path, settings: LowDoseSettings, seed: int) -> list[ManifestRow]:
+    """The manifest rows of a series: its simulated low dose, and the full dose that each belongs to."""
     rows = []
     for info in find_series(job.folder)[0]:
         dose, _, kernel_and_copy = info.path.name.partition("_dose_")

@@ -72,15 +72,15 @@ Range = float | tuple[float, float]
 
 
 @dataclass(frozen=True)
-class TwinSettings:
-    """Which scans get low-dose twins, and of what kind.
+class LowDoseSettings:
+    """Which full-dose scans low dose is simulated for, and how.
 
     Attributes:
         sources: folders of full-dose scans, as for the task scan.
         split: which of their patients are for training, validation and testing.
-        copies: twins of each series, each with noise of its own.
-        dose_fraction: dose of the twins over that of the scan, in (0, 1); the level of the noise follows from the noise
-            that the scan itself shows in soft tissue.
+        copies: low-dose series for each series, each with noise of its own.
+        dose_fraction: low dose over the dose of the scan, in (0, 1); the level of the noise follows from the noise that
+            the scan itself shows in soft tissue.
         noise_hu: instead of that, the standard deviation of the added noise in soft tissue, in HU.
         kernels: reconstruction filters of the added noise, one copy after another. See ``sharpen``.
         sharpen: bring the scan itself to each kernel sharper than ``scan_kernel``, too, as a full-dose copy of its own;
@@ -108,16 +108,16 @@ class TwinSettings:
 
     def __post_init__(self) -> None:
         if not self.sources:
-            raise ValueError("twins: sources is empty; name a folder of full-dose scans")
+            raise ValueError("low dose: sources is empty; name a folder of full-dose scans")
         unknown = [kernel for kernel in self.kernels if kernel not in KERNELS]
         if unknown or not self.kernels:
-            raise ValueError(f"twins: kernels is {list(self.kernels)}; known kernels are {', '.join(KERNELS)}")
+            raise ValueError(f"low dose: kernels is {list(self.kernels)}; known kernels are {', '.join(KERNELS)}")
         for name, low, high in _LOW_DOSE_RANGES:
             values = span(getattr(self, name))
             if not low <= values[0] <= values[1] <= high:
-                raise ValueError(f"twins: {name} is {getattr(self, name)}; it must be from {low:g} to {high:g}")
+                raise ValueError(f"low dose: {name} is {getattr(self, name)}; it must be from {low:g} to {high:g}")
         if self.noise_hu is not None and not 0 < span(self.noise_hu)[0] <= span(self.noise_hu)[1] <= 1000:
-            raise ValueError(f"twins: noise_hu is {self.noise_hu}; it must be above 0 and at most 1000")
+            raise ValueError(f"low dose: noise_hu is {self.noise_hu}; it must be above 0 and at most 1000")
 
 
 def span(value: Range) -> tuple[float, float]:

@@ -10,15 +10,15 @@ from ctcycle.data.manifest import write_manifest
 from ctcycle.data.scan import write_skipped
 from ctcycle.runs.folder import RunFolder
 from ctcycle.simulation.dataset import simulate_dataset
-from ctcycle.simulation.low_dose import make_twins
-from ctcycle.simulation.settings import TwinSettings
+from ctcycle.simulation.low_dose import simulate_low_dose
+from ctcycle.simulation.settings import LowDoseSettings
 from ctcycle.tasks.job import Job
 
 
 def run(config: Simulate, job: Job) -> str:
     """Simulate, and return what was made, in one sentence."""
-    if config.twins is not None:
-        return _make_twins(config, config.twins, job.folder)
+    if config.low_dose is not None:
+        return _simulate_low_dose(config, config.low_dose, job.folder)
     out, patients = job.folder.path / "series", config.simulation.patients
     if config.overwrite and (out / "simulation.json").exists():
         shutil.rmtree(out)
@@ -32,21 +32,20 @@ def run(config: Simulate, job: Job) -> str:
     return f"{patients} simulated patients, each at full and at low dose; -> {out}"
 
 
-def _make_twins(config: Simulate, settings: TwinSettings, folder: RunFolder) -> str:
-
+def _simulate_low_dose(config: Simulate, settings: LowDoseSettings, folder: RunFolder) -> str:
     out, manifest = folder.path / "series", folder.path / "manifest.csv"
     if config.overwrite:
         shutil.rmtree(out, ignore_errors=True)
-    with tqdm(desc="making twins", unit="series", dynamic_ncols=True) as bar:
+    with tqdm(desc="simulating low dose", unit="series", dynamic_ncols=True) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
         workers = config.workers or os.cpu_count() or 1
-        report = make_twins(out, manifest, settings, config.seed, workers=workers, progress=progress)
+        report = simulate_low_dose(out, manifest, settings, config.seed, workers=workers, progress=progress)
     write_manifest(manifest, report.manifest)
     write_skipped(folder.path / "skipped.csv", report.skipped)
     left_out = f"; left out: {len(report.skipped)}, see {folder.path / 'skipped.csv'}" if report.skipped else ""
     patients = len(report.manifest.patients)
-    return f"{report.twins} low-dose twins of {patients} patients{left_out}; -> {manifest}"
+    return f"{report.low_dose} series of simulated low dose, {patients} patients{left_out}; -> {manifest}"

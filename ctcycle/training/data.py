@@ -1,20 +1,19 @@
 """What a training reads: patches to train on and whole slices to validate on, checked before the first iteration."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from ctcycle.config.components import Component
 from ctcycle.config.methods import AnySettings
 from ctcycle.config.training import GUARD_THRESHOLD
 from ctcycle.data.pair_check import check_pair
 from ctcycle.data.slices import SliceData, StoredSlices, load_slices, open_store
 from ctcycle.errors import ManifestError
 from ctcycle.training.method import Patches, method_class
-from ctcycle.training.transforms import PatchTransform
+from ctcycle.training.transforms import PatchTransform, rows_and_columns
 from ctcycle.training.validation import ValidationPairs
 
 _log = logging.getLogger(__name__)
@@ -29,13 +28,13 @@ def load_training_data(settings: AnySettings) -> tuple[Patches, ValidationPairs]
         SeriesError: a series cannot be decoded.
     """
     data = settings.data
-    transform = PatchTransform(data.transforms, data.hu_window, data.skip_air)
+    transform = PatchTransform(data.patch_size, data.augmentations, data.hu_window, data.skip_air)
     store = open_store(data.manifest, data.store, data.mu_water)
     slices = load_slices(data.manifest, store, kernel=data.kernel, splits=("train", "val"), seen=_bar("reading slices"))
     _warn_of_kernels(slices)
     patches = method_class(settings.method).make_patches(settings, slices, transform, _bar("checking pairs"))
     for domain in (patches.low, patches.full):
-        check_patch_size(domain, data.transforms)  # type: ignore[arg-type]
+        check_patch_size(domain, data.patch_size)  # type: ignore[arg-type]
     return patches, _validation_pairs(slices, settings.validation.slices)
 
 
@@ -62,15 +61,12 @@ def _bar(name: str) -> "Callable[[Iterable[ItemT]], Iterable[ItemT]]":
     )  # in a log file it could not erase itself
 
 
-def check_patch_size(slices: StoredSlices, transforms: Sequence[Component]) -> None:
-    """Raises ManifestError, naming the series, where a crop of ``transforms`` is larger than a slice."""
-    for component in transforms:
-        size = component.arguments.get("roi_size", ())
-        rows, columns = (size, size) if isinstance(size, int) else (*size, 0, 0)[:2]
-        for key, series in slices.series.items():
-            if series.shape[1] < rows or series.shape[2] < columns:
-                found = f"{series.shape[1]}x{series.shape[2]}"
-                raise ManifestError(
-                    f"series {key}: its slices are {found} px, smaller than the {rows}x{columns} px of "
-                    f"{component.target}; set a smaller roi_size in data.transforms, or leave the series out"
-                )
+def check_patch_size(slices: StoredSlices, patch_size: int | tuple[int, int]) -> None:
+    """Raise ManifestError, naming the series, where a slice is smaller than a patch."""
+    rows, columns = rows_and_columns(patch_size)
+    for key, series in slices.series.items():
+        if series.shape[1] < rows or series.shape[2] < columns:
+            raise ManifestError(
+                f"series {key}: its slices are {series.shape[1]}x{series.shape[2]} px, smaller than the "
+                f"{rows}x{columns} px of data.patch_size; set a smaller size, or leave the series out"
+            )

@@ -1,4 +1,4 @@
-"""From a stored slice to a training patch: MONAI array transforms without metadata, crop first, HU scaling last.
+"""From a stored slice to a training patch: MONAI array transforms without metadata: crop, augmentations, HU scaling.
 
 Randomness is a pure function of numbers handed in: the random members of a pipeline are re-seeded for every sample, so
 that any sample can be made again, by any worker, in any order.
@@ -11,13 +11,25 @@ import monai.transforms
 import numpy as np
 import torch
 from monai.data import set_track_meta
-from monai.transforms import CastToType, Compose, NormalizeIntensity, Randomizable, ThresholdIntensity
+from monai.transforms import (
+    CastToType,
+    Compose,
+    NormalizeIntensity,
+    Randomizable,
+    RandSpatialCrop,
+    ThresholdIntensity,
+)
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ctcycle.components import build_component
 from ctcycle.config.components import Component
 from ctcycle.ct.hounsfield import HUWindow
+
+
+def rows_and_columns(patch_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return ``data.patch_size`` as rows and columns."""
+    return (patch_size, patch_size) if isinstance(patch_size, int) else patch_size
 
 
 def hu_scaling(window: HUWindow) -> list[Any]:
@@ -32,7 +44,8 @@ class PatchTransform:
     """One slice (H, W) in HU to one training patch (1, h, w) float32 in the network's range.
 
     Args:
-        components: MONAI transforms by name; applied in HU, in order.
+        patch_size: px, the side of a square or (rows, columns); the place is drawn by MONAI's RandSpatialCrop.
+        augmentations: MONAI transforms by name; applied to the patch in HU, in order.
         window: applied last.
         skip_air: probability of drawing anew a patch that is nearly all air (mean under -850 HU, at most ten times).
     """
@@ -40,8 +53,15 @@ class PatchTransform:
     AIR_HU = -850.0
     ATTEMPTS = 10
 
-    def __init__(self, components: Sequence[Component], window: HUWindow, skip_air: float = 0.0) -> None:
-        parts = [build_component(part, monai.transforms) for part in components]
+    def __init__(
+        self,
+        patch_size: int | tuple[int, int],
+        augmentations: Sequence[Component],
+        window: HUWindow,
+        skip_air: float = 0.0,
+    ) -> None:
+        crop = RandSpatialCrop(rows_and_columns(patch_size), random_size=False)
+        parts = [crop, *(build_component(part, monai.transforms) for part in augmentations)]
         self._pipeline = Compose(parts)
         self._scaling = Compose(hu_scaling(window))
         self._random = [member for part in parts for member in _random_members(part)]

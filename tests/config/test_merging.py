@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ctcycle.config.merging import USER_KEYED, merge, read_tree, with_defaults
 from ctcycle.config.sections import Task
-from ctcycle.config.strict_yaml import Node, dump_yaml
+from ctcycle.config.strict_yaml import Node, dump_yaml, read_yaml
 from ctcycle.errors import ConfigError
 
 
@@ -128,6 +128,26 @@ def test_a_chain_of_bases_relative_to_each_file(tmp_path: Path) -> None:
     ]
 
 
+def test_of_several_bases_each_changes_those_before_it(tmp_path: Path) -> None:
+    write(tmp_path, one="a: {x: 1, y: 1, z: 1}\nb: 1", two="a: {y: 2, z: 2}", three="base: two.yaml\nc: 3")
+    write(tmp_path, leaf="base: [one.yaml, three.yaml]\na: {z: 4}", other="base: [three.yaml, one.yaml]")
+    assert read_tree(tmp_path / "leaf.yaml").plain() == {"a": {"x": 1, "y": 2, "z": 4}, "b": 1, "c": 3}
+    assert read_tree(tmp_path / "other.yaml").plain() == {"a": {"x": 1, "y": 1, "z": 1}, "b": 1, "c": 3}
+    write(tmp_path, steps="steps: {s: {base: [one.yaml, two.yaml], b: 5}}")
+    assert read_tree(tmp_path / "steps.yaml").plain() == {"steps": {"s": {"a": {"x": 1, "y": 2, "z": 2}, "b": 5}}}
+
+
+def test_a_file_that_many_are_based_on_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, left0="a: 1", right0="b: 1")
+    for level in range(1, 40):  # two to the power of 40 ways lead down
+        both = f"base: [left{level - 1}.yaml, right{level - 1}.yaml]\n"
+        write(tmp_path, **{f"left{level}": f"{both}a: {level}", f"right{level}": f"{both}b: {level}"})
+    read: list[Path] = []
+    monkeypatch.setattr("ctcycle.config.merging.read_yaml", lambda path: read.append(path) or read_yaml(path))
+    assert read_tree(tmp_path / "left39.yaml").plain() == {"a": 39, "b": 38}
+    assert len(read) == len(set(read)) == 79
+
+
 def test_a_step_has_its_own_base(tmp_path: Path) -> None:
     write(
         tmp_path,
@@ -146,7 +166,11 @@ def test_a_step_has_its_own_base(tmp_path: Path) -> None:
         ({"a": "base: a.yaml"}, r"a\.yaml:1: base: .*a\.yaml is based on this file in turn"),
         ({"a": "base: b.yaml", "b": "base: c.yaml", "c": "\nbase: b.yaml"}, r"c\.yaml:2: base: .*b\.yaml is based on"),
         ({"a": "steps: {s: {base: a.yaml}}"}, r"a\.yaml:1: base: .*a\.yaml is based on this file in turn"),
-        ({"a": "base: [b.yaml]"}, r"a\.yaml:1: base: a list is not a file name"),
+        ({"a": "base: []"}, r"a\.yaml:1: base: a list is not a file name"),
+        ({"a": "base:\n  - b.yaml\n  - 3", "b": "x: 1"}, r"a\.yaml:3: base: 3 is not a file name"),
+        ({"a": "base: [b.yaml, [c.yaml]]", "b": "x: 1"}, r"a\.yaml:1: base: a list is not a file name"),
+        ({"a": "base: [b.yaml, none.yaml]", "b": "x: 1"}, r"a\.yaml:1: base: there is no file .*none\.yaml"),
+        ({"a": "base: [b.yaml, c.yaml]", "b": "x: 1", "c": "base: [b.yaml, a.yaml]"}, r"c\.yaml:1: base: .*a\.yaml is"),
         ({"a": "base:"}, r"a\.yaml:1: base: null is not a file name"),
         ({"a": "base: b.yaml", "b": "- 1"}, r"b\.yaml:1: a config is a mapping"),
     ],

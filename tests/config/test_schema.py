@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from hypothesis import strategies as st
 from ctcycle.config.loading import LoadedConfig, json_schema, load_config
 from ctcycle.config.merging import USER_KEYED
 from ctcycle.config.schema import TASKS, Pipeline, TrainCycleGAN
-from ctcycle.config.strict_yaml import dotted, dump_yaml
+from ctcycle.config.strict_yaml import dotted, dump_yaml, read_yaml
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.settings import SplitSettings
 from ctcycle.errors import ConfigError
 from ctcycle.networks.specs import DiscriminatorSpec
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
+BASES = sorted((CONFIGS / "base").glob("*.yaml"))
+"""What other configs share; not to be run."""
+
+SHIPPED = sorted(set(CONFIGS.rglob("*.yaml")) - set(BASES))
 TRAIN = """task: train
 method: cyclegan
 data:
@@ -76,6 +80,25 @@ def test_every_shipped_config_loads_and_says_how_to_run_it(path: Path) -> None:
     assert command in first or any(command in line for line in comment)
 
 
+@pytest.mark.parametrize("path", BASES, ids=lambda path: path.name)
+def test_every_base_says_that_it_cannot_be_run_and_others_build_on_it(path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"(task|method) is missing"):
+        load_config(path)
+    comment = " ".join(line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#"))
+    assert "It cannot be run alone: it names no" in comment
+    others = (other.read_text() for other in {*SHIPPED, *BASES} - {path})
+    assert any(re.search(rf"^base:.*\b{path.name}", text, re.MULTILINE) for text in others)
+
+
+def test_configs_at_the_demos_scale_share_it() -> None:
+    shared = read_yaml(CONFIGS / "base" / "small.yaml").plain()
+    for name in ("small_cyclegan", "small_noise_swap", "small_supervised"):
+        resolved = load_config(CONFIGS / "experiments" / f"{name}.yaml").resolved
+        for keys in leaves(shared):
+            value = at(shared, keys)
+            assert isinstance(value, dict) or at(resolved, keys) == value
+
+
 @pytest.mark.parametrize("path", [*SHIPPED, "train.yaml", "pipeline.yaml"], ids=str)
 def test_the_resolved_config_gives_an_equal_config(folder: Path, path: Path) -> None:
     loaded = load_config(folder / path)
@@ -93,8 +116,17 @@ def test_defaults_are_filled_in_and_values_are_typed(folder: Path) -> None:
     assert (config.out, config.data.manifest, config.optimizer.betas) == (Path("o"), Path("m.csv"), (0.5, 0.999))
     assert loaded.resolved["generator"]["filters"] == 8
     assert loaded.resolved["training"]["epochs"] == config.training.epochs
-    assert loaded.resolved["data"]["transforms"][0]["_target_"] == "RandSpatialCrop"
+    assert loaded.resolved["data"]["patch_size"] == 128
+    assert [part["spatial_axis"] for part in loaded.resolved["data"]["augmentations"]] == [0, 1]
     assert list(loaded.resolved)[:2] == ["task", "method"]
+
+
+def test_a_square_patch_is_one_number(folder: Path) -> None:
+    sizes = {
+        text: load_config(folder / "train.yaml", [f"data.patch_size={text}"]) for text in ("64", "[64, 64]", "[64, 96]")
+    }
+    assert [loaded.resolved["data"]["patch_size"] for loaded in sizes.values()] == [64, 64, [64, 96]]
+    assert sizes["64"].config == sizes["[64, 64]"].config
 
 
 def test_a_pipeline_shares_its_folder_and_seed(folder: Path) -> None:
@@ -163,10 +195,15 @@ ONE_MISTAKE = [
     ),
     ("$import=os", "key '$import': expressions are never run, with or without --trust; write the value"),
     (
-        "data.transforms=[{_target_: os.system, command: ls}]",
-        "data.transforms[0]._target_: 'os.system' is outside the allowed packages",
+        "data.augmentations=[{_target_: os.system, command: ls}]",
+        "data.augmentations[0]._target_: 'os.system' is outside the allowed packages",
     ),
-    ("data.transforms=[{prob: 1}]", "data.transforms[0]._target_ is missing"),
+    ("data.augmentations=[{prob: 1}]", "data.augmentations[0]._target_ is missing"),
+    ("data.patch_size=0", "data.patch_size: must be at least 1, is 0"),
+    ("data.patch_size=", "data.patch_size: null is not a whole number"),
+    ("data.patch_size=[64]", "data.patch_size[1] is missing"),
+    ("data.patch_size=[64, 0]", "data.patch_size[1]: must be at least 1, is 0"),
+    ("data.patch_size=[64, 64, 64]", "data.patch_size: holds at most 2 items, has 3"),
     (
         "generator={_target_: torch.nn.Sequential, a: [{b: {_target_: os.system}}]}",
         "generator.a: '_target_' inside the arguments of another is not supported",
@@ -194,6 +231,15 @@ def test_what_a_part_says_of_its_own_values_is_passed_on(folder: Path) -> None:
         SplitSettings(val_fraction=1.5)
     (line,) = complaints(folder, "task: scan\nsources: [{path: a}]\nsplit: {val_fraction: 1.5}")
     assert line == f"x.yaml:3: {split.value}"
+
+
+def test_low_dose_of_real_scans_or_simulated_patients(folder: Path) -> None:
+    text = "task: simulate\nlow_dose: {sources: [{path: a}]}\n"
+    assert complaints(folder, text, "low_dose.copies=0") == [
+        "command line: low_dose: copies is 0; it must be from 1 to 1000"
+    ]
+    (line,) = complaints(folder, text, "simulation.patients=3")
+    assert line.endswith("has both simulation and low_dose; name one of them")
 
 
 def test_the_empty_word_among_the_allowed_ones(folder: Path) -> None:

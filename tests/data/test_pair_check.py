@@ -21,11 +21,8 @@ from ctcycle.training.transforms import PatchTransform
 HUSlice = NDArray[np.int16]
 SIZE, PIXEL_MM = 256, 1.6
 THRESHOLD = PairedData.model_fields["guard_threshold"].default
-ITEMS = (
-    {"_target_": "RandSpatialCrop", "roi_size": [128, 128], "random_size": False},
-    {"_target_": "RandFlip", "prob": 0.5, "spatial_axis": 0},
-)
-TRANSFORM = PatchTransform([Component.model_validate(item) for item in ITEMS], HUWindow(), 0.9)
+FLIP = Component.model_validate({"_target_": "RandFlip", "prob": 0.5, "spatial_axis": 0})
+TRANSFORM = PatchTransform(128, (FLIP,), HUWindow(), 0.9)
 PAIRS = [SlicePair(SliceRef("1.2.low", number), SliceRef("1.2.full", 7 + number)) for number in range(3)]
 
 

@@ -10,7 +10,6 @@ import pydicom
 import pytest
 from tiny_data import TEST, VAL, TinyData
 
-from ctcycle.config.components import Component
 from ctcycle.data import store as store_module
 from ctcycle.data.manifest import Manifest, read_manifest, write_manifest
 from ctcycle.data.pairs import SliceRef
@@ -116,19 +115,17 @@ def test_the_store_lies_beside_the_manifest_or_where_it_is_wanted(tiny: TinyData
 
 
 @pytest.mark.parametrize(
-    ("size", "fits"), [([64, 64], True), ([65, 64], False), ([32, 65], False), (65, False), (64, True)]
+    ("size", "fits"), [((64, 64), True), ((65, 64), False), ((32, 65), False), (65, False), (64, True)]
 )
-def test_patches_larger_than_the_slices(data: SliceData, size: list[int] | int, fits: bool) -> None:
-    crop = Component.model_validate({"_target_": "RandSpatialCrop", "roi_size": size, "random_size": False})
-    flip = Component.model_validate({"_target_": "RandFlip", "prob": 0.5})
+def test_patches_larger_than_the_slices(data: SliceData, size: tuple[int, int] | int, fits: bool) -> None:
     low, _ = data.paired("val")
     if fits:
-        check_patch_size(low, [flip, crop])
+        check_patch_size(low, size)
         return
-    with pytest.raises(
-        ManifestError, match=r"series \w+: its slices are 64x64 px, smaller than the .* of RandSpatialCrop"
-    ):
-        check_patch_size(low, [flip, crop])
+    rows, columns = (65, 65) if size == 65 else size
+    sentence = rf"series \w+: its slices are 64x64 px, smaller than the {rows}x{columns} px of data.patch_size; set"
+    with pytest.raises(ManifestError, match=sentence):
+        check_patch_size(low, size)
 
 
 def test_rows_without_dose_are_left_out(data: SliceData, tiny: TinyData, tmp_path: Path) -> None:
@@ -142,14 +139,14 @@ def test_rows_without_dose_are_left_out(data: SliceData, tiny: TinyData, tmp_pat
 def leaking(tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, SliceStore, set[str]]:
     """A manifest that has a test patient a second time, for training, under another name; an empty store; the names."""
     monkeypatch.setattr(store_module, "SETTLED_NS", -1)  # what was just made counts as old, so that the index is used
-    manifest, twin = read_manifest(tiny.manifest), tmp_path / "twin"
+    manifest, copy = read_manifest(tiny.manifest), tmp_path / "copy"
     held_out = next(row for row in manifest if row.patient == TEST and row.dose == "low_dose")
-    twin.mkdir()
+    copy.mkdir()
     for file in sorted((manifest.root / held_out.path).iterdir()):
         dataset = pydicom.dcmread(file)
         dataset.PatientID, dataset.SeriesInstanceUID = "Somebody^Else", "1.2.3"
-        dataset.save_as(twin / file.name)
-    (found,) = find_rows([Source(twin)], manifest.root).rows
+        dataset.save_as(copy / file.name)
+    (found,) = find_rows([Source(copy)], manifest.root).rows
     copied = replace(found, split="train", dose="low_dose")
     assert copied.patient != TEST
     write_manifest(tmp_path / "manifest.csv", replace(manifest, rows=(*manifest.rows, copied)))

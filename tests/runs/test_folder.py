@@ -1,5 +1,6 @@
 """Run folders: begun, gone on with, finished, overwritten, left alone."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from ctcycle.atomic import write_text
 from ctcycle.config.loading import load_config
+from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.errors import ConfigError, OutputError
 from ctcycle.runs.folder import RunFolder, flat
 
@@ -72,6 +74,20 @@ def test_what_does_not_change_the_result_may_differ(run: RunFolder, key: str, fr
     else:
         with pytest.raises(ConfigError, match=key.partition("=")[0]):
             run.open(changed, overwrite=False)
+
+
+def test_a_config_with_old_keys_is_resumed_if_it_means_the_same(run: RunFolder) -> None:
+    file = run.path.with_name("supervised.yaml")
+    file.write_text(f"task: train\nmethod: supervised\nout: {run.path}\ndata: {{manifest: m.csv, patch_size: 96}}\n")
+    config = load_config(file).resolved
+    old = copy.deepcopy(config)
+    crop = {"_target_": "RandSpatialCrop", "roi_size": [old["data"].pop("patch_size")] * 2, "random_size": False}
+    old["data"]["transforms"] = [crop, *old["data"].pop("augmentations")]
+    write_text(run.config, dump_yaml(old))
+    write_text(run.path / "checkpoints" / "last.pt", "")
+    assert run.open(config, overwrite=False) == "begun"
+    with pytest.raises(ConfigError, match=r"\(data\.patch_size was 96, is 64\)"):
+        run.open(load_config(file, ["data.patch_size=64"]).resolved, overwrite=False)
 
 
 def test_a_folder_that_was_moved_goes_on(run: RunFolder) -> None:

@@ -63,7 +63,8 @@ def test_what_a_run_leaves(tiny: TinyData, runs: Path) -> None:
     assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
     params = run.data.params
     assert (params["generator.filters"], params["loss.cycle"], params["seed"]) == ("4", "10.0", "0")
-    assert params["data.transforms"].startswith("[{'_target_': 'RandSpatialCrop'")
+    assert params["data.patch_size"] == "32"
+    assert params["data.augmentations"].startswith("[{'_target_': 'RandFlip'")
     assert versions().items() <= run.data.tags.items()
     for record in RunFolder(folder).read_metrics():
         for name in record.keys() - {"iteration", "epoch"}:

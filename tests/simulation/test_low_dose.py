@@ -12,8 +12,8 @@ from ctcycle.data.pairs import pair_slices
 from ctcycle.data.settings import Source, SplitSettings
 from ctcycle.data.store import SliceStore
 from ctcycle.errors import SeriesError
-from ctcycle.simulation.low_dose import TwinReport, make_twins
-from ctcycle.simulation.settings import TwinSettings
+from ctcycle.simulation.low_dose import LowDoseReport, simulate_low_dose
+from ctcycle.simulation.settings import LowDoseSettings
 
 SQUARE = {"PixelSpacing": [4.0, 4.0]}
 
@@ -35,26 +35,26 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings(*paths: Path, **changes: object) -> TwinSettings:
+def settings(*paths: Path, **changes: object) -> LowDoseSettings:
     sources = tuple(Source(path, dose="full_dose", patient="^([^/]+)/") for path in paths)
-    return TwinSettings(sources, views=60, **changes)  # type: ignore[arg-type]
+    return LowDoseSettings(sources, views=60, **changes)  # type: ignore[arg-type]
 
 
-def twins(out: Path, wanted: TwinSettings, seed: int = 0, workers: int = 1) -> TwinReport:
-    return make_twins(out / "series", out / "manifest.csv", wanted, seed, workers=workers)
+def simulated(out: Path, wanted: LowDoseSettings, seed: int = 0, workers: int = 1) -> LowDoseReport:
+    return simulate_low_dose(out / "series", out / "manifest.csv", wanted, seed, workers=workers)
 
 
-def volume(report: TwinReport, row: ManifestRow) -> np.ndarray:
+def volume(report: LowDoseReport, row: ManifestRow) -> np.ndarray:
     root = report.manifest.root
     return SliceStore(root / "store").open_row(row, root).hu.astype(float)
 
 
 def test_each_series_gets_its_copies_and_every_copy_its_full_dose(scans: Path, tmp_path: Path) -> None:
-    report = twins(
+    report = simulated(
         tmp_path, settings(scans, copies=3, kernels=("soft", "ramp"), sharpen=True, dose_fraction=(0.1, 0.5))
     )
     low, full = (report.manifest.select(dose=dose).rows for dose in ("low_dose", "full_dose"))
-    assert report.twins == len(low) == 9
+    assert report.low_dose == len(low) == 9
     assert len(full) == 6  # of each patient the scan itself, and the sharpened one
     assert {row.patient for row in low} == {"anna", "bert", "carl"}
     assert sorted({row.kernel for row in low}) == ["B30f/3", "B30f/3 ramp"]
@@ -69,7 +69,7 @@ def test_each_series_gets_its_copies_and_every_copy_its_full_dose(scans: Path, t
 
 
 def test_noise_is_that_of_the_dose_and_the_scan_stays_what_it_is(scans: Path, tmp_path: Path) -> None:
-    report = twins(tmp_path, settings(scans, copies=2, kernels=("soft",), dose_fraction=0.2))
+    report = simulated(tmp_path, settings(scans, copies=2, kernels=("soft",), dose_fraction=0.2))
     first, second, full = (
         next(row for row in report.manifest.select(patients=["anna"]) if end in row.path)
         for end in ("soft_0", "soft_1", "anna")
@@ -85,7 +85,7 @@ def test_noise_is_that_of_the_dose_and_the_scan_stays_what_it_is(scans: Path, tm
 
 
 def test_the_level_is_the_one_asked_for(scans: Path, tmp_path: Path) -> None:
-    report = twins(tmp_path, settings(scans, noise_hu=25.0))
+    report = simulated(tmp_path, settings(scans, noise_hu=25.0))
     low, full = (report.manifest.select(dose=dose, patients=["bert"]).rows[0] for dose in ("low_dose", "full_dose"))
     assert low.dose_fraction is None
     noise = (volume(report, low) - volume(report, full))[:, 36:60, 26:70]
@@ -96,25 +96,25 @@ def test_any_number_of_workers_and_a_second_call_give_the_same_pixels(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = settings(scans, copies=2)
-    one, two = twins(tmp_path / "one", wanted), twins(tmp_path / "two", wanted, workers=2)
+    one, two = simulated(tmp_path / "one", wanted), simulated(tmp_path / "two", wanted, workers=2)
     for first, second in zip(one.manifest, two.manifest, strict=True):
         assert np.array_equal(volume(one, first), volume(two, second))
-    other = twins(tmp_path / "other", wanted, seed=1)
+    other = simulated(tmp_path / "other", wanted, seed=1)
     low = [report.manifest.select(dose="low_dose").rows[0] for report in (one, other)]
     assert not np.array_equal(volume(one, low[0]), volume(other, low[1]))
 
     kept = sorted((tmp_path / "one" / "series").iterdir())
     kept[0].rename(kept[0].with_name(f".{kept[0].name}.partial-0123abcd"))  # as a run leaves it that was killed
     stamps = [path.stat().st_mtime_ns for path in kept[1:]]
-    assert twins(tmp_path / "one", wanted).manifest == one.manifest
+    assert simulated(tmp_path / "one", wanted).manifest == one.manifest
     assert sorted((tmp_path / "one" / "series").iterdir()) == kept
     assert [path.stat().st_mtime_ns for path in kept[1:]] == stamps
 
 
 def test_a_series_without_a_uid_has_noise_of_its_own(scans: Path, tmp_path: Path) -> None:
     scan(tmp_path / "in" / "dora", 8, SeriesInstanceUID=None)
-    report = twins(tmp_path / "out", settings(tmp_path / "in"))
-    assert report.twins == 1
+    report = simulated(tmp_path / "out", settings(tmp_path / "in"))
+    assert report.low_dose == 1
 
 
 def test_what_cannot_be_projected_is_left_out_with_its_reason(scans: Path, tmp_path: Path) -> None:
@@ -123,9 +123,9 @@ def test_what_cannot_be_projected_is_left_out_with_its_reason(scans: Path, tmp_p
     scan(source / "oblong", 7, PixelSpacing=[4.0, 2.0])
     np.save(source / "plain.npy", np.full((96, 96), -1000, np.int16))
     write_series(source / "lungs", np.zeros((2, 96, 96), np.uint16), "1.2.826.0.1.9", changes=SQUARE)
-    report = twins(tmp_path / "out", TwinSettings((Source(source, dose="full_dose"),), views=60))
+    report = simulated(tmp_path / "out", LowDoseSettings((Source(source, dose="full_dose"),), views=60))
     reasons = {item.path.name: item.reason for item in report.skipped}
-    assert report.twins == 1
+    assert report.low_dose == 1
     assert "spacing is not known" in reasons["in"]  # npy slices are named by their folder
     assert "4 x 2 mm" in reasons["oblong"]
     assert "lungs" in reasons
@@ -134,30 +134,30 @@ def test_what_cannot_be_projected_is_left_out_with_its_reason(scans: Path, tmp_p
 
 def test_without_any_full_dose_there_is_nothing_to_do(scans: Path, tmp_path: Path) -> None:
     with pytest.raises(SeriesError, match="all are low dose"):
-        twins(tmp_path, TwinSettings((Source(scans, dose="low_dose"),)))
+        simulated(tmp_path, LowDoseSettings((Source(scans, dose="low_dose"),)))
 
 
 def test_patients_are_split_as_asked(scans: Path, tmp_path: Path) -> None:
-    report = twins(tmp_path, settings(scans, split=SplitSettings(test=("carl",), val_fraction=0.3)))
+    report = simulated(tmp_path, settings(scans, split=SplitSettings(test=("carl",), val_fraction=0.3)))
     splits = {row.patient: row.split for row in report.manifest}
     assert splits["carl"] == "test"
     assert sorted(splits.values()) == ["test", "train", "val"]
 
 
-def test_dicom_twins_say_that_they_are_simulated(scans: Path, tmp_path: Path) -> None:
-    report = twins(tmp_path, settings(scans))
+def test_simulated_dicom_series_say_that_they_are_simulated(scans: Path, tmp_path: Path) -> None:
+    report = simulated(tmp_path, settings(scans))
     row = report.manifest.select(dose="low_dose").rows[0]
-    twin = dcmread(next((tmp_path / row.path).glob("*.dcm")))
+    low_dose = dcmread(next((tmp_path / row.path).glob("*.dcm")))
     source = dcmread(scans / row.patient / "0001.dcm")
-    assert twin.SeriesInstanceUID != source.SeriesInstanceUID
-    assert twin.ImageType[:2] == ["DERIVED", "SECONDARY"]
-    assert "0.25 of the dose" in twin.DerivationDescription
-    assert twin.SeriesDescription == "Abdomen 2.0 ctcycle simulated"
-    assert "DerivationCodeSequence" not in twin
+    assert low_dose.SeriesInstanceUID != source.SeriesInstanceUID
+    assert low_dose.ImageType[:2] == ["DERIVED", "SECONDARY"]
+    assert "0.25 of the dose" in low_dose.DerivationDescription
+    assert low_dose.SeriesDescription == "Abdomen 2.0 ctcycle simulated"
+    assert "DerivationCodeSequence" not in low_dose
     assert not {PATIENT_NAME, source.PatientID} & set(vars(row).values())
 
 
-def test_nifti_series_get_nifti_twins(tmp_path: Path) -> None:
+def test_nifti_gives_nifti(tmp_path: Path) -> None:
     rows, columns = np.mgrid[-1:1:64j, -1:1:64j]
     hu = np.where(np.hypot(rows, columns) < 0.7, 50, -1000)[..., None] + np.random.default_rng(0).normal(
         0, 9, (64, 64, 4)
@@ -165,7 +165,7 @@ def test_nifti_series_get_nifti_twins(tmp_path: Path) -> None:
     image = nib.Nifti1Image(hu.astype(np.int16), np.diag([5.0, 5.0, 3.0, 1.0]))
     (tmp_path / "in").mkdir()
     nib.save(image, tmp_path / "in" / "case.nii.gz")
-    report = twins(tmp_path, TwinSettings((Source(tmp_path / "in", dose="full_dose"),), noise_hu=30.0, views=60))
+    report = simulated(tmp_path, LowDoseSettings((Source(tmp_path / "in", dose="full_dose"),), noise_hu=30.0, views=60))
     low, full = (report.manifest.select(dose=dose).rows[0] for dose in ("low_dose", "full_dose"))
     assert low.path.endswith("low_dose_medium_0.nii.gz")
     assert np.array_equal(nib.load(tmp_path / low.path).affine, image.affine)

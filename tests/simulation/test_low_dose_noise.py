@@ -21,7 +21,7 @@ CLEAN_HU = mu_to_hu(CLEAN_MU)
 
 
 def scan(photons: float, rng: np.random.Generator, kernel: Kernel = "soft") -> NDArray[np.float32]:
-    """A slice of soft tissue, its photons counted one by one: a way to low dose that shares nothing with the twins'."""
+    """A slice of soft tissue, its photons counted one by one: a way to low dose that shares nothing with ours."""
     counts = rng.poisson(photons * np.exp(-project(CLEAN_MU, PIXEL, VIEWS)))
     return np.float32(mu_to_hu(reconstruct(np.log(photons / counts.clip(1)), PIXEL, SIZE, kernel)))
 
@@ -43,12 +43,12 @@ def tissue(full: NDArray[np.float32]) -> NDArray[np.bool_]:
 def test_a_quarter_of_the_dose_is_as_noisy_as_a_quarter_of_the_photons(
     full: NDArray[np.float32], rays: NDArray[np.float32]
 ) -> None:
-    twin = full + added_noise(full, rays, PIXEL, LowerDose(0.25, "soft", electronic_noise=0.0), seed=1)
+    simulated = full + added_noise(full, rays, PIXEL, LowerDose(0.25, "soft", electronic_noise=0.0), seed=1)
     real = np.stack([scan(PHOTONS / 4, np.random.default_rng(10 + number)) for number in range(3)])
     where = tissue(full)
-    assert twin[where].std() == pytest.approx(real[where].std(), rel=0.05)
+    assert simulated[where].std() == pytest.approx(real[where].std(), rel=0.05)
     centre, rim = RADIUS < 0.3, (RADIUS > 0.7) & (RADIUS < 0.85) & (np.abs(ALONG) > 55)
-    falls = [[(image - CLEAN_HU)[:, where].std() for where in (centre, rim)] for image in (twin, real)]
+    falls = [[(image - CLEAN_HU)[:, where].std() for where in (centre, rim)] for image in (simulated, real)]
     assert falls[0][0] / falls[0][1] == pytest.approx(falls[1][0] / falls[1][1], rel=0.1)
     assert falls[1][0] > 1.15 * falls[1][1]
 
@@ -105,7 +105,9 @@ def test_the_noise_of_real_quarter_dose_is_met_within_a_tenth(real_data: Path, s
     infos = [find_series(folder / dose)[0][0] for dose in ("full_dose", "quarter_dose")]
     full, quarter = (read_series(info).hu[1::3] for info in infos)
     pixel_mm = infos[0].spacing_mm[1]
-    twin = added_noise(full, line_integrals(full, pixel_mm, 180), pixel_mm, LowerDose(0.25, kernel), seed=0)
+    simulated = added_noise(full, line_integrals(full, pixel_mm, 180), pixel_mm, LowerDose(0.25, kernel), seed=0)
     where = tissue(quarter)
-    ratios = [twin[n][where[n]].std() / (quarter - full)[n][where[n]].std() for n in range(len(full)) if where[n].any()]
+    ratios = [
+        simulated[n][where[n]].std() / (quarter - full)[n][where[n]].std() for n in range(len(full)) if where[n].any()
+    ]
     assert np.mean(ratios) == pytest.approx(1.0, abs=0.1)

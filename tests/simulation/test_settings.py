@@ -1,12 +1,14 @@
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from ctcycle.simulation.settings import _RANGES, SimulationSettings
+from ctcycle.data.settings import Source
+from ctcycle.simulation.settings import _LOW_DOSE_RANGES, _RANGES, LowDoseSettings, SimulationSettings
 
 
 def test_importing_costs_nothing_heavy() -> None:
@@ -33,6 +35,21 @@ def test_unknown_kernels_are_refused() -> None:
     kernel: Any = "B30f"
     with pytest.raises(ValueError, match=r"'B30f'; known kernels are soft, medium, sharp, ramp"):
         SimulationSettings(kernel=kernel)
+
+
+@pytest.mark.parametrize(("name", "low", "high"), _LOW_DOSE_RANGES)
+def test_values_of_low_dose_out_of_range_are_refused_by_name(name: str, low: float, high: float) -> None:
+    sources = (Source(Path("scans")),)
+    for value in (low, high):
+        assert getattr(LowDoseSettings(sources, **{name: value}), name) == value  # type: ignore[arg-type]
+    for value in (low * 0.99 - 1e-6, high * 1.01):
+        with pytest.raises(ValueError, match=f"low dose: {name} is .*; it must be from"):
+            LowDoseSettings(sources, **{name: value})  # type: ignore[arg-type]
+
+
+def test_low_dose_needs_a_source() -> None:
+    with pytest.raises(ValueError, match=r"low dose: sources is empty; name a folder"):
+        LowDoseSettings(())
 
 
 def test_pydantic_reads_it_and_forbids_unknown_keys() -> None:

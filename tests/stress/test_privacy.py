@@ -193,7 +193,7 @@ def test_no_task_tells_who_anybody_is(
     shutil.copy(mlflow_store, "runs/mlflow.db")
     data = os.path.relpath(images)
     sources = [{"path": f"{data}/{dose}", "dose": dose} for dose in ("low_dose", "full_dose")]
-    twins = {
+    low_dose = {
         "sources": [{"path": f"{data}/full_dose/case0"}, {"path": os.path.relpath(bad)}],
         "noise_hu": 20,
         "views": 16,
@@ -214,7 +214,7 @@ def test_no_task_tells_who_anybody_is(
         ("bundle", {"run": "runs/train", "bundle": "runs/tiny_net", "formats": []}, 0),
         ("denoise", {"model": "runs/train", "input": f"{data}/low_dose", "residual": True, "uncertainty": True}, 0),
         ("denoise-bad", {"task": "denoise", "model": "runs/tiny_net", "input": os.path.relpath(bad)}, 3),
-        ("twins", {"task": "simulate", "twins": twins, "workers": 1}, 0),
+        ("simulate-low-dose", {"task": "simulate", "low_dose": low_dose, "workers": 1}, 0),
         ("train-bad", {**training, "data": {**training["data"], "manifest": "runs/scan-bad/manifest.csv"}}, 3),
     ]
     said = []
@@ -234,7 +234,7 @@ def _check_that_this_could_fail(folder: Path, bad: Path, everything: str) -> Non
     assert {"runs/mlflow.db", "runs/train/log.txt", "runs/scan/manifest.csv", "runs/evaluate/results.json"} <= files
     assert any(name.endswith(".png") for name in files)
     assert any(".ctcycle_store/index/" in name for name in files)
-    assert any(name.startswith("runs/twins/series/") for name in files)
+    assert any(name.startswith("runs/simulate-low-dose/series/") for name in files)
     assert "runs/tiny_net/configs/metadata.json" in files
     assert everything.count("refused") > 5
     output = next(folder.glob("runs/denoise/*/*.dcm"))

@@ -28,12 +28,7 @@ VAL, TEST = "sim006", "sim007"
 TRAIN: Mapping[str, Any] = {
     "task": "train",
     "threads": 1,
-    "data": {
-        "transforms": [
-            {"_target_": "RandSpatialCrop", "roi_size": [32, 32], "random_size": False},
-            {"_target_": "RandFlip", "prob": 0.5, "spatial_axis": 0},
-        ]
-    },
+    "data": {"patch_size": 32, "augmentations": [{"_target_": "RandFlip", "prob": 0.5, "spatial_axis": 0}]},
     "generator": {"filters": 4, "blocks": 1, "downsamplings": 0, "kernel": 3, "dropout": 0.2},
     "optimizer": {"lr": 1e-3, "clip_norm": 10.0},
     "schedule": {"decay_start": 0.5, "finish_start": 0.5},

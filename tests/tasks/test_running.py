@@ -48,9 +48,9 @@ def config(tiny: TinyData, tmp_path: Path) -> Path:
         (["data.manifest=nowhere.csv"], 3, "nowhere.csv: "),
         (["data.kernel=B30f"], 3, "no series of kernel 'B30f'"),
         (
-            ["data.transforms=[{_target_: RandSpatialCrop, roi_size: [80, 80], random_size: false}]"],
+            ["data.patch_size=[64, 80]"],
             3,
-            "its slices are 64x64 px, smaller than the 80x80 px of RandSpatialCrop; set a smaller roi_size",
+            "its slices are 64x64 px, smaller than the 64x80 px of data.patch_size; set a smaller size",
         ),
         (["data.same_crop=false"], 3, "are cropped or flipped differently; set data.same_crop=true"),
         (["optimizer.lr=1e38"], 5, "is not finite; lower"),

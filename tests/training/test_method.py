@@ -17,7 +17,7 @@ from ctcycle.training.method import Method, build_method, learning_rates, memory
 from ctcycle.training.methods.supervised import Supervised
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - set((ROOT / "configs" / "base").glob("*.yaml")))
 CPU = torch.device("cpu")
 TRAINED = (TrainCycleGAN, TrainNoiseSwap, TrainSupervised)
 

@@ -23,9 +23,8 @@ from ctcycle.training.sampling import (
 from ctcycle.training.transforms import PatchTransform
 
 WINDOW = HUWindow(-20_000, 20_000)
-CROP = Component.model_validate({"_target_": "RandSpatialCrop", "roi_size": [8, 8], "random_size": False})
 FLIP = Component.model_validate({"_target_": "RandFlip", "prob": 0.5, "spatial_axis": 0})
-TRANSFORM = PatchTransform((CROP, FLIP), WINDOW)
+TRANSFORM = PatchTransform(8, (FLIP,), WINDOW)
 
 
 def slices(count: int, first: int = 0) -> list[NDArray[np.int16]]:
@@ -137,7 +136,7 @@ def test_the_reports_fault_cuts_pairs_at_different_places_of_the_same_slice() ->
 def test_pairs_share_the_decision_about_air() -> None:
     air = [np.full((12, 12), -1000, np.int16) for _ in range(2)]
     half = np.where(np.arange(12) < 8, -1000, 500).astype(np.int16) * np.ones((12, 1), np.int16)
-    data = PairedPatches([half, half], [half + 1, half + 1], PatchTransform((CROP,), WINDOW, 1.0), 0)
+    data = PairedPatches([half, half], [half + 1, half + 1], PatchTransform(8, (), WINDOW, 1.0), 0)
     for index in range(20):
         sample = data[0, index]
         assert torch.allclose(sample["full_dose"] - sample["low_dose"], torch.tensor(1 / 20_000))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import set_track_meta
-from monai.transforms import Compose
+from monai.transforms import Compose, RandFlip, RandGaussianNoise, RandSpatialCrop
 from numpy.typing import NDArray
 from random_states import random_states
 from torch import Tensor
@@ -34,15 +34,11 @@ def components(*items: dict[str, Any]) -> tuple[Component, ...]:
     return tuple(Component.model_validate(item) for item in items)
 
 
-def crop(size: int) -> dict[str, Any]:
-    return {"_target_": "RandSpatialCrop", "roi_size": [size, size], "random_size": False}
-
-
 def flips(prob: float = 0.5) -> list[dict[str, Any]]:
     return [{"_target_": "RandFlip", "prob": prob, "spatial_axis": axis} for axis in (0, 1)]
 
 
-CROP_AND_FLIPS = components(crop(PATCH), *flips())
+FLIPS = components(*flips())
 
 
 def places(patch: Tensor) -> NDArray[np.int64]:
@@ -59,7 +55,7 @@ def test_monais_scaling_is_the_window_to_the_last_bit(window: HUWindow, dtype: t
 
 
 def test_a_patch_is_a_crop_and_flips_and_nothing_else() -> None:
-    transform, seen = PatchTransform(CROP_AND_FLIPS, TELLING), []
+    transform, seen = PatchTransform(PATCH, FLIPS, TELLING), []
     for seed in range(400):
         patch = transform(PLACES, [seed])
         assert patch.shape == (1, PATCH, PATCH)
@@ -77,8 +73,25 @@ def test_a_patch_is_a_crop_and_flips_and_nothing_else() -> None:
     assert [flipped[signs] / 400 for signs in product((1, -1), repeat=2)] == pytest.approx([0.25] * 4, abs=0.08)
 
 
+@pytest.mark.parametrize(("patch_size", "roi_size"), [(PATCH, [PATCH, PATCH]), ((10, 30), [10, 30]), ((7, 7), [7, 7])])
+def test_the_random_stream_is_that_of_monais_crop_and_then_of_the_augmentations(
+    patch_size: int | tuple[int, int], roi_size: list[int]
+) -> None:
+    crop, noise = RandSpatialCrop(roi_size, random_size=False), RandGaussianNoise(0.7, std=30.0)
+    parts = [crop, RandFlip(0.5, 0), noise, RandFlip(0.5, 1)]
+    pipeline = Compose(parts)  # which seeds its parts anew, so it comes before our seeds
+    first, second = flips()
+    augmentations = components(first, {"_target_": "RandGaussianNoise", "prob": 0.7, "std": 30.0}, second)
+    transform = PatchTransform(patch_size, augmentations, TELLING)
+    for number in range(60):
+        for part, state in zip(parts, np.random.SeedSequence([number, 3]).generate_state(4), strict=True):
+            part.R.seed(int(state))
+        expected = TELLING.normalise(pipeline(torch.from_numpy(PLACES[None].copy())).float())
+        assert torch.equal(transform.draw(PLACES, [number, 3]), expected)
+
+
 def test_the_same_seed_draws_the_same_from_every_image_in_any_order() -> None:
-    transform = PatchTransform(CROP_AND_FLIPS, TELLING)
+    transform = PatchTransform(PATCH, FLIPS, TELLING)
     seeds = [[number, 7] for number in range(12)]
     first = [places(transform(PLACES, seed)) for seed in seeds]
     second = [places(transform(PLACES + 5, seed)) for seed in reversed(seeds)][::-1]
@@ -97,7 +110,7 @@ def test_the_same_seed_draws_the_same_from_every_image_in_any_order() -> None:
     ids=lambda item: item["_target_"],
 )
 def test_other_random_transforms_follow_the_seed_with_all_that_is_inside_them(item: dict[str, Any]) -> None:
-    transform = PatchTransform(components(item), TELLING)
+    transform = PatchTransform(SIZE, components(item), TELLING)
     first, other, again = (transform(PLACES, [seed]) for seed in (1, 2, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -107,15 +120,15 @@ def test_nothing_is_drawn_from_global_generators_and_the_image_is_not_changed() 
     image = PLACES.copy()
     image.flags.writeable = False  # as a memory map that was opened for reading
     before = random_states()
-    transform = PatchTransform(CROP_AND_FLIPS, HUWindow(), skip_air=0.5)
+    transform = PatchTransform(PATCH, FLIPS, HUWindow(), skip_air=0.5)
     for seed in range(20):
         transform(image, [seed])
     assert random_states() == before
     assert np.array_equal(image, PLACES)
 
 
-def test_no_random_part_gives_the_whole_slice() -> None:
-    patch = PatchTransform((), HUWindow())(PLACES, [0])
+def test_a_patch_as_large_as_the_slice_is_the_whole_slice() -> None:
+    patch = PatchTransform(SIZE, (), HUWindow())(PLACES, [0])
     assert torch.equal(patch[0], HUWindow().normalise(torch.from_numpy(PLACES).float()))
 
 
@@ -125,7 +138,7 @@ HALF_AIR = np.where(np.arange(200) < 100, -1000, 0).astype(np.int16) * np.ones((
 @pytest.mark.parametrize("window", WINDOWS[:3], ids=str)
 @pytest.mark.parametrize("skip_air", [0.0, 0.5, 0.9, 1.0])
 def test_air_is_drawn_anew_as_often_as_asked(window: HUWindow, skip_air: float) -> None:
-    transform = PatchTransform(components(crop(8)), window, skip_air)
+    transform = PatchTransform(8, (), window, skip_air)
     draws = 250
     air = 0
     for seed in range(draws):
@@ -143,12 +156,12 @@ def test_air_is_drawn_anew_as_often_as_asked(window: HUWindow, skip_air: float) 
 def test_air_is_what_has_a_mean_under_minus_850_hu(body_columns: int, counts_as_air: bool) -> None:
     image = np.full((10, 10), -1000, np.int16)
     image[:, :body_columns] = 40
-    transform = PatchTransform((), HUWindow(), skip_air=1.0)
+    transform = PatchTransform(10, (), HUWindow(), skip_air=1.0)
     assert transform.chosen_seed(image, [3]) == [3, 9 if counts_as_air else 0]
 
 
 def test_a_copy_in_another_process_draws_the_same_plain_tensors() -> None:
-    transform = PatchTransform(CROP_AND_FLIPS, HUWindow(), 0.9)
+    transform = PatchTransform(PATCH, FLIPS, HUWindow(), 0.9)
     expected = transform(PLACES, [5])
     copied = pickle.loads(pickle.dumps(transform))  # noqa: S301 (what a spawned worker gets)
     set_track_meta(True)  # where it begins with MONAI's default
@@ -157,9 +170,9 @@ def test_a_copy_in_another_process_draws_the_same_plain_tensors() -> None:
     assert torch.equal(found, expected)
 
 
-def test_the_default_transforms_are_fast_enough_for_one_core() -> None:
+def test_the_default_augmentations_are_fast_enough_for_one_core() -> None:
     data = Data(manifest=Path("manifest.csv"))
-    transform = PatchTransform(data.transforms, data.hu_window)
+    transform = PatchTransform(data.patch_size, data.augmentations, data.hu_window)
     image = np.zeros((512, 512), np.int16)
     assert transform(image, [0]).shape == (1, 128, 128)
     spent = []

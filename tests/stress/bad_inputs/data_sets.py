@@ -89,14 +89,14 @@ def with_series(change: Callable[[Path], object]) -> Make:
 
 def with_leak(place: Place) -> list[str]:
     """A validation patient's slices once more, for training, under another ID."""
-    manifest, twin = read_manifest(place.data / "manifest.csv"), place.folder / "twin"
+    manifest, copy = read_manifest(place.data / "manifest.csv"), place.folder / "copy"
     held_out = next(row for row in manifest if row.patient == VAL and row.dose == "full_dose")
-    twin.mkdir(parents=True)
+    copy.mkdir(parents=True)
     for file in sorted((manifest.root / held_out.path).iterdir()):
         dataset = dcmread(file)
         dataset.PatientID = dataset.PatientName = "somebody else"
-        dataset.save_as(twin / file.name)
-    (row,) = find_rows([Source(twin)], manifest.root).rows
+        dataset.save_as(copy / file.name)
+    (row,) = find_rows([Source(copy)], manifest.root).rows
     rows = (*manifest.rows, replace(row, split="train", dose="full_dose"))
     write_manifest(place.folder / "manifest.csv", replace(manifest, rows=rows))
     return [f"data.manifest={place.folder / 'manifest.csv'}"]
@@ -122,7 +122,7 @@ def evaluated(**values: Any) -> Make:
 
 
 def turned(key: str, split: str) -> Make:
-    """A manifest in which one full-dose series of a split is turned by a quarter: it fits its low-dose twin no more."""
+    """A manifest in which one full-dose series of a split is turned by a quarter: it no longer fits its low dose."""
 
     def made(place: Place) -> list[str]:
         manifest = read_manifest(place.data / "manifest.csv")

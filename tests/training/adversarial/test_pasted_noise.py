@@ -26,9 +26,9 @@ def test_pasted_noise_has_the_energy_that_the_domains_differ_by(kept: float) -> 
     low, full = anatomy + noise(0, 0.05), anatomy.flip(-2) + noise(1, 0.02)
     denoised = low - kept * noise(0, 0.05)  # takes off a share of the noise only: k must make up for it
     swap = PastedNoise()
-    twin = swap(low, full, denoised)
-    assert energy(twin - full) == pytest.approx(energy(low) - energy(full), rel=1e-3)
-    assert energy(twin) == pytest.approx(energy(low), rel=0.02)
+    pasted = swap(low, full, denoised)
+    assert energy(pasted - full) == pytest.approx(energy(low) - energy(full), rel=1e-3)
+    assert energy(pasted) == pytest.approx(energy(low), rel=0.02)
     assert swap.factor().item() == pytest.approx(np.sqrt(1 - (0.02 / 0.05) ** 2) / kept, rel=0.01)
 
 
@@ -45,9 +45,9 @@ def test_energies_are_running_means_that_start_with_the_first_batch() -> None:
 def test_the_residual_loses_its_mean_in_each_patch() -> None:
     low, full = noise(0, 0.05, count=2), torch.zeros(2, 1, 96, 96)
     offset = torch.tensor([0.1, -0.4]).reshape(2, 1, 1, 1)
-    twin = PastedNoise()(low, full, torch.zeros_like(low) - offset)
-    assert twin.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0, 0], abs=1e-7)
-    assert torch.allclose(twin, low - low.mean(dim=(-2, -1), keepdim=True), atol=1e-3)
+    pasted = PastedNoise()(low, full, torch.zeros_like(low) - offset)
+    assert pasted.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0, 0], abs=1e-7)
+    assert torch.allclose(pasted, low - low.mean(dim=(-2, -1), keepdim=True), atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -58,17 +58,17 @@ def test_the_factor_stays_in_its_range(
     low_std: float, full_std: float, residual_std: float, lowest: float, highest: float
 ) -> None:
     swap, low = PastedNoise(), noise(0, low_std)
-    twin = swap(low, noise(1, full_std), low - noise(2, residual_std))
-    assert twin.isfinite().all()
+    pasted = swap(low, noise(1, full_std), low - noise(2, residual_std))
+    assert pasted.isfinite().all()
     assert lowest <= swap.factor().item() <= highest
 
 
-def test_at_the_identity_the_twin_is_the_image() -> None:
+def test_at_the_identity_the_result_is_the_image() -> None:
     low, full = noise(0, 0.05), noise(1, 0.02)
     assert torch.equal(PastedNoise()(low, full, low), full)
 
 
-def test_no_gradient_flows_through_the_twin() -> None:
+def test_no_gradient_flows_through_the_pasted_noise() -> None:
     low, full, denoised = (noise(seed, 0.1).requires_grad_() for seed in range(3))
     assert not PastedNoise()(low, full, denoised).requires_grad
 

@@ -121,8 +121,8 @@ def cyclegan_by_hand(weights: Mapping[str, Tensor], images: Batch, loss: CycleGA
         if loss.low_identity:
             terms["gen_identity_low"] = mean_distance(fake_low, y) if source else mean_distance(to_low(x), x)
     if loss.noise_swap:
-        twin = PastedNoise(sigma_px=1.0)(x, y, fake_full.detach())
-        terms["gen_noise_swap"] = mean_distance(to_full(twin), y)
+        pasted = PastedNoise(sigma_px=1.0)(x, y, fake_full.detach())
+        terms["gen_noise_swap"] = mean_distance(to_full(pasted), y)
     total = sum(value * weight_of(name, loss) for name, value in terms.items())
     disc = {
         "disc_full": discriminator_loss(
@@ -196,11 +196,11 @@ def test_noise_swap_terms_and_updates_are_those_worked_out_by_hand(form: Any) ->
     found = step(None, images)
     gen, judge = before["low2full"], before["disc_full"]
     fake = line(gen, x)
-    twin = PastedNoise(sigma_px=1.0)(x, y, fake.detach())
+    pasted = PastedNoise(sigma_px=1.0)(x, y, fake.detach())
     terms = {
         "gen_adversarial_full": generator_loss(form, line(judge, fake)),
         "gen_identity_full": (line(gen, y) - y).abs().mean(),
-        "gen_noise_swap": (line(gen, twin) - y).abs().mean(),
+        "gen_noise_swap": (line(gen, pasted) - y).abs().mean(),
     }
     disc = discriminator_loss(form, line(judge, y), line(judge, fake.detach()))
     expected = {name: value.item() for name, value in {**terms, "disc_full": disc}.items()}

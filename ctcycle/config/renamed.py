@@ -1,0 +1,120 @@
+"""Keys and files that were renamed: the old name works for one release, with a warning that names the new one."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ctcycle.config.strict_yaml import KeyPath, Node
+
+_log = logging.getLogger(__name__)
+Values = tuple[Node, ...]
+
+
+def _same_value(value: Node) -> Values:
+    return (value,)
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A key of a task that one or more other keys replaced.
+
+    Attributes:
+        old: the dotted key that is replaced.
+        new: the dotted keys that replace it.
+        instead: what to write, for a value that cannot be translated.
+        translate: returns the values of the new keys from the old value; None if they cannot express it.
+    """
+
+    old: str
+    new: tuple[str, ...]
+    instead: str
+    translate: Callable[[Node], Values | None] = _same_value
+
+
+_CROPS = {"RandSpatialCrop", "monai.transforms.RandSpatialCrop"}
+
+
+def _split_transforms(transforms: Node) -> Values | None:
+    """Return the size of the leading crop, and the transforms after it."""
+    crop = transforms.child(0)
+    if crop is None or not isinstance(transforms.value, list):
+        return None
+    arguments = {key: node.plain() for key, node in crop.mapping.items()}
+    random_size = arguments.pop("random_size", False)
+    if arguments.keys() != {"_target_", "roi_size"} or arguments["_target_"] not in _CROPS or random_size is not False:
+        return None
+    return crop.mapping["roi_size"], Node(transforms.value[1:], transforms.where)
+
+
+RENAMED = (
+    Renamed(
+        "data.transforms",
+        ("data.patch_size", "data.augmentations"),
+        "write data.patch_size for the crop, which comes first, and data.augmentations for the other transforms",
+        _split_transforms,
+    ),
+    Renamed("twins", ("low_dose",), "write low_dose"),
+)
+"""All keys that were replaced since the last release."""
+FILES = {"twins.yaml": "low_dose.yaml"}
+"""The names of shipped configs that were renamed since the last release."""
+
+
+def with_current_keys(tree: Node) -> Node:
+    """Return one file's or override's part of a config with old keys replaced, also in the steps of a pipeline.
+
+    A key that cannot be translated stays, to be refused as unknown: see `what_to_write`. That is so if the new keys
+    cannot express its value, or if one of them is also set.
+    """
+    tree = _current(tree)
+    steps = tree.child("steps")
+    if steps is None or not steps.mapping:
+        return tree
+    return tree.put(("steps",), Node({name: _current(step) for name, step in steps.mapping.items()}, steps.where))
+
+
+def current_file(path: Path) -> Path:
+    """Return the config beside ``path`` that replaced it, if ``path`` is missing and an old name; else ``path``."""
+    new = path.with_name(FILES.get(path.name, path.name))
+    if new == path or path.exists() or not new.exists():
+        return path
+    _warn(f"{path}: this file name is deprecated and works for this release only; use {new}")
+    return new
+
+
+def what_to_write(path: KeyPath) -> str:
+    """Return what to write instead of the old key at ``path``; empty if no key of this name was replaced."""
+    inside = path[2:] if path[:1] == ("steps",) else path
+    return next((entry.instead for entry in RENAMED if tuple(entry.old.split(".")) == inside), "")
+
+
+def _current(task: Node) -> Node:
+    for entry in RENAMED:
+        task = _replace(task, entry)
+    return task
+
+
+def _replace(task: Node, entry: Renamed) -> Node:
+    *above, key = entry.old.split(".")
+    parent = task.find(tuple(above))
+    old = parent.child(key) if parent else None
+    if parent is None or old is None or any(task.find(tuple(name.split("."))) for name in entry.new):
+        return task
+    if (values := entry.translate(old)) is None:
+        return task
+    _warn(
+        f"{old.where}: key '{entry.old}' is deprecated and works for this release only; use {' and '.join(entry.new)}"
+    )
+    task = task.put(
+        tuple(above), Node({name: item for name, item in parent.mapping.items() if name != key}, parent.where)
+    )
+    for name, value in zip(entry.new, values, strict=True):
+        task = task.put(tuple(name.split(".")), value)
+    return task
+
+
+@cache  # one line, however often the file is read
+def _warn(text: str) -> None:
+    _log.warning("%s", text)
