@@ -2,8 +2,8 @@
 
 ``config.yaml`` (resolved), ``manifest.csv``, ``checkpoints/``, ``metrics.jsonl`` (append-only), ``results.json``,
 ``figures/``, ``fingerprint.json`` (of the low-dose training slices), ``log.txt``, ``tracking_events.jsonl`` while
-MLflow is unavailable, ``lock`` while a run is active, and ``finished`` once there is nothing left to do. Everything in it is
-relative.
+MLflow is unavailable, ``lock`` while a run is active, and ``finished`` once there is nothing left to do. Everything in
+it is relative.
 """
 
 import json

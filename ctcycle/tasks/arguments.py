@@ -9,7 +9,7 @@ from typing import NoReturn
 from pydantic.fields import FieldInfo
 
 from ctcycle.config.schema import Denoise
-from ctcycle.config.sections import Place
+from ctcycle.config.sections import FilePath
 from ctcycle.errors import ConfigError
 
 POSITIONAL = {"input": "IN", "out": "OUT"}
@@ -66,6 +66,6 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     elif field.annotation == bool | None:
         parser.add_argument(option, action=argparse.BooleanOptionalAction, help=field.description)
     else:
-        kind = Path if field.annotation == Place | None else str
+        kind = Path if field.annotation == FilePath | None else str
         default = "" if field.default is None else f" (default: {field.default})"
         parser.add_argument(option, action=Once, type=kind, metavar="VALUE", help=f"{field.description}{default}")

@@ -123,7 +123,7 @@ def single_frame(dataset: Dataset, index: int) -> Dataset:
     for keyword in _MAY_BE_EMPTY:
         frame.setdefault(keyword)
     if not frame.get("BodyPartExamined"):
-        frame.setdefault("Laterality")  # for all we know the part has a twin
+        frame.setdefault("Laterality")  # for all we know the part is one of a left and a right
     return frame
 
 
