@@ -1,29 +1,10 @@
 """Low-dose CT denoising without paired training data.
 
 The names below are all that a notebook needs. Each is imported on first use, so that ``import ctcycle`` is instant.
+Type checkers find them in `__init__.pyi`.
 """
 
-TYPE_CHECKING = False  # type checkers take it for true; importing the constant would be an import
-if TYPE_CHECKING:
-    from ctcycle.api import (
-        denoise,
-        denoise_folder,
-        evaluate,
-        evaluate_manifest,
-        find_series,
-        load_config,
-        load_model,
-        read_series,
-        run_config,
-    )
-    from ctcycle.config.loading import LoadedConfig
-    from ctcycle.ct.hounsfield import HUWindow
-    from ctcycle.ct.series import Series, SeriesInfo
-    from ctcycle.errors import CtcycleError
-    from ctcycle.evaluation.results import Evaluation
-    from ctcycle.evaluation.tables import format_table
-    from ctcycle.inference.denoiser import Denoiser
-    from ctcycle.runs.models import Model
+from importlib import import_module
 
 __version__ = "0.1.0"
 __all__ = [
@@ -64,17 +45,13 @@ _HOMES = {
 
 def __dir__() -> list[str]:
     """Return the public names, imported or not."""
-    return sorted({*globals(), *__all__} - {"TYPE_CHECKING"})
+    return sorted({*globals(), *__all__})
 
 
-if not TYPE_CHECKING:  # a checker that saw it would let every misspelt name pass
-
-    def __getattr__(name: str) -> object:
-        """Import a public name on its first use (PEP 562)."""
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        value = getattr(import_module(_HOMES.get(name, "ctcycle.api")), name)
-        globals()[name] = value
-        return value
+def __getattr__(name: str) -> object:
+    """Import a public name on its first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES.get(name, "ctcycle.api")), name)
+    globals()[name] = value
+    return value

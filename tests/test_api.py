@@ -62,10 +62,10 @@ def test_every_public_name_exists_and_is_listed() -> None:
 
 
 def test_type_checkers_see_the_names_that_python_finds() -> None:
-    shown = (ROOT / "ctcycle" / "__init__.py").read_text().partition("if TYPE_CHECKING:\n")[2].partition("\n\n")[0]
     namespace: dict[str, object] = {}
-    exec("\n".join(line.removeprefix("    ") for line in shown.splitlines()), namespace)  # noqa: S102
-    assert {*namespace} - {"__builtins__"} == {*ctcycle.__all__} - {"__version__"}
+    exec((ROOT / "ctcycle" / "__init__.pyi").read_text(), namespace)  # noqa: S102
+    assert namespace.pop("__all__") == ctcycle.__all__
+    assert {*namespace} - {"__builtins__", "__annotations__"} == {*ctcycle.__all__} - {"__version__"}
     assert all(getattr(ctcycle, name) is namespace[name] for name in ctcycle.__all__ if name != "__version__")
 
 
