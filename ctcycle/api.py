@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # torch and scikit-image take seconds, and not every function
 
 HUArray = NDArray[np.floating[Any] | np.integer[Any]]
 """A slice (H, W) or slices (S, H, W), in HU."""
+
+ImageT = TypeVar("ImageT", Series, HUArray)
+"""What can be denoised; the result is of the same kind."""
 
 _log = logging.getLogger(__name__)
 _SAMPLE = 16
@@ -105,36 +108,14 @@ def load_model(
     return models.load_model(shipped_bundle() if path is None else located(Path(path)), checkpoint, device)
 
 
-@overload
 def denoise(
-    image: Series,
+    image: ImageT,
     model: "Model | str | Path | None" = None,
     *,
     strength: float = 1.0,
     tile: int = 0,
     average_flips: bool | None = None,
-) -> Series: ...
-
-
-@overload
-def denoise(
-    image: HUArray,
-    model: "Model | str | Path | None" = None,
-    *,
-    strength: float = 1.0,
-    tile: int = 0,
-    average_flips: bool | None = None,
-) -> NDArray[np.float32]: ...
-
-
-def denoise(
-    image: Series | HUArray,
-    model: "Model | str | Path | None" = None,
-    *,
-    strength: float = 1.0,
-    tile: int = 0,
-    average_flips: bool | None = None,
-) -> Series | NDArray[np.float32]:
+) -> ImageT:
     """Denoise slices in memory.
 
     A slice that is unlike what the model was trained on is denoised all the same, and a warning is logged.

@@ -17,9 +17,13 @@ _ENDINGS = (".yaml", ".yml")
 
 
 def config_names() -> list[str]:
-    """Return the names of the shipped configs in order: ``cyclegan``, ``report2024/cyclegan`` and so on."""
+    """Return the names of the shipped configs in order: ``cyclegan``, ``report2024/cyclegan`` and so on.
+
+    Those in ``configs/base`` are left out: others are based on them, and they cannot be run alone.
+    """
     root = _folder("configs")
-    return sorted(file.relative_to(root).with_suffix("").as_posix() for file in root.rglob("*.yaml"))
+    files = (file.relative_to(root) for file in root.rglob("*.yaml"))
+    return sorted(file.with_suffix("").as_posix() for file in files if file.parts[0] != "base")
 
 
 def find_config(name: str | Path) -> Path:
