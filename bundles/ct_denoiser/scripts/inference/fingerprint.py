@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
+from scripts.ct.measures import (
+    NOISE_WINDOW,
+    means_in_windows,
+    smoothed,
+    soft_tissue_noise,
+    tissue_windows,
+    window_deviations,
+)
 from scripts.errors import BundleError
 
 EDGES_HU = (-900.0, -700.0, -400.0, -200.0, -30.0, 20.0, 80.0, 200.0, 500.0)
@@ -25,11 +31,6 @@ EDGES_HU = (-900.0, -700.0, -400.0, -200.0, -30.0, 20.0, 80.0, 200.0, 500.0)
 _TISSUE = 2
 """First range of the histogram that counts: how much air and lung there is, the field of view and the level decide."""
 
-_SMOOTHING_PX = 2.0
-_WINDOW_PX = 15
-_TISSUE_HU = (-50.0, 150.0)
-_PERCENTILE = 30.0
-_MIN_WINDOWS = 50
 _MIN_VARIANCE = 0.01
 
 # What is far: measured on quarter- and full-dose CT of the trunk with soft and sharp kernels of three vendors, and on
@@ -101,9 +102,9 @@ def measure_fingerprint(slices: Iterable[NDArray[np.floating[Any]]]) -> Fingerpr
     """
     counts, noise = np.zeros(len(EDGES_HU) + 1), []
     for hu in slices:
-        smooth = _smoothed(hu)
+        smooth = smoothed(hu)
         counts += np.bincount(np.digitize(smooth.ravel(), EDGES_HU), minlength=len(counts)) / smooth.size
-        noise.append(_noise(hu, smooth))
+        noise.append(_noise(hu))
     if not noise:
         raise ValueError("a fingerprint needs at least one slice")
     deviations, correlations = zip(*noise, strict=True)
@@ -127,14 +128,6 @@ def departures(fingerprint: Fingerprint, slices: Iterable[NDArray[np.floating[An
         _body_departs(fingerprint, found),
     )
     return [sentence for sentence in sentences if sentence]
-
-
-def soft_tissue_noise(hu: NDArray[np.floating[Any]]) -> float:
-    """Noise in the soft tissue of a slice (H, W), in HU; NaN where there is too little.
-
-    The figure of `ctcycle.metrics.noise.soft_tissue_noise`, without scipy.
-    """
-    return _noise(hu, _smoothed(hu))[0]
 
 
 def _noise_departs(trained: Fingerprint, found: Fingerprint) -> str:
@@ -197,45 +190,19 @@ def _percentiles(values: Iterable[float]) -> _Range:
     return low, middle, high
 
 
-def _smoothed(hu: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """A Gaussian of 2 px: what remains of a slice is anatomy."""
-    radius = int(4 * _SMOOTHING_PX)
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / _SMOOTHING_PX) ** 2)
-    smooth = np.asarray(hu, dtype=np.float64)
-    for axis in (0, 1):
-        around = [(radius, radius) if axis == side else (0, 0) for side in (0, 1)]
-        padded = np.pad(smooth, around, mode="symmetric")
-        shifted = (padded.take(range(start, start + smooth.shape[axis]), axis) for start in range(len(kernel)))
-        smooth = sum(weight * part for weight, part in zip(kernel / kernel.sum(), shifted, strict=True))
-    return smooth
-
-
-def _noise(hu: NDArray[np.floating[Any]], smooth: NDArray[np.float64]) -> tuple[float, float]:
+def _noise(hu: NDArray[np.floating[Any]]) -> tuple[float, float]:
     """Deviation and correlation in the evenest 30 % of the windows that hold soft tissue alone."""
-    if min(hu.shape) < _WINDOW_PX:
+    windows = tissue_windows(hu)
+    noise = soft_tissue_noise(hu, windows)
+    if math.isnan(noise):
         return math.nan, math.nan
-    image, anatomy = torch.from_numpy(np.asarray(hu, dtype=np.float64))[None], torch.from_numpy(smooth)[None]
-    low, high = _TISSUE_HU
-    tissue = (-_highest(-anatomy) > low) & (_highest(anatomy) < high)
-    if int(tissue.sum()) < _MIN_WINDOWS:
-        return math.nan, math.nan
-    pixels = _WINDOW_PX**2
-    mean, mean_square = _mean(image)[tissue], _mean(image**2)[tissue]
-    variance = (mean_square - mean**2).clip(0) * (pixels / (pixels - 1))
-    limit = np.percentile(variance.numpy(), _PERCENTILE)
+    image, border = np.asarray(hu, dtype=np.float64), NOISE_WINDOW // 2
     steps = (
-        _mean(image.diff(dim=1) ** 2, rows=_WINDOW_PX - 1) + _mean(image.diff(dim=2) ** 2, columns=_WINDOW_PX - 1)
+        means_in_windows(np.diff(image, axis=0) ** 2, rows=NOISE_WINDOW - 1)
+        + means_in_windows(np.diff(image, axis=1) ** 2, columns=NOISE_WINDOW - 1)
     ) / 2
-    even = variance <= limit
-    spread, step = float(variance[even].mean()), float(steps[tissue][even].mean())
-    return math.sqrt(limit), 1 - step / (2 * spread) if spread > _MIN_VARIANCE else math.nan
-
-
-def _highest(image: torch.Tensor) -> torch.Tensor:
-    """The highest value in each whole window, one side after the other."""
-    return F.max_pool2d(F.max_pool2d(image, (_WINDOW_PX, 1), stride=1), (1, _WINDOW_PX), stride=1)
-
-
-def _mean(image: torch.Tensor, rows: int = _WINDOW_PX, columns: int = _WINDOW_PX) -> torch.Tensor:
-    """The mean in each whole window, one side after the other."""
-    return F.avg_pool2d(F.avg_pool2d(image, (rows, 1), stride=1), (1, columns), stride=1)
+    deviations = window_deviations(hu, windows)
+    even = deviations <= noise
+    spread = float(np.mean(deviations[even] ** 2))
+    step = float(np.mean(steps[windows[border:-border, border:-border]][even]))
+    return noise, 1 - step / (2 * spread) if spread > _MIN_VARIANCE else math.nan

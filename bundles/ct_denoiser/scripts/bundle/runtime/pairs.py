@@ -1,14 +1,14 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
 """Low and full dose of the same slices, as ``configs/evaluate.json`` and ``train.json`` of a bundle take them.
 
-The score is protocol `hu2000` of ctcycle, in float64 and without scikit-image, which a bundle does not need.
+The score is protocol `hu2000` of ctcycle.
 """
 
 import logging
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,65 +16,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from scripts.atomic import write_json
 from scripts.bundle.runtime.app import BundledModel
 from scripts.ct.hounsfield import MU_WATER
+from scripts.ct.measures import HU2000, score
 from scripts.ct.series import SeriesInfo
 from scripts.ct.series_io import check_hu, find_series, iterate_hu, sample_slices
 from scripts.errors import SeriesError
 
-LOW_HU, HIGH_HU = -1000.0, 1000.0
-WINDOW_PX, SIGMA_PX = 11, 1.5
 MAX_APART_MM = 0.1
 """Slices whose positions differ by more are no pair."""
 
-PROTOCOL = "hu2000: HU clipped to [-1000, 1000], range 2000, Gaussian SSIM (sigma 1.5)"
+PROTOCOL = f"{HU2000.name}: {HU2000.description}"
 
 _log = logging.getLogger(__name__)
 HUImage = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How far a slice is from its reference under `hu2000`; ``psnr_db`` is None where the two are equal."""
-
-    rmse_hu: float
-    psnr_db: float | None
-    ssim: float
-
-
-def score(output_hu: NDArray[np.floating[Any]], reference_hu: NDArray[np.floating[Any]]) -> Scores:
-    """Scores a slice (H, W) against its reference (H, W), both in HU, at least 11 px a side.
-
-    Raises:
-        SeriesError: other shapes.
-    """
-    if output_hu.shape != reference_hu.shape or output_hu.ndim != 2 or min(output_hu.shape) < WINDOW_PX:
-        raise SeriesError(
-            f"slices of {output_hu.shape} and {reference_hu.shape} px: two equal ones of at least {WINDOW_PX} px a "
-            "side are needed"
-        )
-    output, reference = (np.clip(hu.astype(np.float64), LOW_HU, HIGH_HU) for hu in (output_hu, reference_hu))
-    rmse = float(np.sqrt(np.mean((output - reference) ** 2)))
-    psnr = 20 * math.log10((HIGH_HU - LOW_HU) / rmse) if rmse else None
-    return Scores(rmse, psnr, _ssim(torch.from_numpy(output), torch.from_numpy(reference)))
-
-
-def _ssim(output: Tensor, reference: Tensor) -> float:
-    """Mean structural similarity (Wang et al. 2004, eq. 13) where the window lies wholly inside the image."""
-    along = torch.arange(WINDOW_PX, dtype=torch.float64) - WINDOW_PX // 2
-    weights = torch.exp(-0.5 * (along / SIGMA_PX) ** 2)
-    weights = weights / weights.sum()
-    planes = torch.stack([output, reference, output**2, reference**2, output * reference])[:, None]
-    smooth = F.conv2d(F.conv2d(planes, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))[:, 0]
-    x, y, xx, yy, xy = smooth
-    c1, c2 = ((k * (HIGH_HU - LOW_HU)) ** 2 for k in (0.01, 0.03))
-    alike = (2 * x * y + c1) * (2 * (xy - x * y) + c2)
-    return float((alike / ((x**2 + y**2 + c1) * (xx - x**2 + yy - y**2 + c2))).mean())
 
 
 @dataclass(frozen=True)
@@ -202,8 +160,22 @@ class PairEvaluation:
         for pair in self.dataset.pairs:
             _log.info("%s: %d slices", pair.name, pair.low.shape[0])
             for number, (low, full) in enumerate(pair.slices()):
-                scores = {"input": score(low, full), "denoised": score(denoiser(low), full)}
-                yield {"series": pair.name, "slice": number, **{name: asdict(one) for name, one in scores.items()}}
+                yield {
+                    "series": pair.name,
+                    "slice": number,
+                    "input": _scored(low, full),
+                    "denoised": _scored(denoiser(low), full),
+                }
+
+
+def _scored(output: HUImage, reference: HUImage) -> dict[str, float | None]:
+    """How far a slice is from its reference; ``psnr_db`` is None where the two are equal, as JSON knows no infinity."""
+    found = score(HU2000, output, reference)
+    return {
+        "rmse_hu": found.rmse_hu,
+        "psnr_db": found.psnr if math.isfinite(found.psnr) else None,
+        "ssim": found.ssim,
+    }
 
 
 def _means(records: list[dict[str, float | None]]) -> dict[str, float | None]:
