@@ -33,7 +33,7 @@ class Renamed:
     translate: Callable[[Node], Values | None] = _same_value
 
 
-_CROPS = {"RandSpatialCrop", "monai.transforms.RandSpatialCrop"}
+_CROPS = ("RandSpatialCrop", "monai.transforms.RandSpatialCrop")
 
 
 def _split_transforms(transforms: Node) -> Values | None:
@@ -77,8 +77,7 @@ def with_current_keys(tree: Node) -> Node:
 
 def current_file(path: Path) -> Path:
     """Return the config beside ``path`` that replaced it, if ``path`` is missing and an old name; else ``path``."""
-    new = path.with_name(FILES.get(path.name, path.name))
-    if new == path or path.exists() or not new.exists():
+    if path.name not in FILES or path.exists() or not (new := path.with_name(FILES[path.name])).exists():
         return path
     _warn(f"{path}: this file name is deprecated and works for this release only; use {new}")
     return new

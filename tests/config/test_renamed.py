@@ -89,6 +89,7 @@ def test_the_leading_crop_is_the_patch_size(tmp_path: Path, crop: str, size: obj
         "[{_target_: CenterSpatialCrop, roi_size: 64}]",
         "[{_target_: mine.RandSpatialCrop, roi_size: 64}]",
         "[{roi_size: 64}]",
+        "[{_target_: [RandSpatialCrop], roi_size: 64}]",
         "[RandSpatialCrop]",
         "[]",
         "null",
@@ -196,6 +197,12 @@ def test_a_file_with_an_old_name_is_read_itself(tmp_path: Path, caplog: pytest.L
 def test_an_old_file_name_without_the_new_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"twins\.yaml: there is no such config"):
         load_config(tmp_path / "twins.yaml")
+
+
+@pytest.mark.parametrize("path", [".", "/", ".."])
+def test_what_is_no_file_is_refused_as_ever(path: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(Path(path))
 
 
 def test_the_command_line_takes_an_old_name_and_says_so() -> None:
