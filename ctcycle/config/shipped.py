@@ -5,6 +5,7 @@ A checkout has them in ``configs/`` and ``bundles/`` at its top, an installed pa
 
 from pathlib import Path
 
+from ctcycle.config.renamed import current_file
 from ctcycle.config.suggestions import near
 from ctcycle.errors import BundleError, ConfigError
 
@@ -65,9 +66,10 @@ def located(path: Path) -> Path:
         ``path`` itself; or the shipped file where ``path`` does not exist and ctcycle ships a file of this name, such
         as ``configs/demo.yaml`` or ``bundles/ct_denoiser``.
     """
+    path = current_file(path)
     if path.exists() or path.is_absolute() or path.parts[:1] not in {(name,) for name in _FOLDERS}:
         return path
-    shipped = _folder(path.parts[0]).joinpath(*path.parts[1:])
+    shipped = current_file(_folder(path.parts[0]).joinpath(*path.parts[1:]))
     return shipped if ".." not in path.parts and shipped.exists() else path
 
 

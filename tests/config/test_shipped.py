@@ -88,6 +88,18 @@ def test_any_other_path_stays(name: str) -> None:
 
 
 @pytest.mark.usefixtures("empty")
+def test_an_old_name_of_a_shipped_config_is_found_where_the_current_folder_has_none() -> None:
+    assert located(Path("configs/twins.yaml")).name == "low_dose.yaml"
+    assert load_config(find_config("configs/twins.yaml")).name == "low_dose"
+
+
+@pytest.mark.usefixtures("empty")
+def test_what_others_share_is_no_config_to_run() -> None:
+    with pytest.raises(ConfigError, match="there is no shipped config 'base/training'"):
+        find_config("base/training")
+
+
+@pytest.mark.usefixtures("empty")
 def test_the_shipped_bundle() -> None:
     assert shipped_bundle().name == "ct_denoiser"
 
