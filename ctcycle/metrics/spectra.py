@@ -27,19 +27,18 @@ class Rings:
 
     def mean(self, spectrum: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average a spectrum (N, N) over each ring: (R)."""
-        means: NDArray[np.float64] = self.total(spectrum) / self.bins
-        return means
+        return np.asarray(self.total(spectrum) / self.bins, dtype=np.float64)
 
     def total(self, spectrum: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum a spectrum (N, N) over each ring: (R)."""
-        sums: NDArray[np.float64] = np.bincount(self.index.ravel(), weights=spectrum.ravel())
-        return sums
+        sums = np.bincount(self.index.ravel(), weights=spectrum.ravel())
+        return np.asarray(sums, dtype=np.float64)
 
 
 def radial_frequency(size: int) -> NDArray[np.float64]:
     """Return the frequency of each bin of an (N, N) spectrum in cycles per pixel, in the order of `numpy.fft.fft2`."""
     along = np.fft.fftfreq(size)
-    return np.hypot(along[:, None], along)
+    return np.asarray(np.hypot(along[:, None], along), dtype=np.float64)
 
 
 def spectrum_rings(size: int) -> Rings:

@@ -1,14 +1,11 @@
 """The floor of the error against closed forms, and on real pairs."""
 
-import csv
-from pathlib import Path
-
 import numpy as np
 import pytest
+from real_pairs import real_patches
 
 from ctcycle.metrics.floor import compare_with_floor, error_floor
 from ctcycle.metrics.spectra import radial_frequency
-from ctcycle.metrics.windows import cut_windows, flat_windows
 
 N = 32
 PATCHES = 64
@@ -108,28 +105,6 @@ def test_unequal_stacks_are_refused():
         error_floor(full[1:], full)
     with pytest.raises(ValueError, match="pass the 64 patches"):
         compare_with_floor(full[1:], full[1:], error_floor(full, full))
-
-
-def read_hu(path: Path) -> np.ndarray:
-    import pydicom
-
-    if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False).astype(float)
-    dataset = pydicom.dcmread(path)
-    return dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
-
-
-def real_patches(real_data: Path, kernel: str, patients: set[str]):
-    """Flat patches of the real pairs of some patients: low dose, full dose."""
-    with (real_data / "mayo2016_pairs" / "pairs.csv").open(encoding="utf-8") as table:
-        rows = [row for row in csv.DictReader(table) if row["kernel"] == kernel and row["patient"] in patients]
-    low, full = [], []
-    for row in rows:
-        low_hu, full_hu = read_hu(real_data / row["low_dose"]), read_hu(real_data / row["full_dose"])
-        corners = flat_windows(low_hu)
-        low.append(cut_windows(low_hu, corners))
-        full.append(cut_windows(full_hu, corners))
-    return np.concatenate(low), np.concatenate(full)
 
 
 @pytest.mark.real_data
