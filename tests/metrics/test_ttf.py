@@ -91,8 +91,13 @@ def test_a_transfer_that_does_not_fall_has_no_frequency():
     assert falls_to(0.5, frequency, np.array([1, 0.6, 0.2, *np.ones(8)])) == pytest.approx(0.125)
 
 
-def test_centre_of_an_exact_image():
+def test_the_centre_is_exact_without_noise():
     assert rod_centre(rod(1.0, 12), 12, (46, 46)) == pytest.approx(CENTRE, abs=1e-3)
+    assert rod_centre(rod(2.0), 20, (43.9, 51.3)) == pytest.approx(CENTRE, abs=1e-3)
+
+
+def test_the_steps_of_the_profile_do_not_blur():
+    assert task_transfer(rod(0.5), 1.0, 20).f50_per_mm == pytest.approx(F50 / 0.5, rel=0.003)
 
 
 @pytest.mark.parametrize("image", [np.full((96, 96), 40.0), rod(1.0, centre=(47.3, 54.0))])
