@@ -105,8 +105,8 @@ def lesion_images(radius_mm, d_prime, rng, count=200):
     return noise, lesion
 
 
-@pytest.mark.parametrize("sigma_px", [0.7, 1.0, 2.0])
-def test_a_mere_blur_keeps_d_prime(sigma_px):
+@pytest.mark.parametrize(("sigma_px", "verdict"), [(0.7, "kept"), (1.0, "kept"), (2.0, "undecided")])
+def test_a_mere_blur_keeps_d_prime(sigma_px, verdict):
     noise, lesion = lesion_images(1.5, 1.14, np.random.default_rng(6))
     channels = laguerre_gauss(3.0, SPACING, 48)
 
@@ -117,7 +117,7 @@ def test_a_mere_blur_keeps_d_prime(sigma_px):
     after = channel_outputs(blur(noise[0] + lesion), blur(noise[1]), channels)
     gain = detectability_gain(after, before, np.random.default_rng(0))
     assert gain.ratio == pytest.approx(1, abs=0.03)
-    assert gain.verdict == "kept"
+    assert gain.verdict == verdict
     if sigma_px == 2.0:
         assert blur(lesion).max() < 0.41 * lesion.max()
 
