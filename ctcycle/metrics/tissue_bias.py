@@ -58,7 +58,7 @@ class SliceErrors:
     Attributes:
         pixels: (7) how many in each of the tissues, at edges, and outside air.
         sum_hu: (7) sums of output minus reference there.
-        moments: (5) n, sum x, sum y, sum x^2, sum xy of the smoothed reference x and output y in all tissues.
+        moments: (5) n, sum x, sum y, sum x^2, sum xy of the smoothed reference x and output y in all tissues but air.
         outside_window: (2) pixels of the output and of the reference outside the HU window.
         total_pixels: of all.
     """
@@ -97,7 +97,8 @@ class TissueBias:
         tissues: mean error by tissue, away from edges.
         edges: mean error where the reference is steep.
         outside_air: mean error of everything that is not air; clipping at -1000 HU alone shifts the mean of air.
-        slope: of the output on the smoothed reference over all tissues and patients; 1 without a change of gain.
+        slope: of the output on the smoothed reference over all patients and tissues but air, whose noise is clipped;
+            1 without a change of gain.
         output_outside_window: share of pixels of the output outside the HU window.
         reference_outside_window: share of pixels of the reference outside it.
     """
@@ -154,7 +155,7 @@ def slice_errors(
     output, reference = output_hu.astype(np.float64), reference_hu.astype(np.float64)
     error = output - reference
     regions = [*found.tissues.values(), found.edges, found.outside_air]
-    inside = np.any(list(found.tissues.values()), axis=0)
+    inside = np.any([mask for name, mask in found.tissues.items() if name != "air"], axis=0)
     x, y = found.smooth_hu[inside], output[inside]
     low, high = hu_window
     return SliceErrors(
@@ -180,7 +181,7 @@ def add_errors(parts: Sequence[SliceErrors]) -> SliceErrors:
 def tissue_bias(patients: Sequence[SliceErrors]) -> TissueBias:
     """Return mean errors with limits of agreement over patients (Bland and Altman 1986), and the slope.
 
-    The output is regressed on the *smoothed* reference over all tissues: the noise of an unsmoothed reference lowers
+    The output is regressed on the *smoothed* reference over all tissues but air: the noise of an unsmoothed reference lowers
     the slope.
 
     Args:

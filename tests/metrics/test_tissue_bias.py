@@ -124,6 +124,7 @@ def test_clipped_air_does_not_count():
     assert np.mean(output - body()) > 2
     assert air_free_bias_hu(output, body()) == pytest.approx(0, abs=0.5)
     assert air_free_bias_hu(output, body()) == judge(output, body()).outside_air.mean_hu
+    assert judge(output, body()).slope == pytest.approx(1, abs=1e-3)
     assert np.isnan(air_free_bias_hu(np.full((9, 9), -1000.0), np.full((9, 9), -1000.0)))
 
 
