@@ -235,7 +235,7 @@ def _moments(outputs: ChannelOutputs, present: Array, absent: Array) -> tuple[Ar
 
 
 def _draw_weights(outputs: ChannelOutputs, rng: np.random.Generator, draws: int) -> tuple[Array, Array]:
-    """How often each image stands in each resample, (B, n1) and (B, n0)."""
+    """Number of times that each image occurs in each resample, (B, n1) and (B, n0)."""
     present, absent = (
         rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
         for count in (len(outputs.present), len(outputs.absent))

@@ -94,7 +94,7 @@ def patch_agreement(
     """Compare outputs with full dose in patches that overlap by half.
 
     The crossing frequency (sFRC) depends on the anatomy in a patch as much as on errors: patches with one blob of
-    R = 3 mm and 40 HU, invented or erased, are told from others with an AUC of 0.55 to 0.9 only (simulated, with
+    R = 3 mm and 40 HU, invented or erased, are separated from others with an AUC of 0.55 to 0.9 only (simulated, with
     texture of 5 to 60 HU). The largest blob in output minus full dose has 0.99 or more and ranks the worst patches.
 
     Args:

@@ -169,7 +169,7 @@ def _checked(values: Values) -> NDArray[np.float64]:
 def _studentised(
     sample: NDArray[np.float64], rng: np.random.Generator, level: float, draws: int
 ) -> tuple[float, float]:
-    """Bootstrap-t; resamples of one value alone have no spread and are left out."""
+    """Bootstrap-t; resamples of a single repeated value have no spread and are left out."""
     error = sample.std(ddof=1) / np.sqrt(sample.size)
     resampled = rng.choice(sample, (draws, sample.size))
     errors = resampled.std(axis=1, ddof=1) / np.sqrt(sample.size)

@@ -58,7 +58,7 @@ class SliceErrors:
     Attributes:
         pixels: (7) how many in each of the tissues, at edges, and outside air.
         sum_hu: (7) sums of output minus reference there.
-        moments: (5) n, sum x, sum y, sum x^2, sum xy of the smoothed reference x and output y in all tissues but air.
+        moments: (5) n, sum x, sum y, sum x^2, sum xy of smoothed reference x and output y in all tissues but air.
         outside_window: (2) pixels of the output and of the reference outside the HU window.
         total_pixels: of all.
     """
@@ -96,8 +96,8 @@ class TissueBias:
     Attributes:
         tissues: mean error by tissue, away from edges.
         edges: mean error where the reference is steep.
-        outside_air: mean error of everything that is not air; clipping at -1000 HU alone shifts the mean of air.
-        slope: of the output on the smoothed reference over all patients and tissues but air, whose noise is clipped;
+        outside_air: mean error of everything that is not air; clipping at -1000 HU shifts the mean of air.
+        slope: of output on reference, both smoothed, over all patients and tissues but air, whose noise is clipped;
             1 without a change of gain.
         output_outside_window: share of pixels of the output outside the HU window.
         reference_outside_window: share of pixels of the reference outside it.
@@ -128,7 +128,7 @@ class BiasNoise:
 
 def tissue_masks(reference_hu: Image) -> TissueMasks:
     """Return the tissues of a full-dose or true slice (H, W) in HU, smoothed by 2 px."""
-    smooth = ndimage.gaussian_filter(reference_hu.astype(np.float64), SMOOTHING_PX, mode="nearest")
+    smooth = _smoothed(reference_hu)
     steepness = np.hypot(*np.gradient(smooth))
     flat = steepness < MAX_GRADIENT_HU_PER_PX
     tissues = {name: flat & (smooth >= low) & (smooth <= high) for name, (low, high) in TISSUES_HU.items()}
@@ -156,7 +156,7 @@ def slice_errors(
     error = output - reference
     regions = [*found.tissues.values(), found.edges, found.outside_air]
     inside = np.any([mask for name, mask in found.tissues.items() if name != "air"], axis=0)
-    x, y = found.smooth_hu[inside], output[inside]
+    x, y = found.smooth_hu[inside], _smoothed(output)[inside]
     low, high = hu_window
     return SliceErrors(
         pixels=np.array([region.sum() for region in regions], dtype=np.float64),
@@ -181,8 +181,8 @@ def add_errors(parts: Sequence[SliceErrors]) -> SliceErrors:
 def tissue_bias(patients: Sequence[SliceErrors]) -> TissueBias:
     """Return mean errors with limits of agreement over patients (Bland and Altman 1986), and the slope.
 
-    The output is regressed on the *smoothed* reference over all tissues but air: the noise of an unsmoothed reference lowers
-    the slope.
+    The smoothed output is regressed on the smoothed reference over all tissues but air. Without smoothing, the
+    reference's noise would lower the slope; smoothing the reference only would raise it near edges.
 
     Args:
         patients: the error sums of each patient.
@@ -230,6 +230,11 @@ def split_bias_and_noise(outputs_hu: Image, truth_hu: Image, mask: Mask | None =
     noise = float(error.var(axis=0, ddof=1).mean())
     bias = float(np.mean(error.mean(axis=0) ** 2)) - noise / count
     return BiasNoise(float(np.mean(error**2)), bias, noise)
+
+
+def _smoothed(hu: Image) -> Array:
+    smooth: Array = ndimage.gaussian_filter(hu.astype(np.float64), SMOOTHING_PX, mode="nearest")
+    return smooth
 
 
 def _means(errors: SliceErrors) -> Array:
