@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.metrics.spectra import detrend
+from ctcycle.metrics.spectral.spectra import detrend
 from ctcycle.metrics.windows import WINDOW_PX, choose_windows, cut_windows, flatness_map
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ctcycle.metrics.spectra import detrend
+from ctcycle.metrics.spectral.spectra import detrend
 
 SMOOTHING_PX = 2.0
 MAX_GRADIENT_HU_PER_PX = 40.0
@@ -152,7 +152,7 @@ def truth_free_score(
 
     Args:
         excess_correlation: mean over slices of `ResidualStructure.excess`.
-        texture_distance: of the output's noise to the full-dose domain, see `ctcycle.metrics.nps`.
+        texture_distance: of the output's noise to the full-dose domain, see `ctcycle.metrics.spectral.nps`.
         contrast_recovered: of lesions inserted into the input; 1 is all of it.
         noise_over_full: the output's noise over that of the full-dose domain, in flat patches.
     """

@@ -5,8 +5,8 @@ import pytest
 from real_pairs import read_hu
 from scipy import ndimage
 
-from ctcycle.metrics.nps import noise_power, texture_distance
-from ctcycle.metrics.spectra import radial_frequency
+from ctcycle.metrics.spectral.nps import noise_power, texture_distance
+from ctcycle.metrics.spectral.spectra import radial_frequency
 from ctcycle.metrics.truth_free import (
     noise_ratio,
     regret_db,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ctcycle.metrics.spectra import detrend, radial_frequency, spectrum_rings
+from ctcycle.metrics.spectral.spectra import detrend, radial_frequency, spectrum_rings
 
 
 def test_a_polynomial_of_second_order_leaves_nothing():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ctcycle.metrics.false_structures import RADII_MM, blob_peaks, detection_map, false_structures
-from ctcycle.metrics.insertion import Lesion, gaussian_transfer, make_stamp
+from ctcycle.metrics.lesions.false_structures import RADII_MM, blob_peaks, detection_map, false_structures
+from ctcycle.metrics.lesions.insertion import Lesion, gaussian_transfer, make_stamp
 
 SPACING, SIZE = 0.7, 160
 BLOB = make_stamp(Lesion(3.0, 40.0), SPACING, gaussian_transfer(0.6)).image_hu

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.metrics.spectra import detrended_spectra, radial_frequency, spectrum_rings
+from ctcycle.metrics.spectral.spectra import detrended_spectra, radial_frequency, spectrum_rings
 
 FIRST_RING = 3
 """Rings below this are not reported: leakage of the regions' borders raises them 1.2 to 1.5 times."""

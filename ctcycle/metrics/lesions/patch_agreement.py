@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.metrics.false_structures import RADII_MM, detection_map
+from ctcycle.metrics.lesions.false_structures import RADII_MM, detection_map
 
 PATCH_PX = 48
 FRC_THRESHOLD = 0.5

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from skimage.morphology import disk
 
-from ctcycle.metrics.insertion import (
+from ctcycle.metrics.lesions.insertion import (
     LESIONS,
     Lesion,
     gaussian_transfer,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from ctcycle.metrics.insertion import Lesion, gaussian_transfer, make_stamp
-from ctcycle.metrics.patch_agreement import crossing_per_px, patch_agreement, ring_correlation
+from ctcycle.metrics.lesions.insertion import Lesion, gaussian_transfer, make_stamp
+from ctcycle.metrics.lesions.patch_agreement import crossing_per_px, patch_agreement, ring_correlation
 
 SPACING, SIZE = 0.7, 144
 BLOB = make_stamp(Lesion(3.0, 40.0), SPACING, gaussian_transfer(0.6)).image_hu

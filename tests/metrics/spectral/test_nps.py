@@ -5,8 +5,8 @@ import pytest
 from real_pairs import real_patches
 from skimage.transform import iradon
 
-from ctcycle.metrics.nps import NoisePower, noise_power, power_ratio_above, texture_distance
-from ctcycle.metrics.spectra import radial_frequency, spectrum_rings
+from ctcycle.metrics.spectral.nps import NoisePower, noise_power, power_ratio_above, texture_distance
+from ctcycle.metrics.spectral.spectra import radial_frequency, spectrum_rings
 
 VIEWS = 360
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ctcycle.metrics.eye_observer import disc_spectrum, eye_filter, npwe_d_prime
-from ctcycle.metrics.insertion import Lesion, gaussian_transfer, make_stamp
+from ctcycle.metrics.lesions.eye_observer import disc_spectrum, eye_filter, npwe_d_prime
+from ctcycle.metrics.lesions.insertion import Lesion, gaussian_transfer, make_stamp
 
 SPACING, SIZE = 0.7, 64
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from ctcycle.metrics.detectability import (
+from ctcycle.metrics.lesions.detectability import (
     ChannelOutputs,
     channel_outputs,
     contrast_for,
@@ -13,7 +13,7 @@ from ctcycle.metrics.detectability import (
     laguerre_gauss,
     unbiased_square,
 )
-from ctcycle.metrics.insertion import Lesion, gaussian_transfer, make_stamp
+from ctcycle.metrics.lesions.insertion import Lesion, gaussian_transfer, make_stamp
 
 SPACING = 0.7
 WIDTH_PX = 60 / 7

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from real_pairs import real_patches
 
-from ctcycle.metrics.floor import compare_with_floor, error_floor
-from ctcycle.metrics.spectra import radial_frequency
+from ctcycle.metrics.spectral.floor import compare_with_floor, error_floor
+from ctcycle.metrics.spectral.spectra import radial_frequency
 
 N = 32
 PATCHES = 64

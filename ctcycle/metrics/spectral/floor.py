@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.metrics.spectra import detrended_spectra, spectrum_rings
+from ctcycle.metrics.spectral.spectra import detrended_spectra, spectrum_rings
 
 _NEGLIGIBLE = 1e-20
 """Power below this share of the whole is rounding: detrending leaves no more of ring 0."""

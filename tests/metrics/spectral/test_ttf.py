@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from ctcycle.metrics.ttf import (
+from ctcycle.metrics.spectral.ttf import (
     TaskTransfer,
     compare_transfer,
     edge_profile,

@@ -1,0 +1,1 @@
+"""Measures of what happens to lesions: contrast kept, detectability, false structures."""
