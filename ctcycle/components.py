@@ -1,4 +1,4 @@
-"""Building the parts that a config names with ``_target_``."""
+"""Builds the components that a config names with ``_target_``."""
 
 import importlib
 import inspect
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def build_generator(spec: GeneratorSpec | Component, *, noise_channel: bool = False) -> nn.Module:
-    """The network of a config's ``generator`` section, weights drawn from torch's global generator."""
+    """Build the network of a config's ``generator`` section, with weights drawn from torch's global RNG."""
     if isinstance(spec, Component):
         net: nn.Module = build_component(spec, monai.networks.nets)
         return net
@@ -29,26 +29,29 @@ def build_generator(spec: GeneratorSpec | Component, *, noise_channel: bool = Fa
 
 
 def build_component(component: Component, home: ModuleType) -> Any:
-    """The network or transform that ``component`` names, made with its arguments.
+    """Build the network or transform named by ``component``.
 
     Args:
         component: its name was checked against the allow-list when the config was read.
-        home: where a name without dots is looked up.
+        home: the module in which names without dots are looked up.
 
     Raises:
-        ConfigError: there is no such thing; it is no class of networks or transforms (a function could do anything);
-            nobody said that it is trusted, and it might run code, read or write files, or use the network; or it
-            refuses its arguments: then the message is that of the part itself.
+        ConfigError: the name does not exist; it is not a network or transform class (a function could do anything); it
+            might run code, access files or use the network, and ``--trust`` was not given; or it rejects its
+            arguments, in which case the message is its own.
     """
     path, _, name = component.target.rpartition(".")
     try:
         maker = getattr(importlib.import_module(path) if path else home, name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"_target_ '{component.target}': not found; {home.__name__} or a full path is looked in"
+            f"_target_ '{component.target}': not found in {path or home.__name__}; "
+            f"give a name from {home.__name__} or a full dotted path"
         ) from error
     if not (isinstance(maker, type) and issubclass(maker, nn.Module | Transform)):
-        raise ConfigError(f"_target_ '{component.target}': neither a torch module nor a MONAI transform; name a class")
+        raise ConfigError(
+            f"_target_ '{component.target}': neither a torch module nor a MONAI transform; give one of these classes"
+        )
     _check_trust(component, maker)
     try:
         return maker(**component.arguments)
@@ -60,31 +63,31 @@ def _check_trust(component: Component, maker: type) -> None:
     if (risk := _risk(component, maker)) is None:
         return
     if not trusted():
-        raise ConfigError(f"_target_ '{component.target}': {risk}; with --trust it is run all the same")
+        raise ConfigError(f"_target_ '{component.target}': {risk}; pass --trust to run it anyway")
     _warn(component.target, risk)
 
 
-@cache  # one line, however often it is built
+@cache  # warn once, however often it is built
 def _warn(target: str, risk: str) -> None:
-    _log.warning("_target_ '%s': %s; it is run, since --trust was given", target, risk)
+    _log.warning("_target_ '%s': %s; running it because of --trust", target, risk)
 
 
 def _risk(component: Component, maker: type) -> str | None:
-    """What a part could do besides computing; None if nothing is known."""
+    """Describe what a component could do besides computing; None if no risk is known."""
     names = [f"{maker.__module__}.", *([component.target] if "." in component.target else [])]
     if not all(name.startswith(ALLOWED) for name in names):
         return "is code from outside the allowed packages"
     if f"{maker.__module__}.".startswith("monai.transforms.io."):
-        return "reads or writes files, and calls what its arguments name"  # LoadImage(reader="os.system")
+        return "reads or writes files, and calls functions named by its arguments"  # LoadImage(reader="os.system")
     defaults = {name: parameter.default for name, parameter in inspect.signature(maker).parameters.items()}
-    reaching = [name for name, value in (defaults | component.arguments).items() if _reaches_out(name, value)]
-    return f"might load files or use the network ({', '.join(reaching)})" if reaching else None
+    external = [name for name, value in (defaults | component.arguments).items() if _is_external(name, value)]
+    return f"might load files or use the network ({', '.join(external)})" if external else None
 
 
-def _reaches_out(name: str, value: Any) -> bool:
-    """Whether an argument asks for weights from elsewhere, or holds what may be a path or an address."""
+def _is_external(name: str, value: Any) -> bool:
+    """Return whether an argument requests pretrained weights or may be a path or a URL."""
     if isinstance(value, Mapping):
-        return any(_reaches_out(key, item) for key, item in value.items())
+        return any(_is_external(key, item) for key, item in value.items())
     if isinstance(value, list | tuple):
-        return any(_reaches_out(name, item) for item in value)
+        return any(_is_external(name, item) for item in value)
     return ("pretrained" in name and bool(value)) or (isinstance(value, str) and bool({"/", "\\"} & set(value)))

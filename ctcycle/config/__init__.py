@@ -1,1 +1,1 @@
-"""The config: its schema, and reading it; neither imports torch or monai."""
+"""The config schema and its loading; neither imports torch or monai."""

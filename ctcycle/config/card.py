@@ -1,4 +1,4 @@
-"""What the model card of a bundle says about its training, its authors and its use."""
+"""The model card of a bundle: its training, authors and intended use."""
 
 from pydantic import Field
 
@@ -6,17 +6,17 @@ from ctcycle.config.sections import FilePath, Section
 
 
 class ModelCard(Section):
-    """What the model card of a bundle says that nothing here can know; honest where it was not told."""
+    """Facts for the model card that ctcycle cannot derive; the defaults admit what is missing."""
 
     title: str = "Low-dose CT denoiser"
-    description: str = "Removes noise from low-dose CT slices; what comes out resembles a routine-dose scan, in HU."
+    description: str = "Denoises low-dose CT slices; the output resembles a routine-dose scan, in HU."
     authors: str = "not named"
     copyright: str = "not stated"
     training_data: str = Field(
-        "Not described by those who made this bundle. Ask them before you rely on it.",
-        description="what it was trained on: patients, scanners, dose, kernels, and whether scans or simulations",
+        "Not described by the authors of this bundle. Ask them before you rely on it.",
+        description="training data: patients, scanners, dose, kernels, real or simulated",
     )
-    data_license: FilePath | None = Field(None, description="text file: the licence of the training data")
+    data_license: FilePath | None = Field(None, description="text file with the licence of the training data")
     intended_use: str = "Research on noise in CT. Not a medical device, and not for diagnosis."
-    results_note: str = Field("", description="what a reader must know of the results")
+    results_note: str = Field("", description="caveats that readers of the results must know")
     references: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""``_target_`` components: parts that people swap (networks, augmentations), by name and only from an allow-list."""
+"""``_target_`` components: networks and augmentations that a config names, limited to an allow-list."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +8,17 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 ALLOWED = ("ctcycle.", "monai.networks.", "monai.transforms.", "torch.nn.")
-"""Packages that a ``_target_`` may name; unless a user trusts it, nothing else is imported because a config says so."""
+"""Packages that a ``_target_`` may name; a config cannot import anything else unless the user trusts it."""
 
 _trust: ContextVar[bool] = ContextVar("trust", default=False)
 
 
 @contextmanager
 def trusting(*, every_target: bool) -> Iterator[None]:
-    """Inside, a ``_target_`` may name any importable network or transform, if ``every_target``.
+    """Allow any importable network or transform as a ``_target_`` inside the context, if ``every_target``.
 
-    It is a decision of whoever starts the program, for this one time: no config and no run folder can hold it.
+    Only the user who starts the program can allow this, and only for one run: it is never stored in a config or a run
+    folder.
     """
     token = _trust.set(every_target)
     try:
@@ -27,7 +28,7 @@ def trusting(*, every_target: bool) -> Iterator[None]:
 
 
 def trusted() -> bool:
-    """Whether we are inside `trusting`."""
+    """Return whether the caller is inside `trusting`."""
     return _trust.get()
 
 
@@ -37,14 +38,14 @@ def _allowed(target: str) -> str:
         raise ValueError(f"'{target}' is not a dotted name")
     if len(parts) > 1 and not target.startswith(ALLOWED) and not trusted():
         packages = ", ".join(f"{package}*" for package in ALLOWED)
-        raise ValueError(f"'{target}' is outside the allowed packages ({packages}); with --trust its code is run")
+        raise ValueError(f"'{target}' is outside the allowed packages ({packages}); pass --trust to run its code")
     return target
 
 
 class Component(BaseModel):
-    """One part by its dotted name, with the keyword arguments that it is called with.
+    """A component given by its dotted name and its keyword arguments.
 
-    Arguments are data: numbers, words, lists. Nothing in them is evaluated.
+    Arguments are data: numbers, text, lists. Nothing in them is evaluated.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -53,5 +54,5 @@ class Component(BaseModel):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments."""
+        """Return the keyword arguments."""
         return dict(self.model_extra or {})

@@ -1,4 +1,4 @@
-"""Reading a config: every mistake is named before anything heavy is imported or any output is made."""
+"""Config loading: all errors are reported before any heavy import or output."""
 
 import json
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ from ctcycle.errors import ConfigError
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A config that was read and found right.
+    """A config that was read and validated.
 
     Attributes:
         config: the typed config.
-        name: of the run: the file's name without its ending.
-        path: the file, as it was given; the current one, if it was given under an old name.
-        resolved: the config as plain data, every default filled in; `dump_yaml` of it is a config that gives an equal
+        name: the run name: the file name without its suffix.
+        path: the file as given, or its replacement if it was given under a deprecated name.
+        resolved: the config as plain data with all defaults; `dump_yaml` of it is a config that loads to an equal
             ``config``.
     """
 
@@ -36,14 +36,14 @@ class LoadedConfig:
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
-    """Reads and checks a config with what it is based on.
+    """Read and validate a config together with its bases.
 
     Args:
         path: a YAML file.
-        overrides: ``key.sub=value`` each; see `ctcycle.config.merging.read_tree`.
+        overrides: a list of ``key.sub=value``; see `ctcycle.config.merging.read_tree`.
 
     Raises:
-        ConfigError: with a line for each mistake, and a closing line if there are several.
+        ConfigError: the config is invalid; one line per error, and a closing line if there are several.
     """
     path = current_file(path)
     config = _validate(read_tree(path, overrides), path)
@@ -51,7 +51,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a config file, for editors."""
+    """Return the JSON schema of config files, for editors."""
     return _adapter().json_schema()
 
 
@@ -67,19 +67,19 @@ def _validate(tree: Node, path: Path) -> Config:
     problems = list(find_expressions(tree))
     tree = with_defaults(tree, path)
     try:
-        # JSON mode is strict about words, numbers and booleans, and yet makes tuples of lists and paths of words.
+        # JSON mode is strict about text, numbers and booleans, yet converts lists to tuples and text to paths.
         config = _adapter().validate_json(json.dumps(tree.plain()), strict=True)
     except ValidationError as error:
         refused = {problem.path for problem in problems}
         found = explain(error.errors(include_url=False), tree, _schema)
         problems += [problem for problem in found if problem.path not in refused]
     if problems:
-        raise ConfigError(joined([str(problem) for problem in sorted(problems, key=_place)], path))
+        raise ConfigError(joined([str(problem) for problem in sorted(problems, key=_file_order)], path))
     return config
 
 
-def _place(problem: Problem) -> tuple[bool, str, int]:
-    """Files in the order of their lines, then the command line."""
+def _file_order(problem: Problem) -> tuple[bool, str, int]:
+    """Return the sort key: by file and line, the command line last."""
     source, _, line = problem.where.rpartition(":")
     return (False, source, int(line)) if line.isdecimal() else (True, problem.where, 0)
 

@@ -1,4 +1,4 @@
-"""One tree from a config file, the files it is based on, and the command line."""
+"""Merging of a config file, its bases and the command line into one tree."""
 
 import os
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ USER_KEYED = frozenset(
     for name, field in task.model_fields.items()
     if get_origin(field.annotation) is dict
 )
-"""Keys of a task below which users choose the keys: ``methods``, ``steps``, ``results``, ``changelog``."""
+"""Keys of a task whose entries are named by users: ``methods``, ``steps``, ``results``, ``changelog``."""
 
 Keys = tuple[str, ...]
 
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> Node:
-    """The config at ``path`` merged onto its bases, and the overrides merged onto it.
+    """Return the config at ``path``, merged onto its bases, with the overrides merged onto it.
 
     Args:
-        path: a YAML file. ``base: FILE``, relative to the file that says it, names the config that it changes; of a
-            list of files, each changes those before it. A step of a pipeline may also have a base.
-        overrides: ``key.sub=value``, each as if it stood in a file based on this one. The value is YAML; nothing
-            after ``=`` is null, as in a file, and ``''`` is the empty text. List items cannot be set one by one.
-            Unlike in a file, ``methods={...}`` and ``steps={...}`` are the whole mapping.
+        path: a YAML file. ``base: FILE`` names the config that it modifies, relative to the file containing the key.
+            ``base`` may be a list of files, each overriding those before it. Pipeline steps may also have a base.
+        overrides: a list of ``key.sub=value``, each treated like a file based on this one. The value is YAML: an
+            empty value is null, as in a file, and ``''`` is the empty string. Single list items cannot be set.
+            Unlike in a file, ``methods={...}`` and ``steps={...}`` replace the whole mapping.
 
     Raises:
-        ConfigError: a file cannot be read, bases form a circle, or overrides are malformed (with a line for each).
+        ConfigError: a file cannot be read, bases are circular, or overrides are malformed (one line each).
     """
     tree = _Files().read(path)
     for keys, value in _parse_overrides(overrides, path):
@@ -48,15 +48,15 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> Node:
 
 
 def merge(base: Node, child: Node, keys: Keys = ()) -> Node:
-    """Mappings are merged key by key; anything else in ``child`` replaces what is in ``base``.
+    """Merge ``child`` into ``base``: mappings key by key, anything else replaced.
 
-    So does a mapping that names another ``_target_``: arguments of one component mean nothing to another. Null takes
-    an entry of ``methods`` or ``steps`` away.
+    A mapping with a different ``_target_`` is also replaced, since arguments of one component do not apply to another.
+    Null removes an entry of ``methods`` or ``steps``.
 
     Args:
-        base: what is changed.
-        child: what changes it.
-        keys: where in the task both stand.
+        base: the node to modify.
+        child: the changes.
+        keys: the path of both nodes within the task.
     """
     if not isinstance(base.value, dict) or not isinstance(child.value, dict) or _another_target(base, child):
         return child
@@ -70,7 +70,7 @@ def merge(base: Node, child: Node, keys: Keys = ()) -> Node:
 
 
 def with_defaults(tree: Node, path: Path) -> Node:
-    """``tree`` with ``out`` from the file's name; a pipeline's steps below it, with its seed and overwrite."""
+    """Return ``tree`` with ``out`` derived from the file name; pipeline steps inherit ``out``, seed and overwrite."""
     values = {"out": Node(f"runs/{path.stem}", tree.where)} | tree.mapping
     steps = values.get("steps")
     if steps is not None and isinstance(steps.value, dict):
@@ -86,7 +86,7 @@ def with_defaults(tree: Node, path: Path) -> Node:
 
 
 def _is_free(keys: Keys) -> bool:
-    inside = keys[2:] if keys[:1] == ("steps",) and len(keys) > 2 else keys  # a step is a task of its own
+    inside = keys[2:] if keys[:1] == ("steps",) and len(keys) > 2 else keys  # each step is itself a task
     return len(inside) == 1 and inside[0] in USER_KEYED
 
 
@@ -96,41 +96,41 @@ def _another_target(base: Node, child: Node) -> bool:
 
 
 class _Files:
-    """Reads config files with their bases; each file once, however many are based on it."""
+    """Reads config files and their bases, each file only once."""
 
     def __init__(self) -> None:
         self._trees: dict[Path, Node] = {}
 
-    def read(self, path: Path, asking: tuple[Path, ...] = ()) -> Node:
-        """Return the tree of a file merged onto its bases; ``asking`` are the files that are based on it."""
+    def read(self, path: Path, children: tuple[Path, ...] = ()) -> Node:
+        """Return the tree of a file merged onto its bases; ``children`` are the files being read that build on it."""
         if path not in self._trees:
-            asking = (*asking, path.resolve())
+            children = (*children, path.resolve())
             tree = with_current_keys(read_yaml(path))
             steps = tree.child("steps")
             if steps is not None and isinstance(steps.value, dict):
-                based = {name: self._on_bases(step, path, asking) for name, step in steps.value.items()}
+                based = {name: self._on_bases(step, path, children) for name, step in steps.value.items()}
                 tree = Node(tree.mapping | {"steps": Node(dict(based), steps.where)}, tree.where)
-            self._trees[path] = self._on_bases(tree, path, asking)
+            self._trees[path] = self._on_bases(tree, path, children)
         return self._trees[path]
 
-    def _on_bases(self, node: Node, path: Path, asking: tuple[Path, ...]) -> Node:
-        """Return ``node`` of the file ``path`` merged onto the files that its ``base`` names."""
+    def _on_bases(self, node: Node, path: Path, children: tuple[Path, ...]) -> Node:
+        """Return a node of the file ``path``, merged onto the files named by its ``base``."""
         base = node.child("base")
         if base is None:
             return node
         names = base.value if isinstance(base.value, list) and base.value else [base]
         own = Node({key: item for key, item in node.mapping.items() if key != "base"}, node.where)
-        return reduce(merge, [*(self.read(_base_file(name, path, asking), asking) for name in names), own])
+        return reduce(merge, [*(self.read(_base_file(name, path, children), children) for name in names), own])
 
 
-def _base_file(name: Node, path: Path, asking: tuple[Path, ...]) -> Path:
+def _base_file(name: Node, path: Path, children: tuple[Path, ...]) -> Path:
     if not isinstance(name.value, str):
         raise ConfigError(f"{name.where}: base: {describe(name.value)} is not a file name")
     file = current_file(Path(os.path.normpath(path.parent / name.value)))
     if not file.is_file():
-        raise ConfigError(f"{name.where}: base: there is no file {file}; it is sought relative to {path.parent}")
-    if file.resolve() in asking:
-        raise ConfigError(f"{name.where}: base: {file} is based on this file in turn; the chain never ends")
+        raise ConfigError(f"{name.where}: base: {file} does not exist; give a path relative to {path.parent}")
+    if file.resolve() in children:
+        raise ConfigError(f"{name.where}: base: {file} is itself based on this file; remove one of the two bases")
     return file
 
 
@@ -152,7 +152,7 @@ def _parse_override(text: str) -> tuple[Keys, Node]:
     if not equals or not all(parts) or len(parts) > MAX_DEPTH:
         raise ConfigError(f"{COMMAND_LINE}: {describe(text)} is not of the form key.sub=value")
     if parts[-1] == "base":
-        raise ConfigError(f"{COMMAND_LINE}: base can only be set in a file; --config names the file to start from")
+        raise ConfigError(f"{COMMAND_LINE}: base can only be set in a file; choose the config with --config")
     try:
         return tuple(parts), parse_yaml(value, COMMAND_LINE, numbered=False)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The settings of each training method: one class a method, with its losses and what else it alone has."""
+"""Settings of the training methods: one class per method, with its losses and its own keys."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from ctcycle.networks.specs import DiscriminatorSpec
 
 
 class AdversarialLoss(Section):
-    """Weights that the unpaired methods share (method.md, 5)."""
+    """Loss weights shared by the unpaired methods."""
 
     form: Literal["least_squares", "bce", "hinge"] = "least_squares"
     adversarial: Weight = 1.0
@@ -19,27 +19,36 @@ class AdversarialLoss(Section):
 
 
 class CycleGANLoss(AdversarialLoss):
-    """The terms of CycleGAN (Zhu et al. 2017), and switches for what unpaired denoising wants otherwise."""
+    """Loss terms of CycleGAN (Zhu et al. 2017), and switches that adapt them to denoising."""
 
     cycle: Weight = 10.0
-    low_cycle: bool = Field(True, description="low → full → low; off: G need not keep the noise recoverable")
+    low_cycle: bool = Field(
+        True, description="cycle low → full → low; false: the denoiser need not keep the noise recoverable"
+    )
     identity_domain: Literal["target", "source"] = "target"
-    low_identity: bool = Field(True, description="identity term of full2low, too")
+    low_identity: bool = Field(True, description="also apply the identity term to full2low")
 
 
 class CycleGANSettings(TrainingSettings):
-    """Two generators, two discriminators, no pairs."""
+    """CycleGAN: two generators, two discriminators, no pairs."""
 
     method: Literal["cyclegan"]
     data: UnpairedData
     discriminator: DiscriminatorSpec = DiscriminatorSpec()
     loss: CycleGANLoss = CycleGANLoss()
-    noise_channel: bool = Field(False, description="full2low gets white noise as a second input channel: one to many")
-    image_pool: Annotated[int, Field(ge=0)] = Field(0, description="history of generated images for D; Zhu et al.: 50")
+    noise_channel: bool = Field(
+        False, description="feed full2low white noise as a second input channel, so that its output can vary"
+    )
+    image_pool: Annotated[int, Field(ge=0)] = Field(
+        0, description="size of the history of generated images shown to the discriminators; Zhu et al.: 50"
+    )
 
 
 class NoiseSwapSettings(TrainingSettings):
-    """One generator, one discriminator, no pairs: the low-dose residual pasted on full-dose slices takes F's place."""
+    """Noise swap: one generator, one discriminator, no pairs.
+
+    In place of a second generator, low-dose residuals are added to full-dose slices.
+    """
 
     method: Literal["noise_swap"]
     data: UnpairedData
@@ -49,15 +58,15 @@ class NoiseSwapSettings(TrainingSettings):
 
 
 class SupervisedLoss(Section):
-    """L1, which aims at the median of what full dose may be, or at its mean where differences are small."""
+    """L1 or Huber loss: L1 estimates the median full dose; Huber, for small differences, its mean."""
 
     quadratic_below_hu: Weight = Field(
-        0.0, description="differences below this count squared (Huber): no bias where noise is lopsided, as in lungs"
+        0.0, description="square differences below this (Huber loss); avoids bias where noise is skewed, as in lungs"
     )
 
 
 class SupervisedSettings(TrainingSettings):
-    """One generator, L1 or Huber loss on true pairs."""
+    """Supervised training: one generator, L1 or Huber loss on true pairs."""
 
     method: Literal["supervised"]
     data: PairedData

@@ -1,4 +1,4 @@
-"""What is wrong with a config, in sentences: one for each mistake, all at once, each with its place and what to do."""
+"""Error messages for invalid configs: all errors at once, one sentence each, with its location and what to do."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from ctcycle.config.suggestions import Schema, choices, near, suggestion
 
 @dataclass(frozen=True)
 class Problem:
-    """A mistake: at which key, written where, and the sentence about it."""
+    """An error in a config: its key, its location and its message."""
 
     path: KeyPath
     where: str
@@ -25,46 +25,47 @@ class Problem:
 
 
 def joined(sentences: Sequence[str], path: Path) -> str:
-    """One sentence a line, and a closing line if there are several.
+    """Join error messages, one per line, with a closing line if there are several.
 
     Args:
-        sentences: at least one.
-        path: the config that was asked for.
+        sentences: the messages; at least one.
+        path: the config that was requested.
     """
     closing = [f"{path}: {len(sentences)} errors; nothing was run"] if len(sentences) > 1 else []
     return "\n".join([*sentences, *closing])
 
 
-_EXPRESSIONS = "expressions are never run, with or without --trust; write the value"
+_EXPRESSIONS = "expressions are never evaluated, even with --trust; write the value"
 
 
 def find_expressions(tree: Node, path: KeyPath = ()) -> Iterator[Problem]:
-    """Texts that MONAI would evaluate or resolve, and components inside the arguments of components."""
+    """Yield strings that MONAI would evaluate or resolve, and components nested in arguments of components."""
     if isinstance(tree.value, str) and (tree.value.startswith(("$", "@", "%")) or "${" in tree.value):
         yield Problem(path, tree.where, f"{dotted(path)}: {describe(tree.value)}: {_EXPRESSIONS}")
     for key, item in tree.items():
         if str(key).startswith(("$", "@", "%")):
             yield Problem((*path, key), item.where, f"key '{dotted((*path, key))}': {_EXPRESSIONS}")
         elif "_target_" in tree.mapping and _names_target(item):
-            text = f"{dotted((*path, key))}: '_target_' inside the arguments of another is not supported"
+            text = f"{dotted((*path, key))}: a '_target_' inside the arguments of another is not supported"
             yield Problem((*path, key), item.where, text)
         else:
             yield from find_expressions(item, (*path, key))
 
 
 def explain(errors: Sequence[ErrorDetails], tree: Node, schema: Callable[[], Schema]) -> list[Problem]:
-    """One problem for each mistake behind pydantic's errors.
+    """Convert pydantic's errors to problems, one for each actual mistake.
 
     Args:
-        errors: of validating ``tree.plain()``.
+        errors: from validating ``tree.plain()``.
         tree: the config.
-        schema: makes the JSON schema; called only to find what an unknown key may have meant.
+        schema: returns the JSON schema; called only to suggest a replacement for an unknown key.
     """
     grouped: dict[KeyPath, list[ErrorDetails]] = {}
     for error in errors:
         if not _follows_from_others(error, tree):
             grouped.setdefault(_path(error, tree), []).append(error)
-    once = {id(tree.find(path) or path): path for path in reversed(grouped)}  # steps share the pipeline's seed
+    # Steps share the node of the pipeline's seed: report it once.
+    once = {id(tree.find(path) or path): path for path in reversed(grouped)}
     return [
         Problem(path, tree.nearest(path).where, _sentence(path, tree, same, schema))
         for path, same in grouped.items()
@@ -81,20 +82,20 @@ _COMPLAINTS = {
     "int_from_float": "{value} is not a whole number",
     "float_type": "{value} is not a number",
     "bool_type": "{value} is not true or false",
-    "string_type": "{value} is not text; if it is meant as text, put it in quotes",
+    "string_type": "{value} is not text; put text in quotes",
     "tuple_type": _NO_LIST,
     "list_type": _NO_LIST,
     "dict_type": _NO_MAPPING,
     "model_type": _NO_MAPPING,
     "dataclass_type": _NO_MAPPING,
     "model_attributes_type": _NO_MAPPING,
-    "greater_than": "must be greater than {gt:g}, is {value}",
-    "greater_than_equal": "must be at least {ge:g}, is {value}",
-    "less_than": "must be less than {lt:g}, is {value}",
-    "less_than_equal": "must be at most {le:g}, is {value}",
-    "too_short": "needs {min_length} or more items, has {actual_length}",
-    "too_long": "holds at most {max_length} items, has {actual_length}",
-    "string_pattern_mismatch": "{value} does not fit the pattern {pattern}",
+    "greater_than": "must be greater than {gt:g}, got {value}",
+    "greater_than_equal": "must be at least {ge:g}, got {value}",
+    "less_than": "must be less than {lt:g}, got {value}",
+    "less_than_equal": "must be at most {le:g}, got {value}",
+    "too_short": "needs at least {min_length} items, got {actual_length}",
+    "too_long": "takes at most {max_length} items, got {actual_length}",
+    "string_pattern_mismatch": "{value} does not match the pattern {pattern}",
     "value_error": "{error}",
 }
 
@@ -108,17 +109,17 @@ def _sentence(path: KeyPath, tree: Node, errors: list[ErrorDetails], schema: Cal
     if kind == "union_tag_not_found":
         if meant := _step_meant(path, tree):
             return f"unknown step '{path[1]}'{meant}"
-        return f"{name} is missing; it is one of {', '.join(choices(path, tree, schema()))}"
+        return f"{name} is missing; choose one of {', '.join(choices(path, tree, schema()))}"
     value = node.value if node else None
     first, *others = (_complaint(error, value) for error in errors)
     both = " and ".join([first, *(text.removeprefix(f"{describe(value)} ") for text in others)])
-    # a part that checks its own values names itself: "split: ..."
-    itself = re.compile(re.escape(name.rpartition(".")[2].replace("_", " ")) + ": ", re.IGNORECASE)
-    return f"{name}: {itself.sub('', both, count=1) if itself.match(both) else both}"
+    # Sections that check their own values start the message with their name: "split: ..."
+    own_name = re.compile(re.escape(name.rpartition(".")[2].replace("_", " ")) + ": ", re.IGNORECASE)
+    return f"{name}: {own_name.sub('', both, count=1) if own_name.match(both) else both}"
 
 
 def _step_meant(path: KeyPath, tree: Node) -> str:
-    """What to say of a step without a task that is named much like one that has a task; else nothing."""
+    """Suggest the step meant by a step that has no task but a name like that of another; else return nothing."""
     steps = tree.child("steps")
     if steps is None or len(path) != 3 or path[-1] != "task":
         return ""
@@ -137,13 +138,13 @@ def _complaint(error: ErrorDetails, value: object) -> str:
 
 
 def _follows_from_others(error: ErrorDetails, tree: Node) -> bool:
-    """Pydantic calls a list too short, too, where it did not like the items."""
+    """Return whether a "too short" error only follows from invalid items: pydantic reports both."""
     node = tree.find(_path(error, tree))
     return error["type"] == "too_short" and node is not None and bool(node.value)
 
 
 def _path(error: ErrorDetails, tree: Node) -> KeyPath:
-    """The keys that lead to an error, without the names of union members that pydantic puts between them."""
+    """Return the keys leading to an error, without the names of union members that pydantic inserts."""
     path: KeyPath = ()
     node: Node | None = tree
     tags = _tags(tree)

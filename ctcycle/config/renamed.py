@@ -1,4 +1,4 @@
-"""Keys and files that were renamed: the old name works for one release, with a warning that names the new one."""
+"""Renamed keys and files: the old name works for one release, with a warning that gives the new one."""
 
 import logging
 from collections.abc import Callable
@@ -18,13 +18,13 @@ def _same_value(value: Node) -> Values:
 
 @dataclass(frozen=True)
 class Renamed:
-    """A key of a task that one or more other keys replaced.
+    """A key of a task that was replaced by one or more other keys.
 
     Attributes:
-        old: the dotted key that is replaced.
+        old: the dotted old key.
         new: the dotted keys that replace it.
-        instead: what to write, for a value that cannot be translated.
-        translate: returns the values of the new keys from the old value; None if they cannot express it.
+        instead: advice shown when the value cannot be translated.
+        translate: converts the old value to the values of the new keys; returns None if they cannot express it.
     """
 
     old: str
@@ -57,16 +57,16 @@ RENAMED = (
     ),
     Renamed("twins", ("low_dose",), "write low_dose"),
 )
-"""All keys that were replaced since the last release."""
+"""Keys that were replaced since the last release."""
 FILES = {"twins.yaml": "low_dose.yaml"}
-"""The names of shipped configs that were renamed since the last release."""
+"""Shipped configs that were renamed since the last release: old name to new name."""
 
 
 def with_current_keys(tree: Node) -> Node:
-    """Return one file's or override's part of a config with old keys replaced, also in the steps of a pipeline.
+    """Return the tree of one file or override with old keys replaced, including those in pipeline steps.
 
-    A key that cannot be translated stays, to be refused as unknown: see `what_to_write`. That is so if the new keys
-    cannot express its value, or if one of them is also set.
+    An old key is kept, and later refused as unknown (see `what_to_write`), if the new keys cannot express its value or
+    if one of them is also set.
     """
     tree = _current(tree)
     steps = tree.child("steps")
@@ -76,7 +76,7 @@ def with_current_keys(tree: Node) -> Node:
 
 
 def current_file(path: Path) -> Path:
-    """Return the config beside ``path`` that replaced it, if ``path`` is missing and an old name; else ``path``."""
+    """Return the replacement next to ``path`` if ``path`` is missing and has an old name; otherwise ``path``."""
     if path.name not in FILES or path.exists() or not (new := path.with_name(FILES[path.name])).exists():
         return path
     _warn(f"{path}: this file name is deprecated and works for this release only; use {new}")
@@ -84,7 +84,7 @@ def current_file(path: Path) -> Path:
 
 
 def what_to_write(path: KeyPath) -> str:
-    """Return what to write instead of the old key at ``path``; empty if no key of this name was replaced."""
+    """Return advice for the old key at ``path``; empty if it is not an old key."""
     inside = path[2:] if path[:1] == ("steps",) else path
     return next((entry.instead for entry in RENAMED if tuple(entry.old.split(".")) == inside), "")
 
@@ -114,6 +114,6 @@ def _replace(task: Node, entry: Renamed) -> Node:
     return task
 
 
-@cache  # one line, however often the file is read
+@cache  # warn once, however often the file is read
 def _warn(text: str) -> None:
     _log.warning("%s", text)

@@ -1,7 +1,7 @@
-"""The whole config, typed: every key, its default, its range.
+"""The typed config schema: every key with its default and range.
 
-Wrong values are refused before torch or monai is imported. Units are in the names; paths are relative to the folder
-that the command is run in.
+Invalid values are refused before torch or monai is imported. Units are part of the key names; paths are relative to the
+current folder.
 """
 
 import re
@@ -24,26 +24,28 @@ BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 
 
 class Simulate(Task):
-    """Simulated low dose: of patients that do not exist (DICOM), or of real full-dose series (in their own format)."""
+    """Simulate CT of phantom patients at both doses (DICOM), or the low dose of real full-dose series (same format)."""
 
     task: Literal["simulate"]
     simulation: SimulationSettings = SimulationSettings()
-    low_dose: LowDoseSettings | None = Field(None, description="low dose of real scans, instead of simulated patients")
-    workers: Count | None = Field(None, description="processes; default: all cores")
+    low_dose: LowDoseSettings | None = Field(
+        None, description="simulate the low dose of real scans instead of phantom patients"
+    )
+    workers: Count | None = Field(None, description="number of processes; default: all cores")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if self.low_dose is not None and self.simulation != SimulationSettings():
-            raise ValueError("has both simulation and low_dose; name one of them")
+            raise ValueError("simulation and low_dose are both set; set only one of them")
         return self
 
 
 class Scan(Task):
-    """Folders of CT to a manifest.
+    """Index folders of CT into a manifest.
 
-    Where no folder names the patient, a hash of the PatientID does. Set the environment variable CTCYCLE_SALT to any
-    secret text, the same for each scan, or whoever knows an ID can find it in the manifest. It is no key of the config
-    because the config is written into the run folder.
+    Patients are keyed by folder name where possible, otherwise by a hash of the PatientID. Set the environment variable
+    CTCYCLE_SALT to a secret, the same for every scan, so that the hash cannot be reversed by guessing. It is not a
+    config key because the config is written to the run folder.
     """
 
     task: Literal["scan"]
@@ -53,44 +55,46 @@ class Scan(Task):
 
 
 class Train(TrainingSettings, Task):
-    """What the tasks of every training method share."""
+    """Keys shared by the training tasks of all methods."""
 
     task: Literal["train"]
     resume: Literal["auto", "never"] = "auto"
 
 
 class TrainCycleGAN(CycleGANSettings, Train):
-    """Two generators, two discriminators, no pairs."""
+    """Train CycleGAN: two generators, two discriminators, no pairs."""
 
 
 class TrainNoiseSwap(NoiseSwapSettings, Train):
-    """One generator, one discriminator, no pairs."""
+    """Train noise swap: one generator, one discriminator, no pairs."""
 
 
 class TrainSupervised(SupervisedSettings, Train):
-    """One generator, true pairs."""
+    """Train the supervised baseline: one generator, true pairs."""
 
 
 AnyTrain = Annotated[TrainCycleGAN | TrainSupervised | TrainNoiseSwap, Field(discriminator="method")]
 
 
 class Evaluate(Task):
-    """Trained runs and classical filters against the full dose of held-out patients."""
+    """Evaluate trained runs and classical filters against the full dose of held-out patients."""
 
     task: Literal["evaluate"]
     manifest: FilePath
     store: FilePath | None = None
-    methods: dict[str, FilePath] = Field(default_factory=dict, description="name: run folder")
+    methods: dict[str, FilePath] = Field(
+        default_factory=dict, description="run folder of each method, by the name it gets in the tables"
+    )
     baselines: tuple[Baseline, ...] = BASELINES
     protocols: Annotated[tuple[ProtocolName, ...], Field(min_length=1)] = ("hu2000", "report2024", "abdomen")
     split: Literal["train", "val", "test"] = "test"
     kernel: str | None = None
     checkpoint: Literal["best", "last"] = "best"
     device: Device = "auto"
-    guard: bool = Field(True, description="stop where low and full dose do not show the same anatomy")
+    guard: bool = Field(True, description="fail if low and full dose of a pair do not show the same anatomy")
     guard_threshold: Fraction = GUARD_THRESHOLD
-    body_mask: bool = Field(False, description="count only pixels inside the patient")
-    panels: Annotated[int, Field(ge=0, le=12)] = Field(3, description="slices shown in the panel figure")
+    body_mask: bool = Field(False, description="score only pixels inside the patient")
+    panels: Annotated[int, Field(ge=0, le=12)] = Field(3, description="number of slices in the panel figure")
     mu_water: Positive = MU_WATER
 
     @field_validator("methods")
@@ -103,30 +107,32 @@ class Evaluate(Task):
 
 
 class Denoise(Task):
-    """A series, or a folder of many, to denoised ones."""
+    """Denoise a series, or a folder of series."""
 
     task: Literal["denoise"]
     model: FilePath | None = Field(
-        None, description="a run folder or a bundle folder; default: the bundle that ships with ctcycle"
+        None, description="run folder or bundle folder; default: the bundle shipped with ctcycle"
     )
-    input: FilePath = Field(description="a series, a volume, or a folder of many")
+    input: FilePath = Field(description="a series, a volume, or a folder of them")
     checkpoint: Literal["best", "last"] = Field(
-        "best", description="best or last, of a run folder; a bundle has only one"
+        "best", description="best or last; only for a run folder, a bundle has one set of weights"
     )
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
-    strength: Annotated[float, Field(ge=0, le=2)] = Field(1.0, description="factor of the correction, from 0 to 2")
-    tile: Annotated[int, Field(ge=0, multiple_of=32)] = Field(
-        0, description="side in pixels of overlapping tiles, for little memory; at least 64; 0: whole slices"
+    strength: Annotated[float, Field(ge=0, le=2)] = Field(
+        1.0, description="strength of the correction, 0 to 2; 1 applies it as trained"
     )
-    residual: bool = Field(False, description="also write what was removed, in HU")
+    tile: Annotated[int, Field(ge=0, multiple_of=32)] = Field(
+        0, description="side of overlapping tiles in pixels, to save memory; at least 64; 0: whole slices"
+    )
+    residual: bool = Field(False, description="also write the removed noise, in HU")
     average_flips: bool | None = Field(
         None,
-        description="mean over four flips: a little better, four times as slow; default: as the bundle says, or not",
+        description="average over four flips: slightly better, four times slower; default: as in the bundle, or off",
     )
-    uncertainty: bool = Field(False, description="also write how far results for flipped slices differ, in HU")
-    strict: bool = Field(False, description="refuse series unlike what the model was trained on, instead of warning")
+    uncertainty: bool = Field(False, description="also write the spread of the results over four flips, in HU")
+    strict: bool = Field(False, description="refuse series that differ from the training data, instead of warning")
     keep_private: bool = Field(False, description="keep private DICOM elements")
-    assume_hu: bool = Field(False, description="take NIfTI and npy values for HU although they do not look like it")
+    assume_hu: bool = Field(False, description="treat NIfTI and npy values as HU even if they do not look like HU")
 
     @field_validator("tile")
     @classmethod
@@ -137,27 +143,35 @@ class Denoise(Task):
 
 
 class Bundle(Task):
-    """A training run to a MONAI bundle: a folder that denoises where ctcycle is not installed."""
+    """Export a training run as a MONAI bundle, which denoises without ctcycle installed."""
 
     task: Literal["bundle"]
-    run: FilePath = Field(description="a run folder of task train")
-    bundle: FilePath = Field(description="the folder that is made; its name is the bundle's name")
+    run: FilePath = Field(description="run folder of a train task")
+    bundle: FilePath = Field(description="folder to create; its name becomes the name of the bundle")
     checkpoint: Literal["best", "last"] = "best"
-    formats: tuple[Literal["onnx", "pt2"], ...] = Field(("onnx", "pt2"), description="beside the weights")
-    results: dict[str, FilePath] = Field(
-        default_factory=dict, description="heading in the model card: results.json of an evaluation of the run"
+    formats: tuple[Literal["onnx", "pt2"], ...] = Field(
+        ("onnx", "pt2"), description="model formats to export in addition to the weights"
     )
-    average_flips: bool = Field(False, description="the bundle's default: mean over four flips, four times as slow")
-    fingerprint: bool = Field(True, description="measure the training slices, so that unlike scans are noticed")
+    results: dict[str, FilePath] = Field(
+        default_factory=dict,
+        description="results.json of evaluations of the run, by their heading in the model card",
+    )
+    average_flips: bool = Field(False, description="default of the bundle: average over four flips, four times slower")
+    fingerprint: bool = Field(
+        True, description="measure the training slices, so that the bundle can warn about scans that differ"
+    )
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "0.1.0"
-    changelog: dict[str, str] = Field(default_factory=dict, description="version: what changed in it")
+    changelog: dict[str, str] = Field(default_factory=dict, description="changes, by version")
     card: ModelCard = ModelCard()
 
     @field_validator("bundle")
     @classmethod
     def _name_is_plain(cls, bundle: Path) -> Path:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", bundle.name):
-            raise ValueError(f"'{bundle.name}' is no name of a bundle: small letters, digits and _, a letter first")
+            raise ValueError(
+                f"'{bundle.name}' is not a valid bundle name; use lower-case letters, digits and _, and start with a "
+                "letter"
+            )
         return bundle
 
 
@@ -165,7 +179,7 @@ Step = Annotated[Simulate | Scan | AnyTrain | Evaluate | Denoise | Bundle, Field
 
 
 class Pipeline(Task):
-    """Tasks one after another; each is skipped where its output is already complete."""
+    """Run several tasks in order; steps with complete output are skipped."""
 
     task: Literal["pipeline"]
     steps: Annotated[dict[str, Step], Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""What the parts of a config have in common."""
+"""Base classes and value types shared by all config sections."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 def _named(value: Any) -> Any:
     if value == "":
-        raise ValueError("'' names no file or folder; '.' is the current folder")
+        raise ValueError("the path is empty; '.' is the current folder")
     return value
 
 
@@ -18,20 +18,20 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 FilePath = Annotated[Path, BeforeValidator(_named)]
-"""A file or folder."""
+"""The path of a file or folder; not empty."""
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
 
 
 class Section(BaseModel):
-    """A part of the config: unknown keys are errors, values are never changed after reading."""
+    """A config section: unknown keys are errors, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Task(Section):
-    """What every task has."""
+    """Keys shared by all tasks."""
 
-    out: FilePath = Field(description="the folder for the results")
+    out: FilePath = Field(description="output folder")
     seed: Seed = 0
-    overwrite: bool = Field(False, description="replace what an earlier run left in `out`")
+    overwrite: bool = Field(False, description="replace the results of an earlier run in `out`")

@@ -1,6 +1,6 @@
-"""The configs and the bundle that ship with ctcycle, found by name wherever ctcycle is installed.
+"""Lookup of the configs and the bundle that ship with ctcycle.
 
-A checkout has them in ``configs/`` and ``bundles/`` at its top, an installed package in its own folder ``shipped/``.
+A checkout has them in ``configs/`` and ``bundles/`` at its root, an installed package in its ``shipped/`` folder.
 """
 
 from pathlib import Path
@@ -18,9 +18,9 @@ _ENDINGS = (".yaml", ".yml")
 
 
 def config_names() -> list[str]:
-    """Return the names of the shipped configs in order: ``cyclegan``, ``report2024/cyclegan`` and so on.
+    """Return the sorted names of the shipped configs, such as ``cyclegan`` and ``report2024/cyclegan``.
 
-    Those in ``configs/base`` are left out: others are based on them, and they cannot be run alone.
+    The configs in ``configs/base`` are left out, since they only serve as bases and cannot be run.
     """
     root = _folder("configs")
     files = (file.relative_to(root) for file in root.rglob("*.yaml"))
@@ -31,8 +31,8 @@ def find_config(name: str | Path) -> Path:
     """Return the path of a config.
 
     Args:
-        name: of a shipped config, such as ``report2024/cyclegan``. A `Path`, or a text that ends in ``.yaml`` or
-            ``.yml``, is a file; see `located`.
+        name: the name of a shipped config, such as ``report2024/cyclegan``. A `Path`, or a string that ends in
+            ``.yaml`` or ``.yml``, is a file; see `located`.
 
     Raises:
         ConfigError: no shipped config has this name.
@@ -43,28 +43,28 @@ def find_config(name: str | Path) -> Path:
     if name in names:
         return _folder("configs") / f"{name}.yaml"
     known = ", ".join(known for known in names if "/" not in known)
-    hint = near(name, names) or f"; name a file that ends in .yaml, or one of {known}"
-    raise ConfigError(f"command line: there is no shipped config '{name}'{hint}")
+    hint = near(name, names) or f"; give a .yaml file, or one of {known}"
+    raise ConfigError(f"command line: no shipped config named '{name}'{hint}")
 
 
 def shipped_bundle() -> Path:
     """Return the folder of the bundle that ships with ctcycle.
 
     Raises:
-        BundleError: it is missing from this installation.
+        BundleError: the bundle is missing from this installation.
     """
     path = _folder("bundles") / BUNDLE
     if not path.is_dir():
-        raise BundleError(f"{path}: the shipped bundle is missing; reinstall ctcycle, or name a model")
+        raise BundleError(f"{path}: the shipped bundle is missing; reinstall ctcycle, or choose a model")
     return path
 
 
 def located(path: Path) -> Path:
-    """Return where a file or folder is that a config names relative to the current folder.
+    """Return the actual location of a path given in a config.
 
     Returns:
-        ``path`` itself; or the shipped file where ``path`` does not exist and ctcycle ships a file of this name, such
-        as ``configs/demo.yaml`` or ``bundles/ct_denoiser``.
+        ``path`` itself; or, if it does not exist, the file or folder of that name that ships with ctcycle, such as
+        ``configs/demo.yaml`` or ``bundles/ct_denoiser``.
     """
     path = current_file(path)
     if path.exists() or path.is_absolute() or path.parts[:1] not in {(name,) for name in _FOLDERS}:

@@ -1,7 +1,7 @@
-"""YAML without surprises, every value with the place where it was written.
+"""Strict YAML reader that keeps the location of every value.
 
-Scalars are what YAML 1.2 says: ``2e-4`` is a number; only ``true`` and ``false`` are booleans; dates, sexagesimal and
-octal numbers do not exist. Duplicate keys, tags, merge keys and aliases that multiply are errors.
+Scalars follow YAML 1.2: ``2e-4`` is a number; only ``true`` and ``false`` are booleans; there are no dates, sexagesimal
+or octal numbers. Duplicate keys, tags, merge keys and aliases that expand excessively are errors.
 """
 
 import math
@@ -26,35 +26,35 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Node:
-    """A value of a config, and where it was written (``configs/x.yaml:12``, or ``command line``)."""
+    """A config value and its location (``configs/x.yaml:12``, or ``command line``)."""
 
     value: "Scalar | list[Node] | dict[str, Node]"
     where: str
 
     @property
     def mapping(self) -> "dict[str, Node]":
-        """The items of a mapping; nothing for any other value."""
+        """Return the items of a mapping; empty for any other value."""
         return self.value if isinstance(self.value, dict) else {}
 
     def child(self, part: str | int) -> "Node | None":
-        """What lies under a key or an index; None if there is nothing."""
+        """Return the child at a key or an index; None if there is none."""
         if isinstance(self.value, list) and isinstance(part, int):
             return self.value[part] if part < len(self.value) else None
         return self.mapping.get(str(part))
 
     def items(self) -> "list[tuple[str | int, Node]]":
-        """What lies directly below, with its key or index."""
+        """Return the children, each with its key or index."""
         return list(enumerate(self.value)) if isinstance(self.value, list) else list(self.mapping.items())
 
     def find(self, path: KeyPath) -> "Node | None":
-        """What lies at ``path``; None if there is nothing."""
+        """Return the node at ``path``; None if there is none."""
         node: Node | None = self
         for part in path:
             node = node.child(part) if node else None
         return node
 
     def nearest(self, path: KeyPath) -> "Node":
-        """The last thing that exists on the way along ``path``."""
+        """Return the deepest existing node along ``path``."""
         node = self
         for part in path:
             if (child := node.child(part)) is None:
@@ -63,43 +63,43 @@ class Node:
         return node
 
     def put(self, path: tuple[str, ...], node: "Node") -> "Node":
-        """A copy with ``node`` at ``path``; what is no mapping on the way there gives way to one."""
+        """Return a copy with ``node`` at ``path``; other values along the path become mappings."""
         if not path:
             return node
         below = self.mapping.get(path[0], Node({}, node.where))
         return Node(self.mapping | {path[0]: below.put(path[1:], node)}, self.where)
 
     def plain(self) -> Any:
-        """The value as dicts, lists and scalars."""
+        """Return the value as dicts, lists and scalars."""
         if isinstance(self.value, dict):
             return {key: item.plain() for key, item in self.value.items()}
         return [item.plain() for item in self.value] if isinstance(self.value, list) else self.value
 
 
 def read_yaml(path: Path) -> Node:
-    """The mapping that a YAML file holds.
+    """Read a YAML file that holds a mapping.
 
     Raises:
-        ConfigError: the file cannot be read, is too large, is not UTF-8, not YAML, or no mapping.
+        ConfigError: the file cannot be read, is too large, is not UTF-8, not YAML, or not a mapping.
     """
     node = parse_yaml(_text(path), str(path), numbered=True)
     if node.value is None:
-        raise ConfigError(f"{path}: is empty; a config names its task and what the task needs")
+        raise ConfigError(f"{path}: the file is empty; a config names a task and its settings")
     if not isinstance(node.value, dict):
-        raise ConfigError(f"{node.where}: a config is a mapping of keys to values, found {describe(node.value)}")
+        raise ConfigError(f"{node.where}: found {describe(node.value)}; a config is a mapping of keys to values")
     return node
 
 
 def parse_yaml(text: str, source: str, *, numbered: bool) -> Node:
-    """The value that ``text`` holds; null if it is empty.
+    """Parse a YAML document; an empty text gives null.
 
     Args:
         text: one YAML document.
-        source: where it comes from, for messages.
-        numbered: whether lines are worth naming.
+        source: its origin, for messages.
+        numbered: whether messages include line numbers.
 
     Raises:
-        ConfigError: not one strict YAML document.
+        ConfigError: the text is not a single strict YAML document.
     """
     builder = _Builder(source, numbered)
     try:
@@ -108,22 +108,22 @@ def parse_yaml(text: str, source: str, *, numbered: bool) -> Node:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{builder.place(mark)}: is not valid YAML: {_reason(error)}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: is not valid YAML: it holds a character that is not text") from error
+        raise ConfigError(f"{source}: is not valid YAML: it contains a character that is not text") from error
     return Node(None, source) if root is None else builder.build(root, root.start_mark)
 
 
 def dump_yaml(value: Mapping[str, Any]) -> str:
-    """``value`` (dicts, lists, scalars) as YAML text, from which `read_yaml` gives the same value again."""
+    """Return ``value`` (dicts, lists, scalars) as YAML text that `read_yaml` reads back to the same value."""
     return yaml.dump(dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def dotted(path: KeyPath) -> str:
-    """``data.augmentations[0].prob``."""
+    """Return a path in dotted form: ``data.augmentations[0].prob``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def describe(value: object) -> str:
-    """A value for a message: ``'fast'``, ``null``, ``a list``."""
+    """Return a short description of a value for messages: ``'fast'``, ``null``, ``a list``."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
@@ -135,7 +135,7 @@ def describe(value: object) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Gives the node tree; resolves scalars strictly, refuses tags and deep nesting."""
+    """PyYAML loader that resolves scalars strictly and refuses tags and deep nesting."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (filled below)
 
@@ -144,7 +144,7 @@ class _Loader(yaml.SafeLoader):
         self.depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """One value with all below it; also where the parser meets an explicit tag, which is refused."""
+        """Compose a value and its children; refuse explicit tags and deep nesting."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             raise yaml.MarkedYAMLError(None, None, f"tags such as {event.tag} are not supported", event.start_mark)
@@ -168,14 +168,14 @@ for _name, _pattern, _first in (
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what our reader or any YAML 1.1 reader would not take for text; writes plain lists in one line."""
+    """PyYAML dumper that quotes text which a YAML 1.1 or 1.2 reader would misread, and writes short lists inline."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 (the base class's signature)
-        """Always: a value that stands twice is written twice."""
+        """Return True: repeated values are written out, not aliased."""
         return True
 
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
-        """Lists of scalars as ``[a, b]``, others item by item."""
+        """Write lists of scalars as ``[a, b]``, other lists item by item."""
         short = not any(isinstance(item, (dict, list)) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=short or flow_style)
 
@@ -184,7 +184,7 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"(?:{_FLOA
 
 
 class _Builder:
-    """Turns PyYAML's nodes into ours; counts values, since aliases can multiply them."""
+    """Converts PyYAML's nodes to `Node`; counts values, since aliases can multiply them."""
 
     def __init__(self, source: str, numbered: bool) -> None:
         self.source = source
@@ -192,15 +192,15 @@ class _Builder:
         self.values = 0
 
     def place(self, mark: yaml.Mark | None) -> str:
-        """The file and the line; the source alone where lines are not worth naming."""
+        """Return the source with the line number, or only the source if lines are not numbered."""
         return f"{self.source}:{mark.line + 1}" if self.numbered and mark is not None else self.source
 
     def build(self, node: yaml.Node, mark: yaml.Mark, depth: int = 0) -> Node:
-        """Our node for PyYAML's, placed at ``mark``: for the value of a mapping, where its key stands."""
+        """Convert a node of PyYAML; ``mark`` is its location, for a value of a mapping that of its key."""
         where = self.place(mark)
         self.values += 1
         if self.values > MAX_VALUES or depth > MAX_DEPTH:
-            raise ConfigError(f"{where}: more than {MAX_VALUES} values or {MAX_DEPTH} levels; do aliases multiply?")
+            raise ConfigError(f"{where}: more than {MAX_VALUES} values or {MAX_DEPTH} levels; check the aliases")
         if isinstance(node, yaml.MappingNode):
             return Node(self._items(node, depth), where)
         if isinstance(node, yaml.SequenceNode):
@@ -213,17 +213,17 @@ class _Builder:
             where = self.place(key.start_mark)
             name = _key(key, where)
             if name in items:
-                raise ConfigError(f"{where}: key '{name}' stands twice, first at {items[name].where}")
+                raise ConfigError(f"{where}: duplicate key '{name}', first used at {items[name].where}")
             items[name] = self.build(value, key.start_mark, depth + 1)
         return items
 
 
 def _key(node: yaml.Node, where: str) -> str:
-    """Keys are taken as written: ``on:`` is "on", ``1:`` is "1"."""
+    """Return a key as written: ``on:`` is "on", ``1:`` is "1"."""
     if not isinstance(node, yaml.ScalarNode):
-        raise ConfigError(f"{where}: a key is a word, found a list or a mapping")
+        raise ConfigError(f"{where}: found a list or a mapping as a key; keys must be text")
     if node.value == "<<":
-        raise ConfigError(f"{where}: merge keys ('<<') are not supported; 'base: FILE' starts from another config")
+        raise ConfigError(f"{where}: merge keys ('<<') are not supported; use 'base: FILE' to extend another config")
     return _printable(node.value, where)
 
 
@@ -244,13 +244,13 @@ def _scalar(node: yaml.Node, where: str) -> Scalar:
 
 def _finite(text: str, where: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ConfigError(f"{where}: {text[:50]} is too large a number")
+        raise ConfigError(f"{where}: the number {text[:50]} is too large")
     return value
 
 
 def _printable(text: str, where: str) -> str:
     if Reader.NON_PRINTABLE.search(text):
-        raise ConfigError(f"{where}: {describe(text)} holds a control character")
+        raise ConfigError(f"{where}: {describe(text)} contains a control character")
     return text
 
 
@@ -259,9 +259,9 @@ def _text(path: Path) -> str:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such config") from error
+        raise ConfigError(f"{path}: config not found") from error
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        raise ConfigError(f"{path}: cannot read ({getattr(error, 'strerror', None) or error})") from error
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path}: is larger than {MAX_BYTES} bytes; a config is a small text file")
     try:
@@ -273,5 +273,5 @@ def _text(path: Path) -> str:
 def _reason(error: yaml.MarkedYAMLError) -> str:
     problem = ", ".join(part for part in (error.context, error.problem) if part)
     if r"'\t'" in problem:
-        return "found a tab; YAML indents with spaces"
-    return f"{problem}; does a word with special characters want quotes?" if "character" in problem else problem
+        return "found a tab; indent with spaces"
+    return f"{problem}; put text with special characters in quotes" if "character" in problem else problem

@@ -1,4 +1,4 @@
-"""What an unknown key may have meant: looked up in the config's JSON schema, so that it knows every key there is."""
+"""Suggestions for unknown keys, looked up in the JSON schema of the config."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -11,10 +11,10 @@ Schema = dict[str, Any]
 
 
 def suggestion(path: KeyPath, tree: Node, schema: Schema) -> str:
-    """What to write instead of the unknown key at ``path``.
+    """Return advice for the unknown key at ``path``.
 
-    It is what replaced an old key; or another method, where the key would be right; or else a key of the same mapping,
-    or one that stands elsewhere in the same task (``lr``: ``optimizer.lr``), or else all that the mapping knows.
+    In this order: the replacement of an old key; the methods that have such a key; a similar key of the same mapping; a
+    similar key elsewhere in the same task (``lr``: ``optimizer.lr``); all keys of the mapping.
     """
     if instead := what_to_write(path):
         return instead
@@ -29,23 +29,23 @@ def suggestion(path: KeyPath, tree: Node, schema: Schema) -> str:
         inner = {known.rpartition(".")[2]: known for known in _dotted_keys(variants, schema)}
         if found := difflib.get_close_matches(key, inner, 1, 0.8):
             return f"did you mean '{'.'.join([*parents[:depth], inner[found[0]]])}'?"
-    return f"known here: {', '.join(siblings)}"
+    return f"allowed here: {', '.join(siblings)}"
 
 
 def choices(path: KeyPath, tree: Node, schema: Schema) -> list[str]:
-    """The words among which the missing key at ``path`` chooses a kind of config (``task``, ``method``)."""
+    """Return the allowed values of the missing key at ``path`` that selects a kind of config (``task``, ``method``)."""
     variants = _variants_at(path[:-1], tree, schema)
     return list(dict.fromkeys(str(variant["properties"][path[-1]]["const"]) for variant in variants))
 
 
 def near(word: object, words: Iterable[str], cutoff: float = 0.6) -> str:
-    """``; did you mean 'train'?``, or nothing where no word is like it."""
+    """Return ``; did you mean 'train'?`` for the most similar word; empty if none is similar."""
     found = difflib.get_close_matches(word, list(words), 1, cutoff) if isinstance(word, str) else []
     return f"; did you mean '{found[0]}'?" if found else ""
 
 
 def _methods_that_know(path: KeyPath, tree: Node, schema: Schema) -> list[str]:
-    tasks: list[tuple[str, ...]] = [(), tuple(str(part) for part in path[:2])]  # the whole config, or a step of it
+    tasks: list[tuple[str, ...]] = [(), tuple(str(part) for part in path[:2])]  # the whole config, or one step
     return [
         method
         for keys in tasks
@@ -63,7 +63,7 @@ def _methods(schema: Schema) -> list[str]:
 
 
 def _variants_at(path: KeyPath, tree: Node, root: Schema) -> list[Schema]:
-    """The object schemas that what stands at ``path`` may follow."""
+    """Return the object schemas allowed at ``path``."""
     variants, node = _variants(root, root, tree), tree
     for part in path:
         node = node.child(part) or node
@@ -73,7 +73,7 @@ def _variants_at(path: KeyPath, tree: Node, root: Schema) -> list[Schema]:
 
 
 def _variants(schema: Schema, root: Schema, node: Node | None) -> list[Schema]:
-    """The members of unions, as far as the task and the method that ``node`` names leave them open."""
+    """Return the members of a union that match the task and the method named by ``node``."""
     if "$ref" in schema:
         return _variants(root["$defs"][schema["$ref"].rpartition("/")[2]], root, node)
     if options := schema.get("anyOf", schema.get("oneOf")):

@@ -1,4 +1,4 @@
-"""The sections of a training config that every method has: data, generator, optimiser, schedule, length, validation."""
+"""Training sections shared by all methods: data, generator, optimiser, schedule, length, validation."""
 
 from typing import Annotated, Any, Literal
 
@@ -38,105 +38,115 @@ PatchSize = Annotated[
     Discriminator(_number_or_list),
     AfterValidator(_one_number_for_a_square),
 ]
-"""Pixels: the side of a square, or rows and columns."""
+"""Patch size in pixels: the side of a square, or rows and columns."""
 
 
 class Data(Section):
-    """Which slices are trained on, and how they reach the networks."""
+    """Training slices and their preprocessing."""
 
     manifest: FilePath
     store: FilePath | None = Field(
-        None, description="folder of decoded slices; default: .ctcycle_store beside the manifest"
+        None, description="folder of decoded slices; default: .ctcycle_store next to the manifest"
     )
-    kernel: str | None = Field(None, description="only series of this reconstruction kernel: kernels confound dose")
+    kernel: str | None = Field(
+        None, description="use only series of this reconstruction kernel, since kernels confound dose"
+    )
     hu_window: HUWindow = HUWindow()
     mu_water: Positive = MU_WATER
     patch_size: PatchSize = Field(
-        128, description="px, cut at random by MONAI's RandSpatialCrop: side, or [rows, columns]"
+        128, description="size of the random crops (MONAI's RandSpatialCrop) in px: side, or [rows, columns]"
     )
     augmentations: tuple[Component, ...] = Field(
         default_factory=_default_augmentations,
-        description="MONAI array transforms of one patch (1, h, w) in HU; MONAI's HU scaling follows them",
+        description="MONAI array transforms of one patch (1, h, w) in HU, applied before HU scaling",
     )
-    skip_air: Fraction = Field(0.9, description="probability of drawing a crop anew that is nearly all air")
+    skip_air: Fraction = Field(0.9, description="probability of redrawing a crop that is nearly all air")
     workers: Annotated[int, Field(ge=0)] = 0
 
 
 class UnpairedData(Data):
-    """Two domains, drawn independently."""
+    """Training data of two domains, drawn independently."""
 
     protocol: Literal["shuffled", "disjoint_slices", "disjoint_patients"] = "disjoint_patients"
 
 
 GUARD_THRESHOLD = 0.65
-"""Correlation of anatomy below which two slices are no pair: see `ctcycle.data.pair_check`."""
+"""Minimum correlation of anatomy of the two slices of a pair: see `ctcycle.data.pair_check`."""
 
 
 class PairedData(Data):
-    """Low dose and full dose of the same slice."""
+    """Training data of low- and full-dose slice pairs."""
 
-    pairing: Literal["position", "shuffled"] = Field("position", description="shuffled: the report's fault, for study")
-    same_crop: bool = Field(True, description="false: crop and flip each image on its own; the report's fault")
-    guard: bool = Field(True, description="stop where low and full dose do not show the same anatomy")
+    pairing: Literal["position", "shuffled"] = Field(
+        "position", description="position: pair slices at the same position; shuffled: reproduce the report's error"
+    )
+    same_crop: bool = Field(
+        True, description="crop and flip both images of a pair alike; false: reproduce the report's error"
+    )
+    guard: bool = Field(True, description="fail if low and full dose of a pair do not show the same anatomy")
     guard_threshold: Fraction = GUARD_THRESHOLD
 
 
 class Optimizer(Section):
-    """Adam for the generators and Adam for the discriminators."""
+    """Settings of the Adam optimisers, one for the generators and one for the discriminators."""
 
     lr: Positive = 2e-4
     lr_discriminator: Positive | None = Field(None, description="default: lr")
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
-    clip_norm: Positive | None = Field(None, description="gradients are scaled down to this norm")
+    clip_norm: Positive | None = Field(None, description="clip gradients to this norm")
 
 
 class Schedule(Section):
-    """What changes while training goes on; progress runs from 0 to 1 over all epochs."""
+    """Learning rate and adversarial weight over training; progress runs from 0 to 1 over all epochs."""
 
-    decay_start: Fraction = Field(1.0, description="progress from which the learning rate falls linearly; 1: never")
-    decay_final: Fraction = Field(0.0, description="factor of the learning rate at the end")
-    finish_start: Fraction = Field(1.0, description="progress from which the adversarial weight is lowered; 1: never")
-    finish_adversarial: Fraction = Field(0.05, description="factor of the adversarial weight from then on")
+    decay_start: Fraction = Field(1.0, description="progress at which the linear learning-rate decay starts; 1: never")
+    decay_final: Fraction = Field(0.0, description="factor of the learning rate at the end of training")
+    finish_start: Fraction = Field(1.0, description="progress at which the adversarial weight is reduced; 1: never")
+    finish_adversarial: Fraction = Field(0.05, description="factor of the adversarial weight after finish_start")
 
 
 class Training(Section):
-    """How long, how much at a time."""
+    """Training length, batch size and checkpoint interval."""
 
     epochs: Count = 160
     batch_size: Count = 32
     iterations_per_epoch: Count | None = Field(None, description="default: one pass over the low-dose slices")
-    stop_after_epoch: Count | None = Field(None, description="end early with a checkpoint; the same command continues")
-    checkpoint_minutes: Positive = Field(10.0, description="an epoch that takes longer gets checkpoints inside, too")
+    stop_after_epoch: Count | None = Field(
+        None, description="stop early, with a checkpoint; run the command again to resume"
+    )
+    checkpoint_minutes: Positive = Field(
+        10.0, description="minutes between checkpoints within an epoch; each epoch also ends with one"
+    )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.999, description="running mean of the generator's weights, which is what is evaluated; 0: off"
+        0.999, description="decay of the moving average of the generator's weights used for evaluation; 0: off"
     )
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
 class Validation(Section):
-    """Whole validation slices at regular epochs; the best checkpoint is chosen by PSNR where pairs exist."""
+    """Validation on whole slices; with paired data, the best checkpoint is the one with the highest PSNR."""
 
-    every: Count = Field(1, description="epochs")
+    every: Count = Field(1, description="epochs between validations")
     protocol: ProtocolName = "hu2000"
-    slices: Count = Field(32, description="at most, evenly spread over the validation pairs")
+    slices: Count = Field(32, description="maximum number of slices, evenly spaced over the validation pairs")
 
 
 class Tracking(Section):
-    """MLflow. MLFLOW_TRACKING_URI in the environment wins over an empty uri."""
+    """MLflow tracking; the environment variable MLFLOW_TRACKING_URI is used if ``uri`` is not set."""
 
     enabled: bool = True
     experiment: str = "ctcycle"
-    uri: str | None = Field(None, description="default: an SQLite file beside the run folder")
+    uri: str | None = Field(None, description="default: an SQLite file next to the run folder")
     every: Count = Field(20, description="iterations between logged losses")
 
 
 class TrainingSettings(Section):
-    """What every training method is told; each method adds its own, see `ctcycle.config.methods`."""
+    """Training settings shared by all methods; each method adds its own, see `ctcycle.config.methods`."""
 
     seed: Seed = 0
     device: Device = "auto"
-    threads: Count | None = Field(None, description="of torch on a CPU; default: all cores")
-    initial: FilePath | None = Field(None, description="run or bundle whose weights the generator starts from")
+    threads: Count | None = Field(None, description="number of torch threads on a CPU; default: all cores")
+    initial: FilePath | None = Field(None, description="run or bundle folder with the generator's initial weights")
     generator: Generator = GeneratorSpec()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
