@@ -1,1 +1,1 @@
-"""Which scans there are, whose and for what; decoded slices; pairs."""
+"""Manifests, splits, pairs and decoded slices."""

@@ -1,4 +1,4 @@
-"""The two domains of unpaired training: which slices belong to low dose and which to full dose."""
+"""The two domains of unpaired training: the slices drawn as low dose and those drawn as full dose."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,11 +13,11 @@ from ctcycle.data.splits import patient_draw
 from ctcycle.errors import ManifestError
 
 UnpairedScheme = Literal["shuffled", "disjoint_slices", "disjoint_patients"]
-"""How two domains are made of patients that have both doses."""
+"""How patients with both doses are divided between the two domains."""
 
 
 BLOCK_SLICES = 10
-"""About so many slices follow each other in one domain under ``disjoint_slices``."""
+"""Approximate number of consecutive slices per domain under ``disjoint_slices``."""
 
 
 class Domains(NamedTuple):
@@ -30,17 +30,18 @@ class Domains(NamedTuple):
 def domains(
     low: Sequence[ManifestRow], full: Sequence[ManifestRow], protocol: UnpairedScheme, seed: int, positions: Positions
 ) -> Domains:
-    """The slices of the two domains of unpaired training.
+    """Return the slices of the two domains of unpaired training.
 
     Args:
         low: the low-dose series.
         full: the full-dose series.
-        protocol: ``shuffled``: all slices of both. ``disjoint_patients``: each patient with both doses stands in one
-            domain only, the domains balanced in slices. ``disjoint_slices``: each position in such a patient stands in
-            one domain only, in alternating blocks of about ten slices; not slice by slice, since neighbours show nearly
-            the same anatomy. Patients with one dose stay where they are.
-        seed: chooses who or what comes first.
-        positions: asked under ``disjoint_slices``, for patients with both doses.
+        protocol: ``shuffled``: all slices of both doses. ``disjoint_patients``: each patient with both doses is used in
+            only one domain, with the domains balanced by number of slices. ``disjoint_slices``: each position in such a
+            patient is used in only one domain, in alternating blocks of about ten slices, since adjacent slices show
+            nearly the same anatomy. Patients with one dose keep their domain.
+        seed: decides ties and which domain gets the first block.
+        positions: returns the slice positions of a series; called only under ``disjoint_slices``, for patients with
+            both doses.
 
     Raises:
         ManifestError: a domain is empty, or positions of one patient cannot be compared.
@@ -49,8 +50,8 @@ def domains(
     for side, name in ((low, "low_dose"), (full, "full_dose")):
         if not side:
             raise ManifestError(
-                f"training needs both domains: no {name} series is chosen; set the columns dose and split of "
-                "data.manifest so that some are in split train, and data.kernel to a kernel that both doses have"
+                f"training needs both domains, but no {name} series is selected; set the columns dose and split of "
+                "data.manifest so that some are in split train, and data.kernel to a kernel available at both doses"
             )
     if protocol == "disjoint_slices":
         found = _slices_apart(low, full, seed, positions)
@@ -68,7 +69,7 @@ def _all_slices(rows: Iterable[ManifestRow]) -> list[SliceRef]:
 
 
 def _patients_apart(low: Sequence[ManifestRow], full: Sequence[ManifestRow], seed: int) -> Domains:
-    """The patient with most slices first, each to the domain that is shorter so far."""
+    """Assign patients with both doses to the domain with fewer slices so far, starting with the largest patient."""
     sizes = {name: _slices_by_patient(rows) for name, rows in (("low", low), ("full", full))}
     both = sizes["low"].keys() & sizes["full"].keys()
     totals = {name: sum(n for patient, n in by.items() if patient not in both) for name, by in sizes.items()}
@@ -97,14 +98,18 @@ def _slices_by_patient(rows: Iterable[ManifestRow]) -> dict[str, int]:
 def _slices_apart(low: Sequence[ManifestRow], full: Sequence[ManifestRow], seed: int, positions: Positions) -> Domains:
     both = {row.patient for row in low} & {row.patient for row in full}
     shared = [row for row in (*low, *full) if row.patient in both]
-    places = {row.series: np.asarray(positions(row), dtype=float) for row in shared}
-    edges = {patient: _block_edges([row for row in shared if row.patient == patient], places) for patient in both}
+    row_positions = {row.series: np.asarray(positions(row), dtype=float) for row in shared}
+    edges = {
+        patient: _block_edges([row for row in shared if row.patient == patient], row_positions) for patient in both
+    }
 
     def chosen(rows: Sequence[ManifestRow], parity: int) -> list[SliceRef]:
         found = []
         for row in rows:
             if row.patient in both:
-                block = np.searchsorted(edges[row.patient], places[row.series]) + patient_draw(seed, row.patient) % 2
+                block = (
+                    np.searchsorted(edges[row.patient], row_positions[row.series]) + patient_draw(seed, row.patient) % 2
+                )
                 found += [SliceRef(row.series, int(index)) for index in np.flatnonzero(block % 2 == parity)]
             else:
                 found += _all_slices([row])
@@ -113,22 +118,24 @@ def _slices_apart(low: Sequence[ManifestRow], full: Sequence[ManifestRow], seed:
     return Domains(chosen(low, 0), chosen(full, 1))
 
 
-def _block_edges(rows: Sequence[ManifestRow], places: Mapping[str, np.ndarray]) -> list[float]:
-    """Positions that cut what both doses of a patient show into an even number of blocks.
+def _block_edges(rows: Sequence[ManifestRow], row_positions: Mapping[str, np.ndarray]) -> list[float]:
+    """Return the positions that divide the range covered by both doses of a patient into an even number of blocks.
 
-    Each cut lies in the widest gap near its ideal place, since the two doses of one slice may lie some hundredths of a
-    millimetre apart.
+    Each edge is placed in the widest gap near its ideal position, since the two doses of one slice may differ by some
+    hundredths of a millimetre.
     """
     if len({row.format == "npy" for row in rows}) > 1:
         raise ManifestError(
-            f"series {rows[0].series} and others of its patient: slice numbers (npy) and positions cannot be compared; "
-            "use protocol disjoint_patients, or one format"
+            f"series {rows[0].series} and others of its patient: slice numbers (npy) and positions in mm cannot be "
+            "compared; set data.protocol=disjoint_patients, or use one format"
         )
-    doses = [np.concatenate([places[row.series] for row in rows if row.dose == dose]) for dose in DOSES]
+    doses = [np.concatenate([row_positions[row.series] for row in rows if row.dose == dose]) for dose in DOSES]
     first, last = max(dose.min() for dose in doses), min(dose.max() for dose in doses)
     ends = np.unique(np.round(np.concatenate(doses).clip(first, last), 1))
     gaps = np.round(np.diff(ends), 1).tolist()
-    longest = max(np.count_nonzero((first <= places[row.series]) & (places[row.series] <= last)) for row in rows)
+    longest = max(
+        np.count_nonzero((first <= row_positions[row.series]) & (row_positions[row.series] <= last)) for row in rows
+    )
     blocks = 2 * max(1, round(longest / (2 * BLOCK_SLICES)))
     edges = []
     for block in range(1, blocks) if gaps else ():
@@ -138,9 +145,9 @@ def _block_edges(rows: Sequence[ManifestRow], places: Mapping[str, np.ndarray]) 
 
 
 def _widest_gap(gaps: Sequence[float], ideal: int) -> int:
-    """Index of the widest gap at the ideal place or beside it; the ideal one if none is wider."""
+    """Return the index of the widest gap at or next to the ideal index; the ideal index if none is wider."""
     near = range(max(0, ideal - 1), min(len(gaps), ideal + 2))
-    return max(near, key=lambda place: (gaps[place], place == ideal))
+    return max(near, key=lambda index: (gaps[index], index == ideal))
 
 
 def _empty_domain(
@@ -151,6 +158,6 @@ def _empty_domain(
     count = "1 patient has" if both == 1 else f"{both} patients have"
     side = "full_dose" if found.low_dose else "low_dose"
     return (
-        f"data.protocol {protocol} leaves no {side} slice: {count} both doses; set data.protocol to {others}, "
+        f"data.protocol={protocol} leaves no {side} slices, since {count} both doses; set data.protocol to {others}, "
         "or train on more patients"
     )

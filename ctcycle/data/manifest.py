@@ -1,4 +1,4 @@
-"""The manifest: which series exist, whose they are, at which dose, and what each is for. A CSV that people can edit."""
+"""The manifest: an editable CSV file that lists each series with its patient, dose and split."""
 
 import csv
 import difflib
@@ -15,29 +15,29 @@ from ctcycle.data.settings import Dose, Split
 from ctcycle.errors import ManifestError
 
 MAX_PROBLEMS = 20
-"""So many problems of a file are listed; beyond them they are counted."""
+"""Maximum number of problems listed for one file; further ones are only counted."""
 
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One series; the fields are the columns of the file, in its order.
+    """One series; the fields are the columns of the file, in order.
 
     Attributes:
         series: a short name for the series, the same in every scan of the same files.
         patient: a label or a hash, never the PatientID of the header.
         dose: the domain; empty if unknown.
-        dose_fraction: of the full dose, in (0, 1]; None if unknown.
+        dose_fraction: fraction of the full dose, in (0, 1]; None if unknown.
         kernel: reconstruction kernel; empty if unknown.
         thickness_mm: slice thickness; 0.0 if unknown.
-        spacing_mm: pixel spacing in the plane; 0.0 if unknown.
+        spacing_mm: in-plane pixel spacing; 0.0 if unknown.
         rows: height in pixels.
         columns: width in pixels.
         slices: number of slices.
-        split: what the series is for; empty for nothing.
-        format: how it is stored.
+        split: train, val or test; empty if the series is not used.
+        format: the file format.
         path: POSIX path of the folder that holds the slices, or of the file; relative to the folder of the manifest
-            where the two have one in common.
-        uid: tells it from other series of the same path, see `ctcycle.ct.series.series_uid`; empty for a single file.
+            if they have a common parent folder.
+        uid: distinguishes series with the same path, see `ctcycle.ct.series.series_uid`; empty for a single file.
     """
 
     series: str
@@ -79,12 +79,12 @@ class Manifest:
 
     @property
     def root(self) -> Path:
-        """The folder that the paths of the rows are relative to."""
+        """Return the folder that the paths of the rows are relative to."""
         return self.path.parent
 
     @property
     def patients(self) -> tuple[str, ...]:
-        """The patients, sorted, each once."""
+        """Return the patients, sorted and without duplicates."""
         return tuple(sorted({row.patient for row in self.rows}))
 
     def select(
@@ -94,29 +94,30 @@ class Manifest:
         kernel: str | None = None,
         patients: Collection[str] | None = None,
     ) -> "Manifest":
-        """The part of the manifest that fits everything given; None fits all."""
+        """Return a manifest of the rows that match all given values; None matches everything."""
         wanted = {"dose": dose, "split": split, "kernel": kernel}
         rows = (row for row in self.rows if all(value in {None, getattr(row, key)} for key, value in wanted.items()))
         return replace(self, rows=tuple(row for row in rows if patients is None or row.patient in patients))
 
 
 def series_name(kind: Format, path: str, uid: str) -> str:
-    """The name of a series: 12 hexadecimal digits.
+    """Return the name of a series: 12 hexadecimal digits.
 
     Args:
-        kind: how the series is stored.
+        kind: the file format.
         path: its path as in the manifest.
-        uid: as `ctcycle.ct.series.series_uid` gives it.
+        uid: its UID from `ctcycle.ct.series.series_uid`.
     """
     return hashed(f"{kind}\0{path}\0{uid}", 12)
 
 
 def stored_path(path: Path, root: Path) -> str:
-    """``path`` as a manifest in the folder ``root`` has it: POSIX, relative unless nothing but the top is common.
+    """Return ``path`` in the form used by a manifest in the folder ``root``.
 
-    A relative path may begin with ``..``: data and manifest can be moved together. Symbolic links stay as they are.
+    It is a POSIX path, relative to ``root`` unless they have only the root directory in common. A relative path may
+    start with ``..``, so that data and manifest can be moved together. Symbolic links are not resolved.
     """
-    path, root = (Path(os.path.normpath(place.absolute())) for place in (path, root))
+    path, root = (Path(os.path.normpath(item.absolute())) for item in (path, root))
     try:
         common = Path(os.path.commonpath([path, root]))
     except ValueError:  # two drives
@@ -125,7 +126,7 @@ def stored_path(path: Path, root: Path) -> str:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Writes the manifest to ``path``, whole or not at all; its relative paths are changed to fit the new place.
+    """Write the manifest to ``path`` atomically, adapting its relative paths to the new location.
 
     Raises:
         OutputError: the file cannot be written.
@@ -140,10 +141,12 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Reads a manifest, as written or as a spreadsheet saved it (BOM, CRLF, semicolons or tabs, blank lines, spaces).
+    """Read a manifest, as written by ctcycle or saved by a spreadsheet.
+
+    A BOM, CRLF, semicolons or tabs as delimiters, blank lines and surrounding spaces are accepted.
 
     Raises:
-        ManifestError: the file cannot be read, or anything in it is wrong; the message has a line for each problem.
+        ManifestError: the file cannot be read or is invalid; the message has one line per problem.
     """
     lines = _lines(_read_text(path))
     top, header = next(lines, (1, []))
@@ -155,7 +158,7 @@ def read_manifest(path: Path) -> Manifest:
         problems += [f"{number}: {problem}" for problem in wrong]
     problems += _contradictions(numbered)
     if not (numbered or problems):
-        problems = [f"{top}: no series follows the header; scan the data again"]
+        problems = [f"{top}: no series after the header; scan the data again"]
     if problems:
         more = len(problems) - MAX_PROBLEMS
         shown = [f"{path}:{problem}" for problem in problems[:MAX_PROBLEMS]]
@@ -167,13 +170,13 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror}); scan the data to make a manifest") from error
+        raise ManifestError(f"{path}: cannot read ({error.strerror}); scan the data to create a manifest") from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: is not UTF-8 text; save it as 'CSV UTF-8'") from error
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and stripped cells of the lines that are not blank."""
+    """Yield the line numbers and stripped cells of all lines that are not blank."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
     table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -186,10 +189,10 @@ def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
 def _check_header(header: list[str]) -> list[str]:
     problems = []
     if not header:
-        return [f"the file is empty; a manifest begins with the columns {','.join(COLUMNS)}"]
+        return [f"the file is empty; a manifest starts with the columns {','.join(COLUMNS)}"]
     for name in header:
-        if header.count(name) > 1 and f"column {name!r} is there twice" not in problems:
-            problems.append(f"column {name!r} is there twice")
+        if header.count(name) > 1 and f"duplicate column {name!r}" not in problems:
+            problems.append(f"duplicate column {name!r}")
         elif name not in COLUMNS:
             close = difflib.get_close_matches(name, COLUMNS, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(COLUMNS)}"
@@ -201,10 +204,10 @@ def _check_header(header: list[str]) -> list[str]:
 
 
 def _parse_row(header: list[str], cells: list[str]) -> tuple[ManifestRow | None, list[str]]:
-    """The row, or None and everything that is wrong with it."""
+    """Return the row, or None and the list of its problems."""
     cells = cells[: len(header)] + [cell for cell in cells[len(header) :] if cell]
     if len(cells) != len(header):
-        return None, [f"{len(cells)} cells where the header has {len(header)}; quote cells that contain the delimiter"]
+        return None, [f"found {len(cells)} cells, the header has {len(header)}; quote cells that contain the delimiter"]
     values: dict[str, Any] = {}
     problems = []
     for column, cell in zip(header, cells, strict=True):
@@ -216,16 +219,16 @@ def _parse_row(header: list[str], cells: list[str]) -> tuple[ManifestRow | None,
 
 
 def _contradictions(numbered: list[tuple[int, ManifestRow]]) -> Iterator[str]:
-    """Series that are there twice, patients in two splits; patients are not named."""
+    """Yield a problem for each duplicate series and each patient in two splits, without naming the patient."""
     seen: dict[str, int] = {}
     splits: dict[str, tuple[int, Split]] = {}
     for number, row in numbered:
         first = seen.setdefault(row.series, number)
         if first != number:
-            yield f"{number}: series {row.series!r} is on line {first} already; remove one of them"
+            yield f"{number}: series {row.series!r} is already on line {first}; remove one of the two lines"
         line, split = splits.setdefault(row.patient, (number, row.split)) if row.split else (number, row.split)
         if split != row.split:
-            yield f"{number}: the patient is in split {row.split!r} here, in {split!r} on line {line}; choose one"
+            yield f"{number}: the patient is in split {row.split!r} here, but {split!r} on line {line}; choose one"
 
 
 def _text(value: Any, column: str) -> str:
@@ -236,7 +239,7 @@ def _text(value: Any, column: str) -> str:
 def _choice(*allowed: str) -> Callable[[str], str]:
     def parse(cell: str) -> str:
         if cell not in allowed:
-            raise ValueError(f"is not known; allowed: {', '.join(name or 'empty' for name in allowed)}")
+            raise ValueError(f"is not allowed; choose one of {', '.join(name or 'empty' for name in allowed)}")
         return cell
 
     return parse
@@ -244,7 +247,7 @@ def _choice(*allowed: str) -> Callable[[str], str]:
 
 def _not_blank(cell: str) -> str:
     if not cell:
-        raise ValueError("says nothing; it must not be empty")
+        raise ValueError("is not allowed; fill it in")
     return cell
 
 
@@ -264,14 +267,14 @@ def _number(cell: str) -> float:
 def _length(cell: str) -> float:
     value = _number(cell) if cell else 0.0
     if not 0 <= value < float("inf"):
-        raise ValueError("is not a length in mm; empty means unknown")
+        raise ValueError("is not a length in mm; leave it empty if unknown")
     return value
 
 
 def _fraction(cell: str) -> float | None:
     value = _number(cell) if cell else None
     if value is not None and not 0 < value <= 1:
-        raise ValueError("is not above 0 and at most 1; empty means unknown")
+        raise ValueError("is not above 0 and at most 1; leave it empty if unknown")
     return value
 
 

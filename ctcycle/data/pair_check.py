@@ -1,7 +1,7 @@
-"""The pairing guard: do low dose and full dose show the same anatomy?
+"""The pairing guard: checks that low dose and full dose show the same anatomy.
 
-Supervised training on slices that do not match, or on crops cut at different places, collapses to a nearly constant
-image without any error message (it is how the report's supervised model failed). So it is measured before training.
+Supervised training on mismatched slices, or on crops from different positions, collapses to a nearly constant image
+without any error message (this is how the report's supervised model failed). So the match is checked before training.
 """
 
 import numpy as np
@@ -17,11 +17,11 @@ _FEWEST_PIXELS = 100
 
 
 def anatomy_correlation(low: NDArray[np.number], full: NDArray[np.number]) -> float:
-    """Correlation in [-1, 1] of the anatomy of two slices (H, W) in HU, blind to noise and to body outline.
+    """Return the correlation in [-1, 1] of the anatomy of two slices (H, W) in HU, insensitive to noise and outline.
 
-    Both are clipped to soft tissue, band-passed (Gaussians of 2 and 12 px) and compared inside the body. On real pairs
-    of quarter and full dose it is 0.99, on slices of different patients within ±0.13, on neighbouring slices of one
-    patient at most 0.8 (22 slices of the Mayo 2016 challenge). 1.0 where there is no body to compare.
+    Both are clipped to soft tissue, band-passed (Gaussians of 2 and 12 px) and compared inside the body. It is 0.99 for
+    real pairs of quarter and full dose, within ±0.13 for slices of different patients, and at most 0.8 for adjacent
+    slices of one patient (22 slices of the Mayo 2016 challenge). It is 1.0 if there is no body to compare.
     """
     first, second = (np.asarray(image, dtype=np.float32) for image in (low, full))
     body = np.maximum(gaussian_filter(first, 4), gaussian_filter(second, 4)) > _BODY_HU
@@ -42,27 +42,27 @@ def _band(image: NDArray[np.float32]) -> NDArray[np.float32]:
 def check_pair(
     low: NDArray[np.number], full: NDArray[np.number], pair: SlicePair, threshold: float, remedy: str
 ) -> None:
-    """Stops where two slices (H, W) in HU do not show the same anatomy.
+    """Raise an error if two slices (H, W) in HU do not show the same anatomy.
 
     Args:
         low: the low-dose slice.
         full: the full-dose slice.
-        pair: what they are, for the message.
-        threshold: lowest correlation that passes.
-        remedy: ends the message: what else than mending the pair can be done.
+        pair: the references of the slices, for the message.
+        threshold: minimum correlation.
+        remedy: the end of the message: what to do other than correct the pair.
 
     Raises:
-        ManifestError: they do not match.
+        ManifestError: the anatomy does not match.
     """
     found = anatomy_correlation(low, full)
     if found < threshold:
         raise ManifestError(
-            f"{pair_name(pair)}: no common anatomy (correlation {found:.2f}, needed {threshold:g}); "
-            f"check patient and position of both series, or {remedy}"
+            f"{pair_name(pair)}: anatomy does not match (correlation {found:.2f}, minimum {threshold:g}); "
+            f"check the patient and the positions of both series, or {remedy}"
         )
 
 
 def pair_name(pair: SlicePair) -> str:
-    """The two slices of a pair, for a message."""
-    low, full = (f"series {place.series} slice {place.slice_index}" for place in pair)
+    """Return the name of a pair for messages: series and index of both slices."""
+    low, full = (f"series {ref.series} slice {ref.slice_index}" for ref in pair)
     return f"low dose ({low}) and full dose ({full})"

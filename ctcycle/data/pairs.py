@@ -1,4 +1,4 @@
-"""Which slices show the same anatomy at both doses: slice references, and pairs by position."""
+"""Slice references, and pairs of low- and full-dose slices at the same position."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -9,41 +9,41 @@ from ctcycle.data.manifest import ManifestRow
 from ctcycle.errors import ManifestError
 
 Positions = Callable[[ManifestRow], Sequence[float]]
-"""Gives the slice positions of a series in mm, or its slice numbers where the format has no positions."""
+"""Returns the slice positions of a series in mm, or its slice numbers if the format has no positions."""
 
 
 MATCH_MM = 0.5
-"""Slices further apart than this never show the same anatomy."""
+"""Slices further apart than this are never paired."""
 
 
 class SliceRef(NamedTuple):
-    """One slice: the ``series`` column of its row, and where in the series it is."""
+    """One slice: the ``series`` column of its row, and its index in the series."""
 
     series: str
     slice_index: int
 
 
 class SlicePair(NamedTuple):
-    """Two slices that show the same anatomy."""
+    """Two slices of the same anatomy, one at each dose."""
 
     low_dose: SliceRef
     full_dose: SliceRef
 
 
 def paired_patients(rows: Iterable[ManifestRow]) -> set[str]:
-    """The patients that have series of both doses that belong together."""
+    """Return the patients with matching series at both doses."""
     return {low.patient for low, _ in _row_pairs(rows)}
 
 
 def match_pairs(low: Sequence[float], full: Sequence[float]) -> list[tuple[int, int]]:
-    """Index pairs of the slices of two series that lie at the same position, each slice at most once, by position.
+    """Return the index pairs of slices at the same position in two series, sorted by position, each slice used once.
 
-    Positions are the same if they are less than half the smallest slice distance apart, and less than 0.5 mm; for slice
-    numbers this means equal numbers.
+    Positions match if they differ by less than half the smallest slice spacing and by less than 0.5 mm; slice numbers
+    match if they are equal.
 
     Args:
         low: positions in mm of the low-dose series, in any order, or its slice numbers.
-        full: those of the full-dose series.
+        full: the same for the full-dose series.
     """
     gaps = [abs(b - a) for side in (low, full) for a, b in pairwise(sorted(side)) if a != b]
     tolerance = min([MATCH_MM, *(gap / 2 for gap in gaps)])
@@ -59,13 +59,13 @@ def match_pairs(low: Sequence[float], full: Sequence[float]) -> list[tuple[int, 
 
 
 def pair_slices(rows: Iterable[ManifestRow], positions: Positions) -> list[SlicePair]:
-    """All pairs of low- and full-dose slices, each low-dose slice at most once, sorted by series and index.
+    """Return all pairs of low- and full-dose slices, each low-dose slice at most once, sorted by series and index.
 
-    Series belong together if patient, kernel, thickness and image size agree; slices by `match_pairs`. Low-dose slices
-    without a partner are left out.
+    Series match if patient, kernel, thickness and image size agree; their slices are paired by `match_pairs`. Low-dose
+    slices without a partner are skipped.
 
     Raises:
-        ManifestError: no series belong together, or a low-dose series has partners but not one common position.
+        ManifestError: no series match, or a low-dose series matches others but shares no slice position with them.
     """
     partners: dict[str, list[SlicePair]] = defaultdict(list)
     taken: set[SliceRef] = set()
@@ -77,19 +77,19 @@ def pair_slices(rows: Iterable[ManifestRow], positions: Positions) -> list[Slice
             taken.add(pair.low_dose)
     if not partners:
         raise ManifestError(
-            "no patient has both doses in the same kernel, slice thickness and image size; pairs need them"
+            "no patient has both doses with the same kernel, slice thickness and image size; pairs need such series"
         )
     for series, pairs in partners.items():
         if not pairs:
             raise ManifestError(
-                f"series {series}: no slice has the position of a full-dose slice of its patient; "
-                "check that both are of one scan, or leave the series out"
+                f"series {series}: no slice is at the position of a full-dose slice of its patient; "
+                "check that both doses are of one scan, or remove the series"
             )
     return sorted(pair for pairs in partners.values() for pair in pairs)
 
 
 def _row_pairs(rows: Iterable[ManifestRow]) -> list[tuple[ManifestRow, ManifestRow]]:
-    """Low- and full-dose series that belong together, all combinations, sorted by their names."""
+    """Return all pairs of matching low- and full-dose series, sorted by name."""
     full: dict[object, list[ManifestRow]] = defaultdict(list)
     ordered = sorted(rows, key=lambda row: row.series)
     for row in ordered:
@@ -99,5 +99,5 @@ def _row_pairs(rows: Iterable[ManifestRow]) -> list[tuple[ManifestRow, ManifestR
 
 
 def _scan_key(row: ManifestRow) -> object:
-    """What two series of one scan have in common; slice numbers (npy) cannot be compared with positions."""
+    """Return the key shared by both doses of one scan; slice numbers (npy) cannot be compared with positions."""
     return row.patient, row.kernel, round(row.thickness_mm, 2), row.rows, row.columns, row.format == "npy"

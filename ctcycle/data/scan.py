@@ -1,15 +1,15 @@
-"""Folders of CT to a manifest: finds the series, and whose they are, at which dose and for what.
+"""Indexing of CT folders: finds the series and derives the patient, dose and split of each.
 
-What a source states goes first, then what known folder and file names say, then the header. Names are looked at below
-the source's path, innermost first, and last the name of that path itself:
+Values set for a source take precedence, then known folder and file names, then the header. Names below the path of the
+source are searched from the innermost outwards, and the name of that path last:
 
 - Mayo 2016 challenge: ``L096_FD_3mm_D45f_0021.IMA``, folders such as ``L067/quarter_3mm``;
 - LDCT-and-Projection-data (TCIA): ``L004/.../1.000000-Low Dose Images-.../1-001.dcm``;
-- any ``<patient>/<dose>/``, ``<dose>/<patient>/`` or ``<dose>/``, with names that have a dose in words
-  (``low_dose``, ``full dose CT``) or are one (``quarter``, ``ld``, ``full``, ``nd``, not ``full_body``); volumes like
-  ``case1_full.nii``; folders named ``train``, ``val`` or ``test`` give the split.
+- any ``<patient>/<dose>/``, ``<dose>/<patient>/`` or ``<dose>/``, where the dose is spelt out (``low_dose``,
+  ``full dose CT``) or is the whole name (``quarter``, ``ld``, ``full``, ``nd``, but not ``full_body``); volumes such as
+  ``case1_full.nii``; folders named ``train``, ``val`` or ``test`` set the split.
 
-A PatientID becomes a hash and is never written.
+A PatientID is hashed and never written.
 """
 
 import csv
@@ -32,7 +32,7 @@ from ctcycle.errors import ManifestError, SeriesError
 
 
 def _dose_names(levels: str, names: str) -> re.Pattern[str]:
-    """Matches what says a dose: a level with the word dose, or a name alone, or where Mayo or a volume has it."""
+    """Return a pattern for dose names: a level with "dose", a short name alone, or one as in Mayo and volume names."""
     no_negation = "".join(rf"(?<!(?<![a-z]){word}[-_ ])" for word in ("no", "non", "not", "without"))
     dose = rf"{no_negation}(?:{levels})[-_ ]?dose(?![a-z0-9])"
     mayo = rf"(?:{names})_\d+(?:\.\d+)?mm(?![a-z])|(?<=^[CLN]\d{{3}}_)(?:{names})(?=_)"
@@ -53,12 +53,12 @@ _NOBODY = re.compile(r"|.*anonym.*|.*de-?identif.*|unknown|none|n/?a|patient|rem
 
 @dataclass(frozen=True)
 class ScanReport:
-    """What a scan found.
+    """The result of a scan.
 
     Attributes:
         manifest: the series; not written yet.
-        skipped: what was left out, and why.
-        notes: what a user should know of how the patients were found and split.
+        skipped: the skipped files and series, with reasons.
+        notes: messages for the user about how patients were identified and split.
     """
 
     manifest: Manifest
@@ -68,12 +68,12 @@ class ScanReport:
 
 @dataclass(frozen=True)
 class FoundSeries:
-    """The series of sources, before anybody is split.
+    """The series found in the sources, before patients are assigned to splits.
 
     Attributes:
-        rows: what is known of each series; ``split`` where a source or a folder says it.
-        skipped: what was left out, and why.
-        guessed: the doses of each patient whom only a name tells from others.
+        rows: the manifest row of each series; ``split`` is set only if a source or a folder name gives it.
+        skipped: the skipped files and series, with reasons.
+        guessed: the doses of each patient identified only by a folder or file name.
     """
 
     rows: tuple[ManifestRow, ...]
@@ -89,22 +89,22 @@ def scan_sources(
     salt: str = "",
     progress: Callable[[Path], object] | None = None,
 ) -> ScanReport:
-    """Finds all series of the sources and splits their patients; nothing is decoded and nothing written.
+    """Find all series of the sources and split their patients; pixels are not decoded and nothing is written.
 
     Args:
         sources: see `find_rows`.
-        manifest_path: where the manifest will be; its paths are relative to the folder of this.
-        split: who is for training, validation and testing.
+        manifest_path: path of the future manifest; its paths are relative to the folder of this file.
+        split: the patients for training, validation and testing.
         salt: see `find_rows`.
         progress: called with each image file before its header is read.
 
     Raises:
-        SeriesError: a source does not exist or has no CT; the message has a line for each.
+        SeriesError: a source does not exist or holds no CT; the message has one line per source.
         ManifestError: the split is impossible.
     """
     found = find_rows(sources, manifest_path.parent, salt=salt, progress=progress)
     rows = sorted(assign_splits(found.rows, split), key=lambda row: (row.patient, row.path, row.uid))
-    notes = (*_same_people(found.guessed), *_not_drawn(rows, split))
+    notes = (*_matched_by_name(found.guessed), *_empty_fractions(rows, split))
     return ScanReport(Manifest(manifest_path, tuple(rows)), found.skipped, notes)
 
 
@@ -115,17 +115,17 @@ def find_rows(
     salt: str = "",
     progress: Callable[[Path], object] | None = None,
 ) -> FoundSeries:
-    """What is known of each series of the sources.
+    """Return the manifest rows of all series of the sources, before patients are split.
 
     Args:
-        sources: where to look; a series that two sources have belongs to the first.
-        root: the folder that the rows' paths are to be relative to.
-        salt: goes into the hash of each PatientID. Without one, whoever knows an ID can find it in the
-            manifest; with one, it takes the same salt to get the same patient names again.
+        sources: the folders to search; a series found in two sources belongs to the first.
+        root: the folder that the paths of the rows are relative to.
+        salt: added to each PatientID before hashing. Without it, a known ID can be matched to its hash; with it,
+            patient names are the same only for the same salt.
         progress: called with each image file before its header is read.
 
     Raises:
-        SeriesError: a source does not exist or has no CT; the message has a line for each.
+        SeriesError: a source does not exist or holds no CT; the message has one line per source.
     """
     rows: dict[str, ManifestRow] = {}
     skipped: list[Skipped] = []
@@ -139,7 +139,7 @@ def find_rows(
         for info in infos:
             row = _describe(info, source, root, salt)
             if row.series in rows:
-                skipped.append(Skipped(info.path, "an earlier source has this series already"))
+                skipped.append(Skipped(info.path, "series already found in an earlier source"))
                 continue
             rows[row.series] = row
             if not (source.patient or row.patient.startswith("p-") or _MAYO.match(row.patient)):
@@ -150,7 +150,7 @@ def find_rows(
 
 
 def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
-    """Writes what was left out as a CSV with the columns path and reason, whole or not at all.
+    """Write the skipped files and series to a CSV file with the columns path and reason, atomically.
 
     Raises:
         OutputError: the file cannot be written.
@@ -160,31 +160,33 @@ def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
     write_text(path, stream.getvalue())
 
 
-def _same_people(guessed: Mapping[str, Collection[Dose]]) -> Iterator[str]:
+def _matched_by_name(guessed: Mapping[str, Collection[Dose]]) -> Iterator[str]:
     both = sorted(patient for patient, doses in guessed.items() if set(DOSES).issubset(doses))
     if both:
         names = ", ".join([*both[:10], "..."] if len(both) > 10 else both)
         who = f"patient {names} has" if len(both) == 1 else f"patients {names} have"
-        yield f"{who} both doses: are these the same people? Only names say so; if not, change the column 'patient'"
+        yield (
+            f"{who} both doses, matched by folder or file name only; if these are different people, "
+            "edit the column 'patient'"
+        )
 
 
-def _not_drawn(rows: Sequence[ManifestRow], settings: SplitSettings) -> Iterator[str]:
+def _empty_fractions(rows: Sequence[ManifestRow], settings: SplitSettings) -> Iterator[str]:
     paired = len(paired_patients(rows))
     for split, fraction in (("val", settings.val_fraction), ("test", settings.test_fraction)):
         if fraction and not settings.train and not any(row.split == split for row in rows):
-            there = f"there {'is' if paired == 1 else 'are'} {paired}"
-            only = f"only patients with matching series of both doses ({there}) whom training can spare"
-            yield f"split.{split}_fraction {fraction:g} takes nobody: it takes {only}"
+            only = f"only patients with matching series of both doses ({paired} found) that training can spare"
+            yield f"split.{split}_fraction={fraction:g} selected no one: {only} are eligible"
 
 
 def _nothing_found(root: Path, skipped: Sequence[Skipped]) -> str:
     if not root.exists():
-        return f"{root}: does not exist; give the folder that holds the scans"
+        return f"{root}: does not exist; give the folder that contains the scans"
     files = sum(path.is_file() for path in root.rglob("*")) if root.is_dir() else 1
     reasons = Counter(item.reason for item in skipped).most_common(1)
     times = f"{reasons[0][1]} x " if reasons and reasons[0][1] > 1 else ""
-    why = f"{times}{reasons[0][0]}" if reasons else "DICOM, NIfTI and npy are read"
-    return f"no CT under {root} ({files} {'file' if files == 1 else 'files'} seen); {why}"
+    why = f"{times}{reasons[0][0]}" if reasons else "supported formats are DICOM, NIfTI and npy"
+    return f"no CT found in {root} ({files} {'file' if files == 1 else 'files'} checked); {why}"
 
 
 def _describe(info: SeriesInfo, source: Source, root: Path, salt: str) -> ManifestRow:
@@ -210,13 +212,13 @@ def _describe(info: SeriesInfo, source: Source, root: Path, salt: str) -> Manife
 
 
 def _names(info: SeriesInfo, root: Path) -> list[str]:
-    """Names that may tell something: file, then folders from the inside out, then the source's own.
+    """Return the names to search: the file, then its folders from the innermost outwards, then the source.
 
-    Where the source is the folder of a dose, it is looked at like a folder inside of the one above it.
+    If the source itself is named after a dose, the name of its parent folder is added.
     """
     below = info.files[0].absolute().relative_to(root.absolute()).parts
-    place = root.resolve()
-    top = [place.name, place.parent.name] if below and _dose([place.name]) else [place.name]
+    source = root.resolve()
+    top = [source.name, source.parent.name] if below and _dose([source.name]) else [source.name]
     return [*reversed(below), *top]
 
 
@@ -225,7 +227,7 @@ def _first(pattern: re.Pattern[str], parts: Sequence[str], group: int = 0) -> st
 
 
 def _dose(parts: Sequence[str]) -> Dose:
-    """The innermost name that speaks of one dose decides."""
+    """Return the dose given by the innermost name that refers to exactly one dose; empty if there is none."""
     for part in parts:
         low, full = _LOW.search(part), _FULL.search(part)
         if bool(low) != bool(full):
@@ -256,7 +258,7 @@ def _patient(info: SeriesInfo, source: Source, parts: list[str], salt: str) -> s
 
 
 def _own_name(info: SeriesInfo, parts: Sequence[str]) -> str:
-    """For lack of folders: the file's name without its dose, or for slices the source's name."""
+    """Return a patient name when no folder gives one: the file name without its dose; for slices, the source name."""
     if info.files != (info.path,):
         return parts[-1]
     name = _FULL.sub("", _LOW.sub("", info.path.name)).partition(".")[0]
@@ -264,25 +266,27 @@ def _own_name(info: SeriesInfo, parts: Sequence[str]) -> str:
 
 
 def _patient_by_pattern(info: SeriesInfo, source: Source) -> str:
-    place = info.files[0].absolute().relative_to(source.path.absolute()).as_posix()
-    match = re.search(source.patient, place)
+    relative = info.files[0].absolute().relative_to(source.path.absolute()).as_posix()
+    match = re.search(source.patient, relative)
     patient = (match[1] if match.re.groups else match[0]) if match else ""
     if not patient:
-        raise ManifestError(f"source {source.path}: patient '{source.patient}' finds nothing in {place!r}; change it")
+        raise ManifestError(
+            f"source {source.path}: patient={source.patient} does not match {relative!r}; correct the pattern"
+        )
     return patient
 
 
 def _around_dose(folders: Sequence[str]) -> tuple[str, str]:
-    """The folders next above and below the dose's that may be a patient's; empty where there are none.
+    """Return the nearest folders above and below the dose folder that may name the patient; empty if there are none.
 
-    ``<patient>/<dose>/`` is clear; where there are folders below the dose, the patient may be either.
+    ``<patient>/<dose>/`` is unambiguous; with folders below the dose folder, either may be the patient.
     """
-    place = next((index for index, folder in enumerate(folders) if _dose([folder])), len(folders))
-    sides = (folders[place + 1 :], folders[:place][::-1] if place < len(folders) else ())
+    at = next((index for index, folder in enumerate(folders) if _dose([folder])), len(folders))
+    sides = (folders[at + 1 :], folders[:at][::-1] if at < len(folders) else ())
     above, below = (next((folder for folder in side if not _is_other_name(folder)), "") for side in sides)
     return above, below
 
 
 def _is_other_name(folder: str) -> bool:
-    """Whether a folder is named for its split, slice thickness or kernel."""
+    """Return whether a folder is named after its split, slice thickness or kernel."""
     return folder.lower() in _SPLITS or bool(_THICKNESS.search(folder) or _KERNEL.fullmatch(folder))

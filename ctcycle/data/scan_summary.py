@@ -1,4 +1,4 @@
-"""What a scan found, for people: a table, the sums, what to look at before training, what was left out."""
+"""Printed summary of a scan: a table of the series, totals, advice before training, skipped files."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,21 +11,24 @@ from ctcycle.data.scan import ScanReport
 from ctcycle.data.settings import DOSES, Split
 from ctcycle.errors import ManifestError
 
-_NO_PAIRS: dict[Split, str] = {"val": "the last weights are taken for the best", "test": "nothing can be evaluated"}
+_NO_PAIRS: dict[Split, str] = {
+    "val": "the last checkpoint will be used as best.pt",
+    "test": "evaluation is not possible",
+}
 
 
 def summary(report: ScanReport, most: int = 40) -> str:
-    """What a scan found, for people: a table, the sums, what to look at, and what was left out.
+    """Return the printed summary of a scan: a table, totals, advice and skipped files.
 
     Args:
         report: the result of a scan.
-        most: so many lines of the table are shown.
+        most: maximum number of table lines.
     """
     manifest = report.manifest
     lines = _table(manifest.rows)
     lines = [*lines[: most + 1], f"... and {len(lines) - 1 - most} more lines"] if len(lines) > most + 1 else lines
     return (
-        "\n".join([*lines, "", *_totals(manifest), *report.notes, *_advice(manifest), *_left_out(report.skipped)])
+        "\n".join([*lines, "", *_totals(manifest), *report.notes, *_advice(manifest), *_skipped_lines(report.skipped)])
         + "\n"
     )
 
@@ -57,20 +60,20 @@ def _totals(manifest: Manifest) -> Iterator[str]:
 
 
 def _advice(manifest: Manifest) -> Iterator[str]:
-    """What a user should look at before training."""
+    """Yield advice on what to check before training."""
     unknown = manifest.select(dose="")
     if unknown:
         yield (
-            f"dose unknown: {len(unknown)} of {len(manifest)} series; fill the column 'dose' of {manifest.path.name}, "
-            "or give the source a 'dose'"
+            f"unknown dose: {len(unknown)} of {len(manifest)} series; fill in the column 'dose' of "
+            f"{manifest.path.name}, or set 'dose' for the source"
         )
     yield from _training_advice(manifest)
-    there = f"there {'is' if len(paired_patients(manifest)) == 1 else 'are'} {len(paired_patients(manifest))}"
-    for split, lost in _NO_PAIRS.items():
+    available = len(paired_patients(manifest))
+    for split, consequence in _NO_PAIRS.items():
         if not paired_patients(manifest.select(split=split)):
             yield (
-                f"{split} has no patient with matching series of both doses: {lost}; name one in split.{split} "
-                f"or in the column 'split' of {manifest.path.name}; {there} in all"
+                f"{split} has no patient with matching series of both doses ({available} found in total), so "
+                f"{consequence}; assign one in split.{split} or in the column 'split' of {manifest.path.name}"
             )
 
 
@@ -79,28 +82,28 @@ def _training_advice(manifest: Manifest) -> Iterator[str]:
     missing = [dose for dose in DOSES if not rows[dose]]
     if missing:
         yield (
-            f"train has no {' and no '.join(missing)} series: nothing can be trained; name such patients in "
-            f"split.train, set the column 'split' of {manifest.path.name} to train, or add a source that has them"
+            f"train has no {' and no '.join(missing)} series, so training is not possible; name such patients in "
+            f"split.train, set the column 'split' of {manifest.path.name} to train, or add a source with such series"
         )
         return
     try:
         domains(rows["low_dose"], rows["full_dose"], "disjoint_patients", 0, lambda _row: ())
     except ManifestError as error:
-        yield f"train cannot be divided by patient: {error}"
+        yield f"training patients cannot be divided between the domains: {error}"
     low, full = (", ".join(sorted({row.kernel or "unknown" for row in rows[dose]})) for dose in DOSES)
     if low != full:
         yield (
-            f"kernels differ between the doses for training (low: {low}; full: {full}): an unpaired network would "
-            "learn the kernel as well; choose one in data.kernel"
+            f"training kernels differ between the doses (low: {low}; full: {full}), so an unpaired network would "
+            "also learn the kernel; set data.kernel to one of them"
         )
 
 
-def _left_out(skipped: Sequence[Skipped]) -> Iterator[str]:
+def _skipped_lines(skipped: Sequence[Skipped]) -> Iterator[str]:
     reasons = Counter(item.reason for item in skipped).most_common()
-    places = {item.reason: item.path for item in skipped}
-    yield from ["left out:"] if reasons else []
+    paths = {item.reason: item.path for item in skipped}
+    yield from ["skipped:"] if reasons else []
     for reason, count in reasons[:10]:
-        yield f"  {count} x {reason}" if count > 1 else f"  {places[reason]}: {reason}"
+        yield f"  {count} x {reason}" if count > 1 else f"  {paths[reason]}: {reason}"
     if len(reasons) > 10:
         yield f"  ... and {_count(len(reasons) - 10, 'other reason')}"
 

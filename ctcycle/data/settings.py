@@ -1,4 +1,4 @@
-"""What a user says about the folders to be scanned and about the split; light, so that the config schema can use it."""
+"""Settings of the folders to scan and of the split; free of heavy imports, for use in the config schema."""
 
 import re
 from dataclasses import dataclass
@@ -6,28 +6,28 @@ from pathlib import Path
 from typing import Literal
 
 Dose = Literal["low_dose", "full_dose", ""]
-"""The domain of a series; empty where it is not known."""
+"""The domain of a series; empty if unknown."""
 
 DOSES: tuple[Dose, Dose] = ("low_dose", "full_dose")
 
 Split = Literal["train", "val", "test", ""]
-"""What a series is for; empty where it is for nothing yet."""
+"""The split of a series; empty if it has none yet."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder (or file) to scan, and what is known of everything in it. What is left empty, the scan finds out.
+    """A folder or file to scan, with properties of all its series. The scan derives properties that are not set.
 
     Attributes:
-        path: a folder, searched with its subfolders, or one file.
-        dose: the dose of all of its series.
-        dose_fraction: dose of its low-dose series over the full dose, in (0, 1].
-        patient: a regular expression searched in each path below ``path``; the patient is its first group, or all that
-            it matches.
-        split: the split of all of its patients.
+        path: a folder, searched recursively, or one file.
+        dose: the dose of all its series.
+        dose_fraction: dose of its low-dose series as a fraction of the full dose, in (0, 1].
+        patient: a regular expression searched in each path below ``path``; the patient is its first group, or the
+            whole match if it has no groups.
+        split: the split of all its patients.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (pydantic reads a plain dict here; the class stays free of pydantic)
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (pydantic expects a plain dict; the class itself does not depend on pydantic)
 
     path: Path
     dose: Dose = ""
@@ -40,7 +40,7 @@ class Source:
             raise ValueError(f"source {self.path}: dose_fraction {self.dose_fraction} is not above 0 and at most 1")
         if self.dose == "full_dose" and self.dose_fraction not in {None, 1}:
             raise ValueError(
-                f"source {self.path}: dose_fraction {self.dose_fraction} contradicts full_dose, which is 1"
+                f"source {self.path}: dose_fraction {self.dose_fraction} contradicts full_dose, which means 1"
             )
         try:
             re.compile(self.patient)
@@ -52,20 +52,21 @@ class Source:
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """Which patients are for training, validation and testing.
+    """The patients for training, validation and testing.
 
-    Named patients go where they are named. Of the patients that neither this names nor a source or a folder decides,
-    the fractions go to validation and testing and the others to training; but where ``train`` names patients, it names
-    all of them, and the others are left out.
+    Named patients are assigned as named. Of the patients that are neither named nor assigned by a source or a folder
+    name, the fractions go to validation and testing and the rest to training. If ``train`` names patients, only these
+    are used for training, and unassigned patients are left out.
 
     Attributes:
         train: patients for training.
         val: patients for validation.
         test: patients for testing, for example ``[L506]``.
-        val_fraction: share for validation of the undecided patients with matching series of both doses, the only ones
-            that can be measured; at least one patient if it is not 0, but none where training would lose a dose.
-        test_fraction: the same for testing; where there are too few patients, it goes before validation.
-        seed: chooses the patients that the fractions take.
+        val_fraction: fraction of the unassigned patients used for validation. Only patients with matching series of
+            both doses are eligible, since only these can be evaluated. At least one patient if not 0, but none if
+            training would lose a dose.
+        test_fraction: the same for testing; takes precedence over validation if there are too few patients.
+        seed: selects the patients for the fractions.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (as above)
@@ -87,9 +88,9 @@ class SplitSettings:
             )
         twice = sorted({name for name in self.named if self.named.count(name) > 1})
         if twice:
-            raise ValueError(f"split: {', '.join(twice)} named twice; a patient belongs to one of train, val and test")
+            raise ValueError(f"split: {', '.join(twice)} named twice; assign a patient to only one split")
 
     @property
     def named(self) -> list[str]:
-        """All patients that the settings name."""
+        """Return all patients named in the settings."""
         return [*self.train, *self.val, *self.test]

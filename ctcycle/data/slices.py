@@ -1,4 +1,4 @@
-"""From a manifest to the slices that a training run sees and is validated on."""
+"""Loading of the training and validation slices listed in a manifest."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,66 +20,66 @@ Seen = Callable[[Iterable[ManifestRow]], Iterable[ManifestRow]]
 
 
 def open_store(manifest: Path, folder: Path | None, mu_water: float) -> SliceStore:
-    """The store of decoded slices in ``folder``, or in one beside the manifest.
+    """Return the store of decoded slices.
 
     Args:
         manifest: path of the manifest.
-        folder: None for the default.
+        folder: the folder of the store; None for ``.ctcycle_store`` next to the manifest.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
     """
     return SliceStore(folder or manifest.parent / ".ctcycle_store", mu_water)
 
 
 class StoredSlices(Sequence[HUSlice]):
-    """Slices (H, W) int16 in HU, mapped from disk; cheap to hand to loader workers.
+    """A sequence of memory-mapped slices (H, W), int16 in HU; cheap to pass to loader workers.
 
     Args:
         series: decoded series by their manifest key.
-        places: which slice of which series each entry is.
+        refs: the series and slice index of each entry.
     """
 
-    def __init__(self, series: Mapping[str, StoredSeries], places: Sequence[SliceRef]) -> None:
-        self.series = {key: series[key] for key in {place.series for place in places}}
-        self.places = list(places)
+    def __init__(self, series: Mapping[str, StoredSeries], refs: Sequence[SliceRef]) -> None:
+        self.series = {key: series[key] for key in {ref.series for ref in refs}}
+        self.refs = list(refs)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.refs)
 
     def __getitem__(self, index: int) -> HUSlice:  # type: ignore[override]  # slices of slices are never needed
-        place = self.places[index]
-        image: HUSlice = self.series[place.series].hu[place.slice_index]
+        ref = self.refs[index]
+        image: HUSlice = self.series[ref.series].hu[ref.slice_index]
         return image
 
 
 @dataclass(frozen=True)
 class SliceData:
-    """The series of a manifest, decoded, with the ways to draw slices from them.
+    """Decoded series of a manifest, from which paired and unpaired slices are selected.
 
     Attributes:
-        manifest: the rows that may be used.
-        series: decoded, by manifest key.
+        manifest: the selected rows.
+        series: the decoded series by manifest key.
     """
 
     manifest: Manifest
     series: Mapping[str, StoredSeries]
 
     def unpaired(self, protocol: UnpairedScheme, seed: int) -> tuple[StoredSlices, StoredSlices]:
-        """Low-dose and full-dose slices of the training patients, under an unpaired protocol."""
+        """Return low-dose and full-dose slices of the training patients under an unpaired scheme."""
         low, full = (self.manifest.select(dose=dose, split="train").rows for dose in ("low_dose", "full_dose"))
         found = domains(low, full, protocol, seed, self.positions)
         return StoredSlices(self.series, found.low_dose), StoredSlices(self.series, found.full_dose)
 
     def paired(self, split: str) -> tuple[StoredSlices, StoredSlices]:
-        """Low-dose slices of the patients of ``split`` and, entry by entry, full-dose slices of the same anatomy."""
+        """Return low-dose slices of a split, and full-dose slices of the same anatomy in the same order."""
         pairs = self.pairs(split)
         low, full = ([getattr(pair, dose) for pair in pairs] for dose in ("low_dose", "full_dose"))
         return StoredSlices(self.series, low), StoredSlices(self.series, full)
 
     def pairs(self, split: str) -> list[SlicePair]:
-        """The pairs of slices of the patients of ``split``.
+        """Return the slice pairs of a split.
 
         Raises:
-            ManifestError: there is none.
+            ManifestError: the split has no pairs.
         """
         try:
             return pair_slices(self.manifest.select(split=split).rows, self.positions)  # type: ignore[arg-type]
@@ -87,35 +87,35 @@ class SliceData:
             raise ManifestError(f"{self.manifest.path}, split '{split}': {error}") from error
 
     def has_pairs(self, split: str) -> bool:
-        """Whether any patient of ``split`` has slices in both doses."""
+        """Return whether a split has slice pairs."""
         try:
             return bool(self.pairs(split))
         except ManifestError:
             return False
 
     def positions(self, row: ManifestRow) -> Sequence[float]:
-        """Slice positions of a series."""
+        """Return the slice positions of a series."""
         return self.series[row.series].positions_mm
 
     def row(self, key: str) -> ManifestRow:
-        """The manifest row of a series."""
+        """Return the manifest row of a series."""
         return next(row for row in self.manifest if row.series == key)
 
 
 def load_slices(
     path: Path, store: SliceStore, *, kernel: str | None, splits: Sequence[str], seen: Seen = iter
 ) -> SliceData:
-    """Reads a manifest and decodes, once and for all, the series that are needed.
+    """Read a manifest and decode the selected series, unless the store already has them.
 
     Args:
         path: the manifest.
-        store: where decoded slices are kept.
-        kernel: only series of this kernel; None takes all.
-        splits: only series of these splits.
-        seen: wraps the rows while they are decoded: a progress bar.
+        store: the store of decoded slices.
+        kernel: use only series of this kernel; None for all.
+        splits: use only series of these splits.
+        seen: wraps the rows while they are decoded, for a progress bar.
 
     Raises:
-        ManifestError: the manifest is wrong, holds no series that fits, or the same slices in two splits.
+        ManifestError: the manifest is invalid, has no matching series, or has the same slices in two splits.
         SeriesError: a series cannot be decoded.
     """
     chosen = read_manifest(path).select(kernel=kernel)
@@ -129,10 +129,10 @@ def load_slices(
 
 
 def _check_splits_apart(found: Iterable[tuple[ManifestRow, StoredSeries | None]]) -> None:
-    """Refuses splits that share slices: a patient has two names, and what is held out has been trained on.
+    """Refuse splits that share slices: one patient is listed under two names, so held-out data leaks into training.
 
     Raises:
-        ManifestError: with the two series.
+        ManifestError: two splits share slices; the message names both series.
     """
     owners: dict[str, ManifestRow] = {}
     for row, series in found:
@@ -140,13 +140,14 @@ def _check_splits_apart(found: Iterable[tuple[ManifestRow, StoredSeries | None]]
             owner = owners.setdefault(digest, row) if digest else row
             if owner.split != row.split:
                 raise ManifestError(
-                    f"series {owner.series} (split {owner.split}) and {row.series} (split {row.split}) hold the same "
-                    "slices: they are of one patient; give both the same 'patient' and split, or remove one"
+                    f"series {owner.series} (split {owner.split}) and {row.series} (split {row.split}) contain the "
+                    "same slices, so they belong to one patient; give both the same 'patient' and 'split', or remove "
+                    "one"
                 )
 
 
 def _no_series(path: Path, kernel: str | None, splits: Sequence[str]) -> str:
     kernels = sorted({row.kernel or "unknown" for row in read_manifest(path) if row.split in splits and row.dose})
     only = f" of kernel '{kernel}'" if kernel else ""
-    todo = f"there are kernels {', '.join(kernels)}" if kernels else "fill in the columns dose and split"
-    return f"{path}: no series{only} with a dose in split {' or '.join(splits)}; {todo}"
+    todo = f"available kernels: {', '.join(kernels)}" if kernels else "fill in the columns dose and split"
+    return f"{path}: no series{only} with a known dose in split {' or '.join(splits)}; {todo}"

@@ -1,8 +1,7 @@
-"""Who is for training, validation and testing; which slices stand in which domain; which slices are pairs.
+"""Assignment of patients to training, validation and testing.
 
-Everything here is a pure function of the manifest's rows, slice positions and a seed, and does not depend on the order
-of the rows. What has to be drawn is drawn by a hash of seed and patient, so that a new patient leaves the others where
-they are.
+The result depends only on the manifest rows and the seed, not on the order of the rows. Patients are drawn by a hash of
+seed and patient, so that adding a patient does not move the others.
 """
 
 import difflib
@@ -17,14 +16,14 @@ from ctcycle.errors import ManifestError
 
 
 def assign_splits(rows: Sequence[ManifestRow], settings: SplitSettings) -> list[ManifestRow]:
-    """The rows, in their order, with the split of each patient filled in.
+    """Return the rows, in the same order, with the split of each patient filled in.
 
-    The settings' names come first, then splits that rows have already (by their source or folder), then the fractions;
-    these take only patients with matching series of both doses, since no others can be evaluated. Where so few would be
-    left that training lost a dose, validation gets fewer or none, then testing.
+    Patients named in the settings take precedence, then splits that rows already have (from their source or folder),
+    then the fractions. The fractions take only patients with matching series of both doses, since only these can be
+    evaluated. If training would lose a dose, validation gets fewer patients or none, then testing.
 
     Raises:
-        ManifestError: the settings name a patient that does not exist, or rows of a patient disagree.
+        ManifestError: the settings name a patient that does not exist, or rows of one patient have different splits.
     """
     patients = sorted({row.patient for row in rows})
     splits = _given_splits(rows) | _named_splits(patients, settings)
@@ -44,8 +43,8 @@ def _given_splits(rows: Iterable[ManifestRow]) -> dict[str, Split]:
         first = given.setdefault(row.patient, row)
         if first.split != row.split:
             raise ManifestError(
-                f"series {first.series} is in split {first.split!r} and {row.series} of the same patient in "
-                f"{row.split!r}; give the patient's split in the settings"
+                f"series {first.series} is in split {first.split!r}, but {row.series} of the same patient is in "
+                f"{row.split!r}; name the patient in the split settings"
             )
     return {patient: row.split for patient, row in given.items()}
 
@@ -54,14 +53,14 @@ def _named_splits(patients: Sequence[str], settings: SplitSettings) -> dict[str,
     for name in settings.named:
         if name not in patients:
             close = difflib.get_close_matches(name, patients, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(patients[:10])}"
+            hint = f"did you mean {close[0]!r}?" if close else f"found: {', '.join(patients[:10])}"
             raise ManifestError(f"split: no patient {name!r}; {hint}")
     named: dict[str, Split] = dict.fromkeys(settings.train, "train")
     return named | dict.fromkeys(settings.val, "val") | dict.fromkeys(settings.test, "test")
 
 
 def _held_out(undecided: Collection[str], training: Sequence[ManifestRow], settings: SplitSettings) -> dict[str, Split]:
-    """Test patients first, then validation; ``training`` has the rows that would all train without them."""
+    """Draw the test patients, then the validation patients, from ``training``, the rows left for training."""
     paired = paired_patients(training).intersection(undecided)
     order = sorted(paired, key=lambda patient: patient_draw(settings.seed, patient))
     shares = (settings.test_fraction, settings.val_fraction)
@@ -74,5 +73,5 @@ def _held_out(undecided: Collection[str], training: Sequence[ManifestRow], setti
 
 
 def patient_draw(seed: int, patient: str) -> int:
-    """Return a number that depends only on the seed and the patient, so that a new patient moves no other."""
+    """Return a number that depends only on the seed and the patient, so that new patients do not affect others."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{patient}".encode(), digest_size=8).digest())

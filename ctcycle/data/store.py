@@ -1,10 +1,10 @@
-"""Decoded once: each series as one memory-mapped int16 file of HU.
+"""Cache of decoded series: one memory-mapped int16 file in HU per series.
 
-A cache folder holds ``volumes/<key>.npy``, where the key is a hash of the bytes of all files of the series and of the
-decoding's settings, and ``index/<name>.json``, which says which key the files of a series had when they were last
-looked at: their sizes and times, and their folders' times. As long as these agree nothing but the index is read; when
-only times changed the files are hashed again; when bytes changed they are decoded again. The folder can be deleted at
-any time, and several processes may use it at once.
+A cache folder holds ``volumes/<key>.npy`` and ``index/<name>.json``. The key is a hash of the bytes of all files of the
+series and of the decoding settings. The index records the key together with the sizes and times of the files and the
+times of their folders. While these are unchanged, only the index is read; if only times changed, the files are hashed
+again; if bytes changed, they are decoded again. The folder can be deleted at any time, and several processes may use it
+concurrently.
 """
 
 import hashlib
@@ -29,22 +29,22 @@ from ctcycle.data.manifest import ManifestRow
 from ctcycle.errors import ManifestError, OutputError, SeriesError
 
 SETTLED_NS = 2_000_000_000
-"""Files that young are hashed whatever the index says: a second change may fall into the same tick of the clock."""
+"""Files younger than this are always hashed: a second change may fall into the same clock tick."""
 
 _VERSION = 1
 
 
 @dataclass(frozen=True)
 class StoredSeries:
-    """A decoded series on disk; pickles as its path and geometry, so that loader workers map the file by themselves.
+    """A decoded series on disk; pickled as path and geometry, so that loader workers map the file themselves.
 
     Attributes:
-        path: the file that holds the HU.
+        path: the file with the HU.
         shape: slices, rows, columns.
-        spacing_mm: between slices, rows, columns; 0.0 where unknown.
-        positions_mm: one per slice along the slice normal, or slice numbers where the format has no positions.
-        digests: one per slice: the same for the same HU, whatever file they came from; empty for a slice of one value.
-            Loader workers have no use for them, and get none.
+        spacing_mm: between slices, rows, columns; 0.0 if unknown.
+        positions_mm: one per slice along the slice normal, or slice numbers if the format has no positions.
+        digests: a hash of the HU of each slice, independent of the source file; empty for a constant slice. Not
+            pickled, since loader workers do not need them.
     """
 
     path: Path
@@ -55,10 +55,10 @@ class StoredSeries:
 
     @cached_property
     def hu(self) -> NDArray[np.int16]:
-        """(S, H, W) HU, a read-only memory map; values beyond int16 are clipped, padding is -1024."""
+        """Return the HU (S, H, W) as a read-only memory map; values are clipped to int16, padding is -1024."""
         volume = _map(self.path, self.shape)
         if volume is None:
-            raise OutputError(f"{self.path}: has gone or is damaged while it was used; run again to decode it anew")
+            raise OutputError(f"{self.path}: was removed or damaged while in use; rerun to decode it again")
         return volume
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -66,7 +66,7 @@ class StoredSeries:
 
 
 class Locator:
-    """Finds the files of manifest rows again; a folder that holds several series is looked through once.
+    """Locates the files of manifest rows; a folder that holds several series is searched only once.
 
     Args:
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
@@ -77,30 +77,30 @@ class Locator:
         self._found: dict[Path, tuple[int, list[SeriesInfo]]] = {}
 
     def locate(self, row: ManifestRow, root: Path) -> SeriesInfo:
-        """The series of a row.
+        """Return the series of a row.
 
         Args:
             row: a row of a manifest.
             root: the folder that its path is relative to, `Manifest.root`.
 
         Raises:
-            ManifestError: the path or the series in it has gone, or the series is not what the row says.
+            ManifestError: the path or its series is missing, or the series does not match the row.
         """
         path = root / row.path
-        place = path.resolve()
-        here = [info for info in self._infos(path, row) if info.path.resolve() == place]
-        fitting = [info for info in here if series_uid(info) == row.uid]
-        if len(fitting) != 1:
-            raise ManifestError(f"series {row.series}: {path} no longer holds it; scan again")
-        _check_shape(row, fitting[0].shape)
-        return fitting[0]
+        resolved = path.resolve()
+        here = [info for info in self._infos(path, row) if info.path.resolve() == resolved]
+        matching = [info for info in here if series_uid(info) == row.uid]
+        if len(matching) != 1:
+            raise ManifestError(f"series {row.series}: {path} no longer contains it; scan again")
+        _check_shape(row, matching[0].shape)
+        return matching[0]
 
     def _infos(self, path: Path, row: ManifestRow) -> list[SeriesInfo]:
         try:
             changed = path.stat().st_mtime_ns
         except OSError as error:
             raise ManifestError(
-                f"series {row.series}: {path} has gone; put it back, remove the row, or scan again"
+                f"series {row.series}: {path} is missing; restore it, remove the row, or scan again"
             ) from error
         known = self._found.get(path)
         if known is None or known[0] != changed:
@@ -110,10 +110,10 @@ class Locator:
 
 
 class SliceStore:
-    """The decoded series of one cache folder.
+    """Decodes series on demand and keeps them in a cache folder.
 
     Args:
-        cache: the folder; made when needed.
+        cache: the folder; created when needed.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation and are found by manifest rows.
     """
 
@@ -123,10 +123,10 @@ class SliceStore:
         self._locator = Locator(mu_water)
 
     def open(self, info: SeriesInfo) -> StoredSeries:
-        """The series, decoded now if it is not in the cache as its files are now.
+        """Return a series, decoding it if it is not cached or its files have changed.
 
         Raises:
-            SeriesError: the series cannot be decoded, or its files have gone.
+            SeriesError: the series cannot be decoded, or its files are missing.
             OutputError: the cache cannot be written.
         """
         name = _index_name(info.path, series_uid(info), info.mu_water)
@@ -136,14 +136,14 @@ class SliceStore:
         return self._renew(info, name)
 
     def open_row(self, row: ManifestRow, root: Path) -> StoredSeries:
-        """The series of a manifest row; its files are only looked for if the index does not know them.
+        """Return the series of a manifest row; its files are located only if the index does not list them.
 
         Args:
             row: a row of a manifest.
             root: the folder that its path is relative to, `Manifest.root`.
 
         Raises:
-            ManifestError: the path or the series in it has gone, or the series is not what the row says.
+            ManifestError: the path or its series is missing, or the series does not match the row.
             SeriesError: the series cannot be decoded.
             OutputError: the cache cannot be written.
         """
@@ -155,7 +155,7 @@ class SliceStore:
         return known[1]
 
     def known(self, row: ManifestRow, root: Path) -> StoredSeries | None:
-        """The series of a manifest row if it is decoded already and its files have not changed since.
+        """Return the series of a manifest row if it is cached and its files have not changed; otherwise None.
 
         Args:
             row: a row of a manifest.
@@ -165,7 +165,7 @@ class SliceStore:
         return None if found is None else found[1]
 
     def _look_up(self, name: str) -> tuple[list[str], StoredSeries] | None:
-        """The files and the series that the index has under a name; None unless all is as it was."""
+        """Return the files and the series of an index entry; None if it is missing or out of date."""
         try:
             entry = json.loads((self._cache / "index" / f"{name}.json").read_bytes())
             if _states(Path(path) for path in entry["states"]) != entry["states"]:
@@ -178,7 +178,7 @@ class SliceStore:
                 tuple(entry["digests"]),
             )
             files = entry["files"]
-        except (OSError, ValueError, KeyError, TypeError):  # none, cut off or of another version
+        except (OSError, ValueError, KeyError, TypeError):  # missing, truncated or of another version
             return None
         return (files, stored) if _map(stored.path, stored.shape) is not None else None
 
@@ -187,7 +187,7 @@ class SliceStore:
             states = _states([*info.files, *_folders(info)])
             key = _digest([*_settings(info.mu_water), info.format, *(_file_digest(file) for file in info.files)])
         except OSError as error:
-            raise SeriesError(f"{info.path}: cannot be read ({error.strerror}); scan it again") from error
+            raise SeriesError(f"{info.path}: cannot read ({error.strerror}); scan it again") from error
         path = self._volume_path(key)
         mapped = _map(path, info.shape)
         volume = self._decode(info, path, states) if mapped is None else mapped
@@ -201,7 +201,7 @@ class SliceStore:
         series = series_io.read_series(info)
         values = to_int16(series)
         if _states(map(Path, states)) != states:
-            raise SeriesError(f"{info.path}: changed while it was read; wait until it is complete and run again")
+            raise SeriesError(f"{info.path}: changed while being read; wait until it is complete and run again")
         write_file(path, lambda stream: np.lib.format.write_array(stream, values, allow_pickle=False))
         return values
 
@@ -215,7 +215,7 @@ class SliceStore:
 
 
 def to_int16(series: Series) -> NDArray[np.int16]:
-    """(S, H, W) HU as the store keeps them: rounded, clipped to int16, padding as air (-1024 HU)."""
+    """Return the HU (S, H, W) as stored: rounded, clipped to int16, padding set to air (-1024 HU)."""
     limits = np.iinfo(np.int16)
     values = np.rint(series.hu).clip(limits.min, limits.max).astype(np.int16)
     if series.padding is not None:
@@ -224,7 +224,7 @@ def to_int16(series: Series) -> NDArray[np.int16]:
 
 
 def _map(path: Path, shape: tuple[int, int, int]) -> np.memmap[Any, np.dtype[np.int16]] | None:
-    """The volume of a file; None if there is none, or not all of it."""
+    """Map a volume file; return None if it is missing or incomplete."""
     try:
         volume = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError, SyntaxError):
@@ -237,7 +237,7 @@ def _index_name(path: Path, uid: str, mu_water: float) -> str:
 
 
 def _settings(mu_water: float) -> list[object]:
-    """All besides the files that decides what they are decoded to."""
+    """Return everything other than the files that affects decoding."""
     return [_VERSION, __version__, mu_water]
 
 
@@ -246,12 +246,12 @@ def _names(info: SeriesInfo) -> list[str]:
 
 
 def _folders(info: SeriesInfo) -> set[Path]:
-    """The folders that a file could be added to or taken from."""
+    """Return the folders whose contents affect the series."""
     return set() if info.files == (info.path,) else {info.path, *(file.parent for file in info.files)}
 
 
 def _states(paths: Iterable[Path]) -> dict[str, list[int]]:
-    """Size and times of each path; the last of them cannot be set back, as the time of modification can."""
+    """Return size, modification time and change time of each path; unlike the former, the latter cannot be set."""
     return {
         str(path.absolute()): [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         for path, status in ((path, path.stat()) for path in paths)
@@ -264,7 +264,7 @@ def _file_digest(path: Path) -> str:
 
 
 def _slice_digest(hu: NDArray[np.int16]) -> str:
-    """Tells a slice from any other that was measured; blank ones are all alike."""
+    """Return a hash that identifies a slice; empty for constant slices, which are all alike."""
     return "" if (hu == hu.flat[0]).all() else hashlib.blake2b(hu.tobytes(), digest_size=8).hexdigest()
 
 
@@ -274,5 +274,5 @@ def _digest(values: Iterable[object]) -> str:
 
 def _check_shape(row: ManifestRow, shape: tuple[int, int, int]) -> None:
     if shape != (row.slices, row.rows, row.columns):
-        there, said = ("x".join(map(str, size)) for size in (shape, (row.slices, row.rows, row.columns)))
-        raise ManifestError(f"series {row.series}: {row.path} is {there}, the manifest says {said}; scan again")
+        actual, listed = ("x".join(map(str, size)) for size in (shape, (row.slices, row.rows, row.columns)))
+        raise ManifestError(f"series {row.series}: {row.path} is {actual}, but the manifest says {listed}; scan again")
