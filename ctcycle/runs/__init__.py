@@ -1,1 +1,1 @@
-"""What a run leaves on disk and in MLflow, and how it is found again."""
+"""Run folders, checkpoints, MLflow tracking, and loading of trained models."""

@@ -1,6 +1,6 @@
-"""A bundle folder that ctcycle exported, read as plain data: nothing in it is executed.
+"""Reader of bundle folders exported by ctcycle; they are read as plain data and nothing in them is executed.
 
-Only what ctcycle writes is understood, and no more memory is taken than the weights need.
+Only the form written by ctcycle is accepted, and no more memory is used than the weights need.
 """
 
 import json
@@ -30,14 +30,14 @@ _MU_WATER: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(gt=0, allow_i
 
 @dataclass(frozen=True)
 class BundleFacts:
-    """What the configs of a bundle say about its model, beside the weights.
+    """The properties of a bundle's model recorded in its configs.
 
     Attributes:
-        spec: of the generator.
-        window: that it sees.
+        spec: the spec of the generator.
+        window: the HU window of its input.
         mu_water: attenuation of water in 1/mm.
-        has_fingerprint: whether the bundle says what it was trained on.
-        average_flips: whether it takes the mean over four flips unless told otherwise.
+        has_fingerprint: whether the bundle has a fingerprint of its training slices.
+        average_flips: whether it averages over four flips by default.
     """
 
     spec: GeneratorSpec
@@ -57,10 +57,10 @@ def read_bundle_facts(bundle: Path, *, any_target: bool = False) -> BundleFacts:
 
     Args:
         bundle: the bundle folder.
-        any_target: accept other ``_target_``s than those that this version writes; they are ignored either way.
+        any_target: accept ``_target_``s other than those written by this version; they are ignored either way.
 
     Raises:
-        BundleError: the file is not as ctcycle writes it.
+        BundleError: the file does not have the form written by ctcycle.
     """
     path = _own_file(bundle, bundle / "configs" / "inference.json")
     targets = None if any_target else _TARGETS
@@ -75,16 +75,16 @@ def read_bundle_facts(bundle: Path, *, any_target: bool = False) -> BundleFacts:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(
-            f"{path}: is not as ctcycle writes it ({_reason(error)}), and nothing else in a bundle is run; "
+            f"{path}: not a config written by ctcycle ({_reason(error)}), and no other code in bundles is run; "
             "export the bundle again"
         ) from error
 
 
 def bundle_weights(bundle: Path) -> Path:
-    """Return the file that holds the weights of a bundle.
+    """Return the path of the weights of a bundle.
 
     Raises:
-        BundleError: it is a link out of the bundle, or not a file.
+        BundleError: it is a link to outside the bundle, or not a file.
     """
     return _own_file(bundle, bundle / "models" / "model.pt")
 
@@ -93,22 +93,22 @@ def load_bundle_generator(bundle: Path, spec: GeneratorSpec) -> ResNetGenerator:
     """Load the generator of a bundle with its weights.
 
     Raises:
-        BundleError: the weights are missing, damaged, or of another network.
+        BundleError: the weights are missing, damaged, or belong to another network.
     """
     path = bundle_weights(bundle)
     tensors = _read_weights(path)
     if not _fit(tensors, spec):
-        raise BundleError(f"{path}: does not fit the network of inference.json; export the bundle again")
+        raise BundleError(f"{path}: weights do not fit the network in inference.json; export the bundle again")
     generator = ResNetGenerator(spec)
     generator.load_state_dict(tensors)
     return generator
 
 
 def read_bundle_fingerprint(bundle: Path) -> Fingerprint | None:
-    """Read the fingerprint of the slices that a bundle was trained on; None where the bundle has none.
+    """Read the fingerprint of the training slices of a bundle; return None if the bundle has none.
 
     Raises:
-        BundleError: the file is damaged, or lies outside of the bundle.
+        BundleError: the file is damaged, or is located outside the bundle.
     """
     return read_kept_fingerprint(_own_file(bundle, bundle / "configs" / "fingerprint.json"))
 
@@ -118,13 +118,13 @@ _TARGETS = {
     "spec": "scripts.networks.specs.GeneratorSpec",
     "hu_window": "scripts.ct.hounsfield.HUWindow",
 }
-"""The ``_target_`` that ctcycle writes into each section that it reads."""
+"""The ``_target_`` that ctcycle writes to each section it reads."""
 
 
 def _own_file(bundle: Path, path: Path) -> Path:
-    """Return ``path``, if it leads to a file inside the bundle, or to nothing."""
+    """Return ``path`` if it is a file inside the bundle or does not exist; refuse links to outside."""
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(bundle)):
-        raise BundleError(f"{path}: is a link out of the bundle; put the file itself there")
+        raise BundleError(f"{path}: is a link to outside the bundle; replace it with the file itself")
     if path.exists() and not path.is_file():
         raise BundleError(f"{path}: is not a file; export the bundle again")
     return path
@@ -139,23 +139,23 @@ def _read_json(path: Path) -> Any:
 
 
 def _arguments(section: Mapping[str, Any], name: str, targets: Mapping[str, str] | None) -> dict[str, Any]:
-    """Return the arguments of a section whose ``_target_`` is the one that ctcycle writes."""
+    """Return the arguments of a section after checking that its ``_target_`` is the one that ctcycle writes."""
     arguments = dict(section)
     found = arguments.pop("_target_")
     if targets is not None and found != targets[name]:
-        raise ValueError(f"_target_ {found!r}, needs {targets[name]!r}")
+        raise ValueError(f"_target_ is {found!r}, not {targets[name]!r}")
     return arguments
 
 
 def _spec_section(config: Mapping[str, Any], targets: Mapping[str, str] | None) -> Any:
     network = _arguments(config["network_def"], "network_def", targets)
     if network.keys() != {"spec"}:
-        raise ValueError(f"{_TARGETS['network_def']} with {sorted(network)}, needs ['spec']")
+        raise ValueError(f"arguments of {_TARGETS['network_def']} are {sorted(network)}, not ['spec']")
     return network["spec"]
 
 
 def _typed(adapter: TypeAdapter[_T], value: Any) -> _T:
-    """Return the value, strictly of its type: an expression is a text, and no text is a number."""
+    """Validate a value strictly: text is never converted to a number, so expressions are refused."""
     return adapter.validate_json(json.dumps(value), strict=True)
 
 
@@ -171,26 +171,26 @@ def _reason(error: Exception) -> str:
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         weights = load_archive(path)
-        whole = all(value.layout is torch.strided and value.device.type == "cpu" for value in weights.values())
-        # A tensor may repeat a few numbers without end; what ctcycle writes is as large as it says.
-        whole = whole and sum(value.nbytes for value in weights.values()) <= path.stat().st_size
+        plain = all(value.layout is torch.strided and value.device.type == "cpu" for value in weights.values())
+        # A tensor with zero strides can claim any size; the tensors that ctcycle writes are no larger than the file.
+        plain = plain and sum(value.nbytes for value in weights.values()) <= path.stat().st_size
     except FileNotFoundError as error:
-        raise BundleError(f"{path}: there are no such weights; export the bundle again") from error
-    except Exception as error:  # damage makes the readers of zip and pickle raise nearly anything
-        raise BundleError(f"{path}: damaged, or more than weights; export the bundle again") from error
-    if not whole:
-        raise BundleError(f"{path}: damaged, or more than weights; export the bundle again")
+        raise BundleError(f"{path}: the weights are missing; export the bundle again") from error
+    except Exception as error:  # the zip and pickle readers raise nearly any exception on damaged files
+        raise BundleError(f"{path}: damaged, or contains more than weights; export the bundle again") from error
+    if not plain:
+        raise BundleError(f"{path}: damaged, or contains more than weights; export the bundle again")
     found: dict[str, Tensor] = weights
     return found
 
 
 def _fit(weights: Mapping[str, Tensor], spec: GeneratorSpec) -> bool:
-    """Return whether these are the weights of this network; without making it, as a config may ask for any size."""
+    """Return whether the weights fit the network, without allocating it, since a config may request any size."""
     if max(spec.blocks, spec.downsamplings) > len(weights):
         return False
     try:
         with torch.device("meta"):
             wanted = ResNetGenerator(spec).state_dict()
-    except (RuntimeError, TypeError, OverflowError):  # sizes beyond all numbers
+    except (RuntimeError, TypeError, OverflowError):  # sizes too large to represent
         return False
     return {name: value.shape for name, value in wanted.items()} == {name: w.shape for name, w in weights.items()}

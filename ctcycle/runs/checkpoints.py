@@ -1,7 +1,7 @@
-"""Checkpoints: written whole, verified, at least two kept; read without running anything that is in them.
+"""Checkpoints: written atomically and verified, the last two kept; read without executing anything in them.
 
-The folder holds ``last.pt`` (everything that training needs to go on), ``previous.pt`` (the one before), and
-``best.pt`` (the denoiser's weights alone). Each is a ``torch.save`` archive, whose records carry checksums.
+The folder holds ``last.pt`` (everything needed to resume training), ``previous.pt`` (the one before), and ``best.pt``
+(only the denoiser's weights). Each is a ``torch.save`` archive with a checksum for every record.
 """
 
 import logging
@@ -25,14 +25,14 @@ _log = logging.getLogger(__name__)
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes ``state`` (tensors, numbers, strings and containers of them) to ``path``, verified, whole or not at all.
+    """Write ``state`` (tensors, numbers, strings and containers of them) to ``path`` atomically, and verify it.
 
     Raises:
-        DivergedError: a weight in it is not finite.
-        OutputError: it cannot be written.
+        DivergedError: a weight is not finite.
+        OutputError: the file cannot be written.
     """
     _check_finite(path, state)
-    versions = {"ctcycle": __version__, "torch": str(torch.__version__)}  # str: torch's own type would not be loaded
+    versions = {"ctcycle": __version__, "torch": str(torch.__version__)}  # str: loading would refuse torch's own type
     stamped = {"format": FORMAT, "format_version": VERSION, **versions, **state}
     write_file(path, lambda stream: _save_verified(path, stamped, stream))
 
@@ -40,69 +40,69 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 def _save_verified(path: Path, state: State, stream: IO[bytes]) -> None:
     try:
         torch.save(state, stream)
-    except RuntimeError as error:  # torch hides behind it that the stream refused: disk full, quota
+    except RuntimeError as error:  # torch wraps the OSError of the stream: disk full, quota
         raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
     stream.seek(0)
     with zipfile.ZipFile(stream) as archive:
         broken = archive.testzip()
     if broken is not None:
-        raise OutputError(f"{path}: record {broken} was not written as it should be; check the disk")
+        raise OutputError(f"{path}: verification failed for record {broken}; check the disk")
     stream.seek(0, 2)
 
 
 def _check_finite(path: Path, state: Any) -> None:
     if isinstance(state, Tensor):
         if state.is_floating_point() and not bool(state.isfinite().all()):
-            raise DivergedError(f"{path.name}: a weight is not finite, so it was not written; lower the learning rate")
+            raise DivergedError(f"{path.name}: not written because a weight is not finite; lower the learning rate")
     elif isinstance(state, Mapping):
         for value in state.values():
             _check_finite(path, value)
 
 
 class _DamagedError(BundleError):
-    """A checkpoint that no program could read."""
+    """The checkpoint is damaged or not a checkpoint at all."""
 
 
 def read_checkpoint(path: Path) -> State:
-    """Reads one checkpoint, checking every record; tensors land on the CPU.
+    """Read a checkpoint and verify every record; tensors are loaded to the CPU.
 
     Raises:
-        BundleError: it is damaged, foreign or of a format that this version does not know.
+        BundleError: the file is damaged, not a checkpoint of ctcycle, or of a newer format.
     """
     try:
         state = load_archive(path)
     except FileNotFoundError as error:
-        raise BundleError(f"{path}: there is no such checkpoint; train first, or name another run") from error
+        raise BundleError(f"{path}: checkpoint not found; train first, or choose another run") from error
     except pickle.UnpicklingError as error:
         raise _DamagedError(
-            f"{path}: holds code or objects, which are never loaded; use a checkpoint of ctcycle"
+            f"{path}: contains code or objects, which are never loaded; use a checkpoint written by ctcycle"
         ) from error
-    except Exception as error:  # damage makes the readers of zip and pickle raise nearly anything
+    except Exception as error:  # the zip and pickle readers raise nearly any exception on damaged files
         raise _DamagedError(f"{path}: damaged, or not a checkpoint; use another one") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT or not isinstance(state.get("format_version"), int):
-        raise _DamagedError(f"{path}: not a checkpoint of ctcycle; use another one")
+        raise _DamagedError(f"{path}: not a ctcycle checkpoint; use another one")
     if state["format_version"] > VERSION:
         raise BundleError(
-            f"{path}: format {state['format_version']} is newer than this program's {VERSION}; update ctcycle"
+            f"{path}: format {state['format_version']} is newer than the supported format {VERSION}; update ctcycle"
         )
     return state
 
 
 def load_archive(path: Path) -> Any:
-    """What ``torch.save`` wrote to a file, every record checked; nothing that is in it is run.
+    """Load a ``torch.save`` archive, verifying every record and executing nothing in it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        Exception: nearly any other, from the readers of zip and pickle, where it is damaged or made to do harm.
+        FileNotFoundError: the file does not exist.
+        Exception: the file is damaged or malicious; the zip and pickle readers may raise nearly any exception.
     """
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
-        # torch.save packs nothing: packed records, or records that share bytes, may unfold to far more than the file.
+        # torch.save does not compress: compressed or overlapping records could expand to far more than the file.
         packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
         if packed or sum(record.file_size for record in records) > path.stat().st_size:
             raise zipfile.BadZipFile("records hold more than the file")
         broken = archive.testzip()
-        # A flag outside the checksums: torch takes the record for a folder and gives back whatever is in memory.
+        # This flag is not covered by the checksums: torch would take the record for a folder and return stale memory.
         folders = [record.filename for record in records if record.external_attr]
     if broken is not None or folders:
         raise zipfile.BadZipFile(f"records {broken}, {folders}")
@@ -110,26 +110,26 @@ def load_archive(path: Path) -> Any:
 
 
 def denoiser_weights(state: State) -> dict[str, Tensor]:
-    """The weights of the generator that is evaluated and deployed: its running mean where there is one."""
+    """Return the weights of the deployed generator: the moving average if there is one, else the latest weights."""
     for source, prefix in (("denoiser", ""), ("ema", "module."), ("networks", "low2full.")):
         if state.get(source):
             weights = state[source].items()
             return {name.removeprefix(prefix): value for name, value in weights if name.startswith(prefix)}
-    raise BundleError("checkpoint holds no denoiser")
+    raise BundleError("checkpoint contains no denoiser")
 
 
 class CheckpointFolder:
     """The checkpoints of one run.
 
     Args:
-        folder: made when the first one is written.
+        folder: created when the first checkpoint is written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.last, self.previous, self.best = (folder / f"{name}.pt" for name in ("last", "previous", "best"))
 
     def save_last(self, state: Mapping[str, Any]) -> None:
-        """Writes the new last checkpoint, then keeps the one before it as the previous one."""
+        """Write a new last checkpoint, and keep the former one as the previous checkpoint."""
         new = self.last.with_name("new.pt")
         write_checkpoint(new, state)
         if self.last.exists():
@@ -137,26 +137,26 @@ class CheckpointFolder:
         new.replace(self.last)
 
     def save_best(self, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-        """Writes the denoiser's weights and, as plain values, what they achieved."""
+        """Write the denoiser's weights, with their scores as plain values."""
         write_checkpoint(self.best, {"denoiser": dict(weights), **about})
 
     def load_last(self) -> State | None:
-        """The newest checkpoint that is whole; a damaged one is set aside. None where there never was one.
+        """Load the newest intact checkpoint, moving damaged ones aside; return None if there are no checkpoints.
 
         Raises:
-            BundleError: there are checkpoints, but none is whole, or they are of a later version.
+            BundleError: all checkpoints are damaged, or they are of a newer format.
         """
         found = [path for path in (self.last, self.previous) if path.exists()]
         for path in found:
             try:
                 return read_checkpoint(path)
             except _DamagedError as error:
-                _log.warning("%s; it is set aside as %s", error, _aside(path).name)
-                path.replace(_aside(path))
-        if any(_aside(path).exists() for path in (self.last, self.previous)):
-            raise BundleError(f"{self.last.parent}: no checkpoint is whole; start anew with overwrite=true")
+                _log.warning("%s; moved to %s", error, _corrupt_path(path).name)
+                path.replace(_corrupt_path(path))
+        if any(_corrupt_path(path).exists() for path in (self.last, self.previous)):
+            raise BundleError(f"{self.last.parent}: all checkpoints are damaged; set overwrite=true to start over")
         return None
 
 
-def _aside(path: Path) -> Path:
+def _corrupt_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.corrupt")

@@ -1,4 +1,4 @@
-"""A queue in a file: what is to be done is in it before it is done, and survives the process."""
+"""A persistent queue: pending events are kept in a file, so that they survive the process."""
 
 import json
 from collections.abc import Callable
@@ -14,12 +14,12 @@ Event = dict[str, Any]
 
 
 class EventFile:
-    """Events in the order in which they came, one JSON object a line; there is no file where there is none.
+    """A thread-safe queue of events in order of arrival, one JSON object per line; no file if it is empty.
 
-    A disk that takes no more is no failure: events are then kept in memory only. Threads may share it.
+    If the file cannot be written, for example because the disk is full, events are kept only in memory.
 
     Args:
-        path: the file, in a folder that exists; what is in it already comes first, but for a torn last line.
+        path: the file, in an existing folder; events in an existing file come first, except an incomplete last line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,32 +32,32 @@ class EventFile:
         return len(self._events)
 
     def all(self) -> list[Event]:
-        """The events there are now."""
+        """Return all pending events."""
         with self._lock:
             return list(self._events)
 
     def add(self, event: Event) -> None:
-        """Appends one event."""
+        """Append an event."""
         with self._lock:
             self._events.append(event)
             with suppress(OSError), self.path.open("a") as stream:
                 stream.write(json.dumps(event) + "\n")
 
     def drop(self, count: int) -> None:
-        """Takes out the first ``count`` events."""
+        """Remove the first ``count`` events."""
         with self._lock:
             del self._events[:count]
             self._rewrite()
 
     def forget(self, unwanted: Callable[[Event], bool]) -> None:
-        """Takes out the events that are ``unwanted``."""
+        """Remove the events for which ``unwanted`` returns True."""
         with self._lock:
             self._events = [event for event in self._events if not unwanted(event)]
             self._rewrite()
 
     def _rewrite(self) -> None:
         if not self.path.exists():
-            return  # nor is a folder made again that was removed
+            return  # also do not recreate a folder that was removed
         with suppress(OSError, OutputError):
             if self._events:
                 write_text(self.path, "".join(json.dumps(event) + "\n" for event in self._events))

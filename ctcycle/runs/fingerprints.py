@@ -1,4 +1,4 @@
-"""The fingerprint of the low-dose slices that a model was trained on, as its run or bundle folder keeps it."""
+"""Fingerprints of low-dose training slices: measured, and kept in run and bundle folders."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,16 +12,16 @@ from ctcycle.errors import BundleError
 from ctcycle.inference.fingerprint import Fingerprint, measure_fingerprint, read_fingerprint
 
 MEASURED = 200
-"""So many slices at most are measured, spread evenly over all."""
+"""Maximum number of slices to measure, evenly spaced over all slices."""
 
 MAX_BYTES = 2**20
-"""Of a JSON file; those that ctcycle writes have some thousand."""
+"""Maximum size of a JSON file; those written by ctcycle have a few thousand bytes."""
 
 _NAME = "fingerprint.json"
 
 
 def measure_volumes(volumes: Sequence[NDArray[np.number[Any]]]) -> Fingerprint:
-    """Measure the fingerprint of series, (S, H, W) in HU each, from at most `MEASURED` of their slices.
+    """Measure the fingerprint of series, each (S, H, W) in HU, from at most `MEASURED` of their slices.
 
     Raises:
         ValueError: there are no slices.
@@ -30,11 +30,11 @@ def measure_volumes(volumes: Sequence[NDArray[np.number[Any]]]) -> Fingerprint:
 
 
 def write_fingerprint(run: Path, volumes: Sequence[NDArray[np.number[Any]]]) -> None:
-    """Measure the low-dose training series of a run, and write their fingerprint into the run folder.
+    """Measure the low-dose training series of a run, and write their fingerprint to the run folder.
 
     Args:
         run: the run folder.
-        volumes: the series, (S, H, W) in HU each.
+        volumes: the series, each (S, H, W) in HU.
 
     Raises:
         ValueError: there are no slices.
@@ -44,7 +44,7 @@ def write_fingerprint(run: Path, volumes: Sequence[NDArray[np.number[Any]]]) -> 
 
 
 def read_run_fingerprint(run: Path) -> Fingerprint | None:
-    """Read the fingerprint in a run folder; None where there is none.
+    """Read the fingerprint in a run folder; return None if there is none.
 
     Raises:
         BundleError: the file is damaged.
@@ -52,11 +52,11 @@ def read_run_fingerprint(run: Path) -> Fingerprint | None:
     try:
         return read_kept_fingerprint(run / _NAME)
     except BundleError as error:
-        raise BundleError(f"{run / _NAME}: damaged; delete it to denoise without a check of the input") from error
+        raise BundleError(f"{run / _NAME}: damaged; delete it to denoise without checking the input") from error
 
 
 def read_kept_fingerprint(path: Path) -> Fingerprint | None:
-    """Read a fingerprint, if the file exists.
+    """Read a fingerprint file; return None if it does not exist.
 
     Raises:
         BundleError: the file is damaged, or too large for a fingerprint.
@@ -64,12 +64,12 @@ def read_kept_fingerprint(path: Path) -> Fingerprint | None:
     if not path.exists():
         return None
     if path.stat().st_size > MAX_BYTES:
-        raise BundleError(f"{path}: is no fingerprint (larger than {MAX_BYTES} bytes); export the bundle again")
+        raise BundleError(f"{path}: not a fingerprint (larger than {MAX_BYTES} bytes); export the bundle again")
     return read_fingerprint(path)
 
 
 def _spread(volumes: Sequence[NDArray[np.number[Any]]]) -> Iterator[NDArray[np.float32]]:
-    places = [(volume, index) for volume in volumes for index in range(len(volume))]
-    for number in np.unique(np.linspace(0, len(places) - 1, min(MEASURED, len(places))).round().astype(int)):
-        volume, index = places[number]
+    slices = [(volume, index) for volume in volumes for index in range(len(volume))]
+    for number in np.unique(np.linspace(0, len(slices) - 1, min(MEASURED, len(slices))).round().astype(int)):
+        volume, index = slices[number]
         yield volume[index].astype(np.float32)

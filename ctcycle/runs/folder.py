@@ -1,9 +1,9 @@
-"""A run folder: what it holds, and whether a run may begin, go on or is finished.
+"""Run folders: their contents, and whether a run is new, can be resumed or is finished.
 
-``config.yaml`` (resolved), ``manifest.csv``, ``checkpoints/``, ``metrics.jsonl`` (append-only), ``results.json``,
-``figures/``, ``fingerprint.json`` (of the low-dose training slices), ``log.txt``, ``tracking_events.jsonl`` while
-MLflow is unavailable, ``lock`` while a run is active, and ``finished`` once there is nothing left to do. Everything in
-it is relative.
+A run folder holds ``config.yaml`` (resolved), ``manifest.csv``, ``checkpoints/``, ``metrics.jsonl`` (append-only),
+``results.json``, ``figures/``, ``fingerprint.json`` (of the low-dose training slices), ``log.txt``,
+``tracking_events.jsonl`` while MLflow is unavailable, ``lock`` while a run is active, and ``finished`` once the run is
+complete. Paths inside it are relative to it.
 """
 
 import json
@@ -25,20 +25,20 @@ _MAY_CHANGE_ON_RESUME = {
     *("training.stop_after_epoch", "training.checkpoint_minutes"),
     *("tracking.enabled", "tracking.experiment", "tracking.uri"),
 }
-"""Keys that may differ when a run goes on: they do not change its result, and the folder may have been moved."""
+"""Keys that may differ when a run is resumed: they do not affect its result, or the folder may have been moved."""
 _OWN = (
     *("finished", "manifest.csv", "checkpoints", "metrics.jsonl", "tracking.json", "tracking_events.jsonl"),
     *("figures", "log.txt", "results.json", "results.md", "slices.csv", "patients.csv", "summary.json"),
     *("fingerprint.json", "config.yaml"),
 )
-"""What a run writes; ``config.yaml``, by which its folder is known, goes last."""
+"""Everything a run writes; ``config.yaml``, which identifies a run folder, is removed last."""
 
 
 class RunFolder:
     """The folder of one run of one task.
 
     Args:
-        path: the folder; made by `open`.
+        path: the folder; created by `open`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,13 +54,13 @@ class RunFolder:
 
     @contextmanager
     def opened(self, resolved: Mapping[str, Any], *, overwrite: bool) -> Iterator[State]:
-        """Inside, the folder is this run's alone, made ready as `open` does.
+        """Lock the folder for the duration of the context, prepare it as `open` does, and yield its state.
 
         Raises:
             ConfigError: as `open`.
-            OutputError: as `open`; or another run is at work here.
+            OutputError: as `open`; or another run is using the folder.
         """
-        self._check_place(resolved)
+        self._check_location(resolved)
         with locked(self.path):
             for name in _OWN:
                 remove_leftovers(self.path, name)
@@ -69,20 +69,20 @@ class RunFolder:
             yield self.open(resolved, overwrite=overwrite)
 
     def open(self, resolved: Mapping[str, Any], *, overwrite: bool) -> State:
-        """Makes the folder ready for the run that ``resolved`` describes, and says what is there already.
+        """Prepare the folder for the run described by ``resolved``, and return its state.
 
         Args:
             resolved: the config as plain data.
             overwrite: remove what an earlier run wrote here, and nothing else.
 
         Raises:
-            ConfigError: another config was run here.
-            OutputError: the folder is a file, holds something else, lies inside the input, or cannot be written.
+            ConfigError: the folder holds a run with another config.
+            OutputError: the folder is a file, holds something else, is located inside the input, or cannot be written.
         """
-        self._check_place(resolved)
+        self._check_location(resolved)
         if overwrite and self.config.exists():
             self._clear()
-        if self.config.exists() and not self._is_hopeless(resolved):
+        if self.config.exists() and not self._clear_abandoned(resolved):
             self._check_same(resolved)
             return "finished" if self._finished.exists() else "begun"
         self._found = self._entries()
@@ -90,15 +90,14 @@ class RunFolder:
         return "new"
 
     def release(self) -> None:
-        """Forgets a new run of which nothing came, so that the folder is free for another config."""
+        """Remove the config of a new run that failed before writing anything, so that another config can be used."""
         if self._entries() - self._found <= {self.config.name, self.log.name}:
             self.config.unlink(missing_ok=True)
 
-    def _is_hopeless(self, resolved: Mapping[str, Any]) -> bool:
-        """Whether a training run with another config stands here that never got to a checkpoint; it is cleared."""
+    def _clear_abandoned(self, resolved: Mapping[str, Any]) -> bool:
+        """Clear a training run with another config that has no checkpoint yet; return whether it was cleared."""
         begun = any(self.checkpoints.glob("*.pt*")) or self._finished.exists()
-        hopeless = resolved["task"] == "train" and not begun
-        if hopeless and self._changes(resolved):
+        if resolved["task"] == "train" and not begun and self._changes(resolved):
             self._clear()
             return True
         return False
@@ -106,21 +105,25 @@ class RunFolder:
     def _entries(self) -> set[str]:
         return {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
 
-    def _check_place(self, resolved: Mapping[str, Any]) -> None:
+    def _check_location(self, resolved: Mapping[str, Any]) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"{self.path}: is a file; choose another `out`")
         if (source := resolved.get("input")) is None:
             return
         inner, outer = self.path.resolve(), Path(source).resolve()
         if inner == outer or outer in inner.parents:
-            raise OutputError(f"{self.path}: is, or lies inside, the input {source}; choose another `out`")
+            raise OutputError(f"{self.path}: is the input {source} or inside it; choose another `out`")
 
-    def check_there(self) -> None:
-        """Raises OutputError where the folder was removed or moved away while its run goes on."""
+    def check_exists(self) -> None:
+        """Check that the folder still exists.
+
+        Raises:
+            OutputError: it was removed or moved during the run.
+        """
         if not self.config.exists():
             raise OutputError(
-                f"{self.path}: was removed or moved while the run was at work; start the same command again, "
-                "with `out` where the folder is now"
+                f"{self.path}: was removed or moved during the run; to resume, set `out` to the current location "
+                "and run the command again"
             )
 
     def _clear(self) -> None:
@@ -133,7 +136,7 @@ class RunFolder:
                     path.unlink(missing_ok=True)
             except OSError as error:
                 raise OutputError(
-                    f"{path}: cannot be removed ({error.strerror}); remove it by hand, or choose another `out`"
+                    f"{path}: cannot remove ({error.strerror}); remove it manually, or choose another `out`"
                 ) from error
 
     def _config_before(self) -> dict[str, Any]:
@@ -141,49 +144,54 @@ class RunFolder:
             return flat(load_config(self.config).resolved)
         except ConfigError as error:
             raise OutputError(
-                f"{self.config}: not the config of a run of this version; choose another `out`, or overwrite=true"
+                f"{self.config}: not valid for this version of ctcycle; choose another `out`, or set overwrite=true"
             ) from error
 
     def _changes(self, resolved: Mapping[str, Any]) -> list[str]:
-        """What differs from the config that was run here and matters, each change in words."""
+        """Return the relevant changes from the config of the earlier run, each as text."""
         before, now = self._config_before(), flat(resolved)
         keys = sorted((before.keys() | now.keys()) - _MAY_CHANGE_ON_RESUME)
-        return [f"{key} was {before.get(key)}, is {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
+        changed = [key for key in keys if before.get(key) != now.get(key)]
+        return [f"{key}={now.get(key)}, was {before.get(key)}" for key in changed]
 
     def _check_same(self, resolved: Mapping[str, Any]) -> None:
         changes = self._changes(resolved)
         if changes:
             more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
             raise ConfigError(
-                f"{self.path}: holds a run with another config ({changes[0]}{more}); "
-                "choose another `out`, or overwrite=true"
+                f"{self.path}: contains a run with another config ({changes[0]}{more}); "
+                "choose another `out`, or set overwrite=true"
             )
 
     def finish(self, summary: str) -> None:
-        """Marks the run as complete, and keeps what it had to say."""
+        """Mark the run as complete, and store its summary."""
         write_text(self._finished, f"{summary}\n")
 
     def summary(self) -> str:
-        """What a finished run had to say."""
+        """Return the summary of a finished run."""
         return self._finished.read_text().rstrip()
 
     def append_metrics(self, record: Mapping[str, float | int]) -> None:
-        """Adds one line to ``metrics.jsonl``."""
-        self.check_there()
+        """Append a line to ``metrics.jsonl``.
+
+        Raises:
+            OutputError: the folder was removed or moved, or the file cannot be written.
+        """
+        self.check_exists()
         try:
             with self.metrics.open("a") as stream:
                 stream.write(json.dumps(record) + "\n")
         except OSError as error:
             raise OutputError(
-                f"{self.metrics}: cannot be written ({error.strerror}); free the disk and go on"
+                f"{self.metrics}: cannot write ({error.strerror}); free up space and run the command again to resume"
             ) from error
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """All complete lines of ``metrics.jsonl``; a torn last line is left out."""
+        """Return the records of ``metrics.jsonl``, without an incomplete last line."""
         return list(_records(self.metrics)) if self.metrics.exists() else []
 
     def losses(self) -> dict[str, list[tuple[int, float]]]:
-        """The recorded training losses, in the network's unit: name to (iteration, value)."""
+        """Return the recorded training losses, in network units: name to (iteration, value)."""
         found: dict[str, list[tuple[int, float]]] = {}
         for record in self.read_metrics():
             for name, value in record.items():
@@ -192,7 +200,7 @@ class RunFolder:
         return found
 
     def forget_metrics_after(self, iteration: int) -> None:
-        """Drops the records of iterations that a run will do again: all after its last checkpoint."""
+        """Remove the records of iterations after the last checkpoint, which a resumed run repeats."""
         kept = [record for record in self.read_metrics() if record["iteration"] <= iteration]
         write_text(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
@@ -206,7 +214,7 @@ def _records(path: Path) -> Iterator[dict[str, float]]:
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested mappings, by their dotted keys."""
+    """Return the leaves of nested mappings by their dotted keys."""
     if not isinstance(value, Mapping):
         return {prefix: value}
     return {

@@ -1,4 +1,4 @@
-"""One run at a time in a folder: a lock of the operating system's, which ends with its process, however that ends."""
+"""A folder lock that admits one run at a time; the operating system releases it when the process ends."""
 
 import fcntl
 import logging
@@ -17,18 +17,20 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Inside, no other process gets into ``folder``, which is made if need be; a file in it says who is there.
+    """Lock ``folder`` against other processes inside the context; a file in it names the process holding the lock.
+
+    The folder is created if needed.
 
     Raises:
-        OutputError: another process is there, or the folder cannot be written.
+        OutputError: another process holds the lock, or the folder cannot be written.
     """
     path = folder / NAME
     stream = _acquire(path)
     try:
         yield
     finally:
-        with suppress(OSError):  # what went wrong with the folder has been told
-            path.unlink(missing_ok=True)  # while it is locked: who waits for it sees that it is another file
+        with suppress(OSError):  # problems with the folder have already been reported
+            path.unlink(missing_ok=True)  # while locked: a process about to lock it notices that the file changed
         stream.close()
 
 
@@ -38,9 +40,9 @@ def _acquire(path: Path) -> IO[str]:
             path.parent.mkdir(parents=True, exist_ok=True)
             stream = path.open("a+")
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another `out`") from error
+            raise OutputError(f"{path}: cannot write ({error.strerror}); choose another `out`") from error
         _lock(path, stream)
-        if _is_still(path, stream):
+        if _is_current(path, stream):
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             stream.flush()
@@ -49,22 +51,24 @@ def _acquire(path: Path) -> IO[str]:
 
 
 def _lock(path: Path, stream: IO[str]) -> None:
-    # lockf, not flock: a forked worker must not hold the lock of a run that was killed
+    # lockf, not flock: a forked worker must not keep the lock of a killed run
     try:
         fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         stream.seek(0)
-        who = stream.read().strip() or "another process"
+        holder = stream.read().strip() or "another process"
         stream.close()
         raise OutputError(
-            f"{path.parent}: another run is at work here ({who}); wait for it, stop it, or choose another `out`"
+            f"{path.parent}: locked by another run ({holder}); wait for it, stop it, or choose another `out`"
         ) from None
     except OSError as error:
-        _log.warning("%s: this file system has no locks (%s); do not start two runs in one folder", path, error)
+        _log.warning(
+            "%s: this file system does not support locks (%s); do not start two runs in the same folder", path, error
+        )
 
 
-def _is_still(path: Path, stream: IO[str]) -> bool:
-    """Whether the file that was locked is the one that has the name: its last owner may have removed it meanwhile."""
+def _is_current(path: Path, stream: IO[str]) -> bool:
+    """Return whether the locked file is still at ``path``: the last holder may have removed it in the meantime."""
     try:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except FileNotFoundError:

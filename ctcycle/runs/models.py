@@ -1,4 +1,4 @@
-"""Trained models from where they are kept: a run folder, or a bundle folder that ctcycle exported."""
+"""Loading of trained models from run folders and exported bundle folders."""
 
 import hashlib
 from dataclasses import dataclass
@@ -28,17 +28,17 @@ from ctcycle.runs.fingerprints import read_run_fingerprint
 
 @dataclass(frozen=True)
 class Model:
-    """A trained generator, and all that is needed to denoise with it.
+    """A trained generator with everything needed to denoise.
 
     Attributes:
-        generator: (N, 1, H, W) in the network's range to the same.
-        window: what it was trained with.
-        mu_water: attenuation of water in 1/mm that its training took.
-        device: where it runs.
-        average_flips: whether the mean over four flips is its default.
-        fingerprint: of its low-dose training slices; None if it was not measured.
-        name: of its folder.
-        digest: SHA-256 of the file that holds its weights, in hexadecimal.
+        generator: maps (N, 1, H, W) to the same shape, in the network's range.
+        window: the HU window used in training.
+        mu_water: the attenuation of water in 1/mm used in training.
+        device: the device it runs on.
+        average_flips: whether it averages over four flips by default.
+        fingerprint: the fingerprint of its low-dose training slices; None if it was not measured.
+        name: the name of its folder.
+        digest: the SHA-256 of its weights file, in hexadecimal.
     """
 
     generator: nn.Module
@@ -51,15 +51,15 @@ class Model:
     digest: str
 
     def denoiser(self, *, strength: float = 1.0, tile: int = 0, average_flips: bool | None = None) -> Denoiser:
-        """Return the model as a function of HU.
+        """Return a denoiser that applies the model to slices in HU.
 
         Args:
             strength: factor of the correction, from 0 to 2.
             tile: see `ctcycle.inference.denoiser.make_inferer`.
-            average_flips: likewise; None takes the model's default.
+            average_flips: likewise; None uses the model's default.
 
         Raises:
-            ConfigError: strength or tile are out of range.
+            ConfigError: strength or tile is out of range.
         """
         inferer = make_inferer(tile, average_flips=self.average_flips if average_flips is None else average_flips)
         return Denoiser(
@@ -73,34 +73,34 @@ def load_model(path: Path, checkpoint: str = "best", device: str = "auto") -> Mo
     Nothing in a bundle is executed, see `ctcycle.runs.bundle_folder`.
 
     Args:
-        path: a run folder, or a bundle folder.
-        checkpoint: "best" or "last" of a run; a bundle has only one.
+        path: a run folder or a bundle folder.
+        checkpoint: "best" or "last" for a run; ignored for a bundle, which has one set of weights.
         device: see `ctcycle.inference.denoiser.resolve_device`.
 
     Raises:
-        BundleError: this is neither, or the weights do not fit the config.
-        ConfigError: there is no such device.
+        BundleError: the folder is neither a run nor a bundle, or the weights do not fit the config.
+        ConfigError: the device is not available.
     """
     return _load_bundle(path, device) if is_bundle(path) else _load_run(path, checkpoint, device)
 
 
 def load_denoiser(path: Path, checkpoint: str = "best", device: str = "auto") -> Denoiser:
-    """Load a model as `load_model` does, and return its denoiser with the model's own defaults."""
+    """Load a model as `load_model` does, and return its denoiser with the model's defaults."""
     return load_model(path, checkpoint, device).denoiser()
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the config of a training run says about its model and its data.
+    """The properties of a run's model and data recorded in its config.
 
     Attributes:
-        method: of training.
-        generator: spec of the generator.
-        window: that it sees.
+        method: the training method.
+        generator: the spec of the generator.
+        window: the HU window of its input.
         mu_water: attenuation of water in 1/mm.
-        manifest: of the data, as the config names it; the run folder keeps a copy.
-        store: of decoded slices; None for the default.
-        kernel: the only reconstruction kernel that it was trained on; None for all.
+        manifest: path of the manifest as given in the config; the run folder holds a copy.
+        store: folder of decoded slices; None for the default.
+        kernel: the reconstruction kernel it was trained on; None for all.
     """
 
     method: str
@@ -116,21 +116,21 @@ def read_run_facts(run: Path) -> RunFacts:
     """Read the config of a training run.
 
     Raises:
-        BundleError: this is not the folder of a training run of this version.
+        BundleError: the folder is not a training run of this version.
     """
     if not (run / "config.yaml").is_file():
         raise BundleError(
-            f"{run}: not a run folder (no config.yaml in it); train first, or name another folder, or a bundle's"
+            f"{run}: not a run folder (no config.yaml); train first, or choose another run folder or a bundle folder"
         )
     try:
         config = load_config(run / "config.yaml").config
     except ConfigError as error:
         raise BundleError(
-            f"{run}: its config.yaml is not that of a run of this version ({str(error).splitlines()[0]}); "
-            "name another folder"
+            f"{run}: config.yaml is not valid for this version of ctcycle ({str(error).splitlines()[0]}); "
+            "choose another run"
         ) from error
     if config.task != "train":
-        raise BundleError(f"{run}: holds a run of task '{config.task}'; a denoiser comes from task 'train'")
+        raise BundleError(f"{run}: is a run of task '{config.task}'; choose a run of task 'train'")
     data = config.data
     return RunFacts(
         config.method, config.generator, data.hu_window, data.mu_water, data.manifest, data.store, data.kernel
@@ -145,7 +145,7 @@ def _load_run(run: Path, checkpoint: str, device: str) -> Model:
     try:
         generator.load_state_dict(denoiser_weights(state))
     except RuntimeError as error:
-        raise BundleError(f"{run}: weights of {weights.name} do not fit the generator of its config") from error
+        raise BundleError(f"{run}: weights in {weights.name} do not fit the generator in config.yaml") from error
     return Model(
         generator=generator,
         window=facts.window,

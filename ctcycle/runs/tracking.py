@@ -1,6 +1,6 @@
-"""One MLflow run, through the client: local first, never fatal, no global state.
+"""MLflow tracking of one run through the client API: local first, never fatal, no global state.
 
-What matters is in the run folder already; MLflow is where people look.
+Everything that matters is already in the run folder; MLflow is for viewing and comparing.
 """
 
 import json
@@ -33,24 +33,24 @@ _ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _START_S, _WAIT_S, _END_S = 20.0, 2.0, 4.0
-"""Seconds that a run waits for its store at most: to open it, which may mean to make it; on the way; at the end."""
+"""Maximum seconds to wait for the MLflow store: at the start, which may create it; for each event; at the end."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 15.0, 600.0
 
 
 def tracking_uri(settings: Tracking, folder: Path) -> str:
-    """Where runs are tracked: the config's uri, else the environment's, else SQLite beside the run folder."""
+    """Return the tracking URI: from the config, else the environment, else an SQLite file next to the run folder."""
     local = f"sqlite:///{folder.resolve().parent / 'mlflow.db'}"
     return settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or local
 
 
 def recorded_uri(folder: Path) -> str | None:
-    """Where the run in ``folder`` was tracked; None where it was not."""
+    """Return the tracking URI of the run in ``folder``; None if it was not tracked."""
     file = folder / "tracking.json"
     return str(json.loads(file.read_text())["uri"]) if file.exists() else None
 
 
 def versions() -> dict[str, str]:
-    """Versions of what results depend on, and the git commit of the code where it is known."""
+    """Return the versions of the software that results depend on, and the git commit of the code if known."""
     packages = ("torch", "monai", "pytorch-ignite", "numpy", "pydicom")
     found = {"ctcycle": __version__, "python": platform.python_version()}
     return {**found, **{name: version(name) for name in packages}, "git_commit": _commit()}
@@ -66,17 +66,17 @@ def _commit() -> str:
 
 
 class Tracker:
-    """One run in MLflow. Every method is safe to call whatever state the store is in, and none blocks for long.
+    """One run in MLflow. Methods never fail and never block for long, whatever the state of the store.
 
-    Every event is written to ``tracking_events.jsonl`` first, and taken out once the store has it. A thread sends them;
-    the caller waits for it only while all is well. In an outage training goes on, tries become rarer, and what has
-    gathered is sent when the store is back, at the end, or when the same run is started again.
+    Every event is first written to ``tracking_events.jsonl``, and removed once the store has it. A thread sends the
+    events; the caller waits for it only while the store responds. In an outage training continues, retries become less
+    frequent, and queued events are sent when the store is reachable again, at the end, or when the run is resumed.
 
     Args:
-        settings: whether, where, under which experiment.
-        folder: the run folder; ``tracking.json`` in it remembers the run, so that only the same folder continues it.
-        name: shown in MLflow.
-        params: of the run, where it is a new one.
+        settings: the tracking section of the config.
+        folder: the run folder; its ``tracking.json`` identifies the MLflow run, which only this folder continues.
+        name: the run name shown in MLflow.
+        params: parameters logged for a new run.
     """
 
     def __init__(self, settings: Tracking, folder: Path, name: str, params: Mapping[str, Any]) -> None:
@@ -88,30 +88,30 @@ class Tracker:
         self._file = folder / "tracking.json"
         self._events = EventFile(folder / "tracking_events.jsonl")
         self._sender: Thread | None = None
-        self._pause = 0.0  # seconds to the next try; 0 while all is well
+        self._pause = 0.0  # seconds until the next retry; 0 while the store responds
         self._next_try = 0.0
 
     def start(self) -> None:
-        """Opens the run: the one that this folder began if there is one, else a new one."""
-        self._events.forget(lambda event: "status" in event)  # it is running again
+        """Open the MLflow run of this folder, or a new one if there is none."""
+        self._events.forget(lambda event: "status" in event)  # the run is active again
         self._send(_START_S)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Logs numbers at ``step``; steps that were logged before the run was stopped are left out."""
+        """Log numbers at ``step``; steps already logged before the run was interrupted are skipped."""
         self._add({"metrics": dict(values), "step": step})
 
     def artifact(self, path: Path, place: str | None = None) -> None:
-        """Logs a file, under the folder ``place`` of the run's artefacts."""
+        """Log a file to the folder ``place`` of the run's artefacts."""
         self._add({"artifact": os.path.relpath(path, self.folder), "place": place})
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Closes the run with ``status``."""
+        """Close the run with ``status``."""
         if self.settings.enabled:
             self._events.add({"status": status, "time": _now()})
             self.send_rest(_END_S)
 
     def send_rest(self, wait: float = 60.0) -> None:
-        """Sends what is left, waiting for it up to ``wait`` seconds."""
+        """Send all queued events, waiting up to ``wait`` seconds."""
         if not (self.settings.enabled and len(self._events)):
             return
         until = time.monotonic() + wait
@@ -120,7 +120,9 @@ class Tracker:
         self._next_try = 0.0
         self._send(max(0.0, until - time.monotonic()))
         if left := len(self._events):
-            _log.info("%s: %d events for MLflow are kept; the same command sends them", self._events.path, left)
+            _log.info(
+                "%s: %d events are queued for MLflow; run the command again to send them", self._events.path, left
+            )
 
     def _add(self, event: dict[str, Any]) -> None:
         if self.settings.enabled:
@@ -128,7 +130,7 @@ class Tracker:
             self._send(0.0 if self._pause else _WAIT_S)
 
     def _send(self, wait: float) -> None:
-        """Lets a thread send all events, and waits for it up to ``wait`` seconds; it goes on if that is too short."""
+        """Send all events in a thread, and wait up to ``wait`` seconds; the thread continues if it takes longer."""
         busy = self._sender is not None and self._sender.is_alive()
         if not self.settings.enabled or busy or time.monotonic() < self._next_try:
             return
@@ -147,9 +149,9 @@ class Tracker:
                 done += 1
             self._client = client
             if self._pause:
-                _log.info("MLflow at %s is back; it has all that was kept", self.uri)
+                _log.info("MLflow at %s is reachable again; queued events were sent", self.uri)
             self._pause = 0.0
-        except Exception as error:  # noqa: BLE001 (whatever MLflow or its server does, training goes on)
+        except Exception as error:  # noqa: BLE001 (training continues whatever MLflow or its server does)
             self._client = None
             self._fail(str(error).splitlines()[0] if str(error) else type(error).__name__)
         finally:
@@ -158,7 +160,7 @@ class Tracker:
     def _fail(self, reason: str) -> None:
         if not self._pause:
             _log.warning(
-                "MLflow at %s failed (%s); training goes on, what it lacks is kept in %s and sent later",
+                "MLflow at %s is unavailable (%s); training continues, events are queued in %s",
                 *(self.uri, reason, self._events.path),
             )
         self._pause = min(max(_FIRST_PAUSE_S, 2 * self._pause), _LONGEST_PAUSE_S)
@@ -169,9 +171,9 @@ class Tracker:
             os.environ.setdefault(key, value)
         from mlflow import MlflowClient
 
-        for name in ("mlflow", "alembic"):  # if mlflow was imported before, it has not seen the environment
+        for name in ("mlflow", "alembic"):  # mlflow reads the environment only on import, which may have happened
             logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
-        logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # it prints what it also raises
+        logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # it logs every error that it also raises
         client = MlflowClient(tracking_uri=self.uri)
         here = {"uri": self.uri, "folder": str(self.folder.resolve())}
         known = json.loads(self._file.read_text()) if self._file.exists() else {}
@@ -189,7 +191,7 @@ class Tracker:
 
         found = client.get_experiment_by_name(self.settings.experiment)
         where = (self.folder.resolve().parent / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
-        kind = {"mlflow.experimentKind": "custom_model_development"}  # which of its views MLflow's pages open
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # selects the view that MLflow's UI opens
         experiment = found.experiment_id if found else client.create_experiment(self.settings.experiment, where, kind)
         run = client.create_run(experiment, run_name=self.name, tags={"mlflow.source.name": "ctcycle", **versions()})
         pairs = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in self.params.items()]
@@ -207,7 +209,7 @@ class Tracker:
             self._logged |= dict.fromkeys(new, step)
         elif "artifact" in event:
             file = self.folder / event["artifact"]
-            if file.exists():  # it may have been removed since
+            if file.exists():  # it may have been removed in the meantime
                 client.log_artifact(self.run_id, str(file), event["place"])
         else:
             client.set_terminated(self.run_id, event["status"], event["time"])
@@ -218,6 +220,6 @@ def _now() -> int:
 
 
 def _last_steps(client: "MlflowClient", run_id: str) -> dict[str, int]:
-    """Metric to the last step that is logged of it: a killed run had got further than its checkpoint."""
+    """Return the last logged step of each metric; a killed run may have logged past its checkpoint."""
     keys = client.get_run(run_id).data.metrics
     return {key: max(metric.step for metric in client.get_metric_history(run_id, key)) for key in keys}

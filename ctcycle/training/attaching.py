@@ -51,7 +51,7 @@ def attach(parts: Parts, folder: RunFolder, tracker: Tracker, request: StopReque
     best = BestWeights(saved, parts.average.result.state_dict)
     others: dict[str, Remembers] = {"ema": parts.average, "losses": losses, "collapse": collapse, "best": best}
     state = TrainingState(trainer, method, others | {"validation_due": validation})
-    checkpoints = Checkpoints(saved, state, settings.training.checkpoint_minutes, folder.check_there)
+    checkpoints = Checkpoints(saved, state, settings.training.checkpoint_minutes, folder.check_exists)
     stop = Stop(request, checkpoints, folder.path, settings.training.stop_after_epoch)
     rates, window = learning_rates(settings.optimizer), settings.data.hu_window
     parts.sampler.attach(trainer, settings.training.batch_size)
