@@ -1,1 +1,1 @@
-"""The tasks that a config can name: parts built from the config, run, and told of on the terminal."""
+"""The tasks that a config can name: they build what the config describes, run it and report on the terminal."""

@@ -13,34 +13,34 @@ from ctcycle.config.sections import FilePath
 from ctcycle.errors import ConfigError
 
 POSITIONAL = {"input": "IN", "out": "OUT"}
-"""Keys of the task `denoise` that have their place on the command line, and what they are called there."""
+"""Keys of the task `denoise` that are positional arguments, and their names in the usage."""
 
 _NO_OPTIONS = {"task", "seed", *POSITIONAL}
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a bad command line like every other mistake."""
+    """Argument parser that reports errors as `ConfigError`."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise ConfigError instead of printing the usage and leaving."""
-        raise ConfigError(f"command line: {message}; {self.prog} --help shows what there is")
+        """Raise ConfigError instead of printing the usage and exiting."""
+        raise ConfigError(f"command line: {message}; see {self.prog} --help")
 
 
 class Once(argparse.Action):
-    """Refuses an option that is given again, where argparse would forget the first."""
+    """Refuses a repeated option; argparse would silently use the last one."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
     ) -> None:
         """Store the value."""
         if getattr(namespace, self.dest) is not None:
-            more = "; a run has one config, which may name another as its base" if option == "--config" else ""
+            more = "; a run has one config, which may extend others with 'base'" if option == "--config" else ""
             parser.error(f"{option} is given more than once{more}")
         setattr(namespace, self.dest, values)
 
 
 def add_denoise_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add IN, OUT, and an option for every other key of the task `denoise`."""
+    """Add IN, OUT, and an option for each other key of the task `denoise`."""
     for name, metavar in POSITIONAL.items():
         parser.add_argument(name, metavar=metavar, type=Path, help=Denoise.model_fields[name].description)
     for name, field in Denoise.model_fields.items():
@@ -49,7 +49,7 @@ def add_denoise_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def denoise_overrides(arguments: argparse.Namespace) -> Iterator[str]:
-    """Return the arguments that were given as ``key=value``, paths in quotes, since a folder may be called ``1.5``."""
+    """Return the given arguments as ``key=value``; paths are quoted, since a folder may be named ``1.5``."""
     for name in Denoise.model_fields:
         value = getattr(arguments, name, None)
         if isinstance(value, Path):
@@ -59,7 +59,7 @@ def denoise_overrides(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
-    """Add a key of the config as an option; the config's own check judges its value."""
+    """Add a config key as an option; its value is validated with the config."""
     option = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
         parser.add_argument(option, action="store_const", const=True, help=field.description)

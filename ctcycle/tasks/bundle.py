@@ -1,4 +1,4 @@
-"""The task `bundle`: a training run to a MONAI bundle."""
+"""The task `bundle`: exports a training run as a MONAI bundle."""
 
 from ctcycle.bundle.export import BundlePlan, export_bundle
 from ctcycle.config.schema import Bundle
@@ -6,7 +6,7 @@ from ctcycle.tasks.job import Job
 
 
 def run(config: Bundle, _job: Job) -> str:
-    """Export the bundle, and return what was made, in one sentence."""
+    """Export the bundle, and return a one-sentence summary."""
     plan = BundlePlan(
         run=config.run,
         bundle=config.bundle,

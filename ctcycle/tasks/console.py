@@ -1,4 +1,4 @@
-"""What a task shows on the terminal and writes to its log file."""
+"""Terminal output and log files of tasks."""
 
 import logging
 import sys
@@ -18,32 +18,36 @@ def say(text: str) -> None:
 
 
 class _BesideBars(logging.Handler):
-    """Shows log records without breaking a progress bar."""
+    """Prints log records without breaking a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Shows one record."""
+        """Print a record."""
         tqdm.write(self.format(record), file=sys.stderr)
 
 
 class _LogFile(logging.FileHandler):
-    """Adds log records to a file; that its disk is full is for those to tell who write what matters."""
+    """Appends log records to a file and ignores write errors; a full disk is reported where results are written."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        """Keeps silent, where logging would print a traceback."""
+        """Ignore the error; logging would print a traceback."""
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         with suppress(OSError):
             super().close()
 
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Inside, what ctcycle logs is shown, and added to ``path``."""
+    """Print the log records of ctcycle inside the context, and append them to ``path``.
+
+    Raises:
+        OutputError: the file cannot be opened.
+    """
     try:
         handlers = [_BesideBars(), _LogFile(path, encoding="utf-8")]
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another `out`") from error
+        raise OutputError(f"{path}: cannot write ({error.strerror}); choose another `out`") from error
     handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("ctcycle")
     logger.setLevel(logging.INFO)
@@ -54,7 +58,9 @@ def log_to(path: Path) -> Iterator[None]:
     except Exception as error:
         level = logging.INFO if isinstance(error, StoppedError) else logging.ERROR
         text = str(error) if isinstance(error, CtcycleError) else describe_crash(error)
-        handlers[1].handle(logging.LogRecord("ctcycle", level, "", 0, text, None, None))  # the terminal gets it last
+        handlers[1].handle(
+            logging.LogRecord("ctcycle", level, "", 0, text, None, None)
+        )  # the terminal prints it at the end
         raise
     finally:
         for handler in handlers:

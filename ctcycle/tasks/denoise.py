@@ -1,4 +1,4 @@
-"""The task `denoise`: a series, a volume, or a folder of many, to files of the same kind."""
+"""The task `denoise`: denoises a series, a volume or a folder of them to files of the same format."""
 
 from tqdm import tqdm
 
@@ -12,16 +12,16 @@ from ctcycle.tasks.job import Job
 
 
 def run(config: Denoise, _job: Job) -> str:
-    """Denoise every series under ``config.input`` as `ctcycle.inference.folders.denoise_folder` does, showing bars.
+    """Denoise every series in ``config.input`` with `ctcycle.inference.folders.denoise_folder`, with progress bars.
 
     Returns:
-        What was done, for a terminal.
+        A summary for the terminal.
 
     Raises:
-        SeriesError: nothing was found, some series could not be denoised, or files are damaged: the message names
+        SeriesError: no series was found, some series could not be denoised, or files are damaged; the message names
             the first of them.
-        BundleError: the run or bundle holds no denoiser.
-        OutputError: output cannot be written.
+        BundleError: the run or bundle contains no denoiser.
+        OutputError: the output cannot be written.
     """
     folder = shipped_bundle() if config.model is None else located(config.model)
     model = load_model(folder, config.checkpoint, config.device)

@@ -1,4 +1,4 @@
-"""The task `evaluate` on a whole split: trained runs and classical filters on the same pairs, to tables and figures."""
+"""The task `evaluate`: scores trained runs and classical filters on the pairs of a split, with tables and figures."""
 
 import os
 from collections.abc import Mapping
@@ -31,18 +31,18 @@ _PANEL_BASELINES = ("nlm", "gaussian")
 
 
 def run(config: Evaluate, job: Job) -> str:
-    """Evaluate, and return the table of the first protocol with the paths of all results."""
+    """Evaluate, and return the table of the first protocol and the paths of all results."""
     return describe(config, job.folder, compare(config, job.folder))
 
 
 def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
-    """Scores every method of ``config`` on every pair of its split; writes tables and figures to ``folder``.
+    """Score every method of ``config`` on every pair of its split, and write tables and figures to ``folder``.
 
     Raises:
-        BundleError: a run of a method holds no denoiser.
+        BundleError: the run of a method contains no denoiser.
         ManifestError: the split has no pairs.
         SeriesError: a series cannot be decoded or scored.
-        OutputError: results cannot be written.
+        OutputError: the results cannot be written.
     """
     methods: dict[str, HUFilter] = {name: CLASSICAL[name] for name in config.baselines}
     methods |= {
@@ -58,7 +58,7 @@ def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
     found = evaluate(
         bar, methods, config.protocols, body_only=config.body_mask, workers=os.cpu_count() or 1, seed=config.seed
     )
-    found = replace(found, notes=(*_seen_before(config, pairs), *found.notes))
+    found = replace(found, notes=(*_not_held_out(config, pairs), *found.notes))
     found.write(folder.path, _provenance(config))
     tables = [f"## {protocol}\n\n{markdown_table(found.rows, protocol)}\n" for protocol in config.protocols]
     write_text(folder.path / "results.md", "\n".join([*tables, *(f"- {note}" for note in found.notes), ""]))
@@ -67,7 +67,7 @@ def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
 
 
 def describe(config: Evaluate, folder: RunFolder, found: Evaluation) -> str:
-    """The result for a terminal: the table of the first protocol, notes, and where everything is."""
+    """Return the result for the terminal: the table of the first protocol, notes, and the paths of all results."""
     protocol = config.protocols[0]
     files = [folder.path / "results.json", folder.path / "results.md", folder.figures]
     stores = sorted({uri for run in config.methods.values() if (uri := recorded_uri(run))})
@@ -81,8 +81,8 @@ def describe(config: Evaluate, folder: RunFolder, found: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _seen_before(config: Evaluate, pairs: EvaluationPairs) -> list[str]:
-    """A plain statement for each run that was trained on, or chosen by, patients that it is measured on."""
+def _not_held_out(config: Evaluate, pairs: EvaluationPairs) -> list[str]:
+    """Return a note for each run that was trained or validated on patients it is evaluated on."""
     patients = {row.patient for row in pairs.slices.manifest}
     found = []
     for name, run in config.methods.items():
@@ -90,7 +90,7 @@ def _seen_before(config: Evaluate, pairs: EvaluationPairs) -> list[str]:
         rows = read_manifest(known).rows if known.exists() else ()
         both = sorted(patients & {row.patient for row in rows if row.split in {"train", "val"}})
         if both:
-            found.append(f"{name}: NOT held out: it was trained on, or chosen by, {', '.join(both)}")
+            found.append(f"{name}: NOT held out, it was trained or validated on {', '.join(both)}")
     return found
 
 
@@ -110,7 +110,7 @@ def _draw(
 ) -> None:
     protocol = config.protocols[0]
     records = [record for record in found.records if record.protocol == protocol]
-    shown = [name for name in methods if name != "constant"]  # it would squeeze all others together
+    shown = [name for name in methods if name != "constant"]  # its low PSNR would compress the scale of the others
     psnr = {name: [record.psnr for record in records if record.method == name] for name in shown}
     patients = [record.patient for record in records if record.method == next(iter(methods))]
     psnr_by_slice(folder.figures / "psnr_by_slice.png", patients, psnr, protocol)

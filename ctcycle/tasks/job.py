@@ -1,4 +1,4 @@
-"""What every task is given besides its own config."""
+"""The run folder and names that every task gets in addition to its config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ class Job:
     """One task to run.
 
     Attributes:
-        folder: the run folder, opened.
+        folder: the opened run folder.
         resolved: the config as plain data, with all defaults.
-        name: shown in MLflow and on progress bars.
+        name: the run name shown in MLflow and on progress bars.
     """
 
     folder: RunFolder

@@ -1,4 +1,4 @@
-"""Runs the task of a config, or the steps of a pipeline, each in its run folder."""
+"""Runs the task of a config, or the steps of a pipeline, each in its own run folder."""
 
 from importlib import import_module
 
@@ -13,7 +13,7 @@ from ctcycle.tasks.job import Job
 
 
 def run(loaded: LoadedConfig) -> None:
-    """Run the task of a config; a pipeline's steps one after another.
+    """Run the task of a config, or the steps of a pipeline in order.
 
     Raises:
         CtcycleError: see `ctcycle.errors` for the kinds and their exit codes.
@@ -31,7 +31,7 @@ def run(loaded: LoadedConfig) -> None:
 def _run_step(config: Step, job: Job) -> None:
     fresh = config.overwrite or getattr(config, "resume", "auto") == "never"
     with job.folder.opened(job.resolved, overwrite=fresh) as state:
-        if state == "finished" and config.task != "denoise":  # there may be new series; what is done already stays
+        if state == "finished" and config.task != "denoise":  # there may be new series; existing results are kept
             _report_finished(config, job)
         else:
             _work(config, job, new=state == "new")
@@ -42,7 +42,7 @@ def _report_finished(config: Step, job: Job) -> None:
     if config.task == "train":
         with log_to(folder.log):
             Tracker(config.tracking, folder.path, job.name, flat(job.resolved)).send_rest()
-    say(f"{config.out}: already finished; overwrite=true does it again")
+    say(f"{config.out}: already finished; set overwrite=true to rerun")
     say(folder.summary() if config.task == "evaluate" else folder.summary().splitlines()[-1])
 
 
@@ -50,7 +50,7 @@ def _work(config: Step, job: Job, *, new: bool) -> None:
     try:
         with log_to(job.folder.log):
             text = import_module(f"ctcycle.tasks.{config.task}").run(config, job)
-    except BaseException:  # the keyboard's, too
+    except BaseException:  # including KeyboardInterrupt
         if new:
             job.folder.release()
         raise

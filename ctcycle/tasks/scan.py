@@ -1,4 +1,4 @@
-"""The task `scan`: folders of CT to a manifest."""
+"""The task `scan`: indexes folders of CT in a manifest."""
 
 import os
 
@@ -16,12 +16,14 @@ def run(config: Scan, job: Job) -> str:
     """Index the sources, and return a summary of what was found."""
     path = config.manifest or job.folder.path / "manifest.csv"
     if path.exists() and not config.overwrite:
-        raise OutputError(f"{path}: exists, and may have been edited; choose another `out`, or overwrite=true")
+        raise OutputError(
+            f"{path}: already exists and may have been edited; choose another `out`, or set overwrite=true"
+        )
     with tqdm(desc="scanning", unit="file", dynamic_ncols=True) as bar:
         salt = os.environ.get("CTCYCLE_SALT", "")
         report = scan_sources(config.sources, path, config.split, salt=salt, progress=lambda _path: bar.update())
     write_manifest(path, report.manifest)
-    left_out = job.folder.path / "skipped.csv"
-    write_skipped(left_out, report.skipped)
-    listed = f"what was left out, with its path: {left_out}\n" if report.skipped else ""
+    skipped = job.folder.path / "skipped.csv"
+    write_skipped(skipped, report.skipped)
+    listed = f"all skipped files: {skipped}\n" if report.skipped else ""
     return f"{summary(report)}{listed}\n-> {path}"

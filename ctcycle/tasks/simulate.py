@@ -1,4 +1,4 @@
-"""The task `simulate`: simulated patients, or simulated low dose of real full-dose series."""
+"""The task `simulate`: CT of phantom patients, or the low dose of real full-dose series."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from ctcycle.tasks.job import Job
 
 
 def run(config: Simulate, job: Job) -> str:
-    """Simulate, and return what was made, in one sentence."""
+    """Simulate, and return a one-sentence summary."""
     if config.low_dose is not None:
         return _simulate_low_dose(config, config.low_dose, job.folder)
     out, patients = job.folder.path / "series", config.simulation.patients
@@ -46,6 +46,6 @@ def _simulate_low_dose(config: Simulate, settings: LowDoseSettings, folder: RunF
         report = simulate_low_dose(out, manifest, settings, config.seed, workers=workers, progress=progress)
     write_manifest(manifest, report.manifest)
     write_skipped(folder.path / "skipped.csv", report.skipped)
-    left_out = f"; left out: {len(report.skipped)}, see {folder.path / 'skipped.csv'}" if report.skipped else ""
+    skipped = f"; skipped {len(report.skipped)}, see {folder.path / 'skipped.csv'}" if report.skipped else ""
     patients = len(report.manifest.patients)
-    return f"{report.low_dose} series of simulated low dose, {patients} patients{left_out}; -> {manifest}"
+    return f"{report.low_dose} series of simulated low dose, {patients} patients{skipped}; -> {manifest}"

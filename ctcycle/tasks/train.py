@@ -1,4 +1,4 @@
-"""The task `train`: a training run from its config."""
+"""The task `train`: trains a denoiser."""
 
 from ctcycle.config.schema import AnyTrain
 from ctcycle.tasks.job import Job
@@ -6,8 +6,8 @@ from ctcycle.training.trainer import TrainingRun
 
 
 def run(config: AnyTrain, job: Job) -> str:
-    """Train, and return what was reached, in one sentence."""
+    """Train, and return a one-sentence summary."""
     best = TrainingRun(config, job.folder, job.name, job.resolved).run()
     scores = f"best epoch {best['epoch']}: {best['val/psnr']:.2f} dB PSNR" if best else "no validation pairs"
-    protocol = f", protocol {config.validation.protocol}, on validation slices" if best else ""
+    protocol = f" on validation slices, protocol {config.validation.protocol}" if best else ""
     return f"{config.method} trained; {scores}{protocol}; -> {job.folder.path}"
