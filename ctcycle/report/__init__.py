@@ -1,1 +1,1 @@
-"""What people look at: figures."""
+"""Figures of runs and evaluations."""

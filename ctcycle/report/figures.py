@@ -1,6 +1,6 @@
-"""Figures of a run: loss curves, slices beside each other, PSNR by slice. Each is written whole, as PNG.
+"""Figures of a run: loss curves, slices side by side, PSNR per slice. Each is written atomically, as PNG.
 
-They are drawn on `Figure` objects of their own: no pyplot, no global state, no display.
+Each is drawn on its own `Figure` object: no pyplot, no global state, no display.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from ctcycle.atomic import write_file
 
 DPI = 150
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette, told apart by colour-blind readers, too."""
+"""Palette of Okabe and Ito, which colour-blind readers can also distinguish."""
 
 Curve = Sequence[tuple[int, float]]
 """Steps and values."""
@@ -30,10 +30,10 @@ OTHER_LOSSES = "other losses"
 
 @dataclass(frozen=True)
 class PanelRow:
-    """One slice to be shown.
+    """The images of one slice in the panel figure.
 
     Attributes:
-        label: which slice; no identity.
+        label: name of the slice, without patient identity.
         images: title to (H, W) in HU, in the order of the columns, full dose last.
     """
 
@@ -42,20 +42,20 @@ class PanelRow:
 
 
 def loss_curves(path: Path, curves: Mapping[str, Curve], groups: Mapping[str, tuple[str, ...]]) -> None:
-    """Draws loss against iteration, a panel for each group of losses that has any.
+    """Draw loss against iteration, with one panel per group that has losses.
 
     Args:
-        path: the PNG.
+        path: the PNG file.
         curves: the losses by name, such as ``train/gen_cycle_full``; values that are not finite leave gaps.
-        groups: title to the words that bring a name there; the rest goes to "other losses".
+        groups: panel title to words that select the names for this panel; other names go to "other losses".
 
     Raises:
-        ValueError: there is no curve.
+        ValueError: there are no curves.
         OutputError: the file cannot be written.
     """
     panels = _grouped(curves, groups)
     if not panels:
-        raise ValueError("loss curves: nothing to draw; at least one loss is needed")
+        raise ValueError("loss curves: no losses; give at least one")
     figure = Figure(figsize=(8.0, 0.6 + 2.6 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (title, members) in zip(axes, panels.items(), strict=True):
@@ -75,20 +75,20 @@ def slice_panels(
     hu_window: tuple[float, float] = (-160.0, 240.0),
     difference_hu: float = 100.0,
 ) -> None:
-    """Draws each slice as a row of images in one HU window, and below it their signed difference to full dose.
+    """Draw each slice as a row of images in one HU window, with a row of signed differences from full dose below.
 
     Args:
-        path: the PNG.
+        path: the PNG file.
         samples: a few slices, all with the same titles; the last image of each is full dose.
         hu_window: lowest and highest HU shown; the default is W400 L40.
-        difference_hu: end of the colour scale of the differences.
+        difference_hu: upper end of the colour scale of the differences.
 
     Raises:
-        ValueError: there is no sample, or their titles differ.
+        ValueError: there are no samples, or their titles differ.
         OutputError: the file cannot be written.
     """
     if not samples or any(list(sample.images) != list(samples[0].images) for sample in samples):
-        raise ValueError("slice panels: at least one sample is needed, and all need the same images in the same order")
+        raise ValueError("slice panels: no samples, or different images; give samples with the same images in order")
     columns, rows = len(samples[0].images), 2 * len(samples)
     height, width = next(iter(samples[0].images.values())).shape
     figure = Figure(figsize=(2.5 * columns + 1.2, 2.5 * rows * height / width + 1.0), layout=_tight())
@@ -110,16 +110,16 @@ def slice_panels(
 
 
 def psnr_by_slice(path: Path, patients: Sequence[str], psnr: Mapping[str, Sequence[float]], protocol: str) -> None:
-    """Draws the PSNR of every slice, one line per method, slices grouped by patient.
+    """Draw the PSNR of every slice, one line per method, with slices grouped by patient.
 
     Args:
-        path: the PNG.
-        patients: the manifest's key of the patient of each slice.
+        path: the PNG file.
+        patients: the patient of each slice, as in the manifest.
         psnr: method to dB per slice, in the order of ``patients``; infinite values leave gaps.
-        protocol: the convention, for the title.
+        protocol: the protocol of the PSNR, for the title.
 
     Raises:
-        ValueError: a method has another number of slices than there are.
+        ValueError: the number of values of a method differs from the number of slices.
         OutputError: the file cannot be written.
     """
     order = np.argsort(np.asarray(patients), kind="stable")
@@ -129,7 +129,7 @@ def psnr_by_slice(path: Path, patients: Sequence[str], psnr: Mapping[str, Sequen
     panel = figure.subplots()
     for (method, values), colour in zip(psnr.items(), cycle(COLOURS)):
         if len(values) != len(order):
-            raise ValueError(f"PSNR by slice: method {method} has {len(values)} slices; there are {len(order)}")
+            raise ValueError(f"PSNR by slice: method {method} has {len(values)} values for {len(order)} slices")
         _draw_by_patient(panel, method, np.asarray(values, dtype=np.float64)[order], starts, colour)
     _mark_patients(panel, owners, starts)
     panel.set(xlabel="slice, by patient", ylabel="PSNR (dB)", xlim=(-0.5, len(order) - 0.5))
@@ -173,7 +173,7 @@ def _draw_sample(
 
 
 def _draw_by_patient(panel: Axes, method: str, values: NDArray[np.float64], starts: list[int], colour: str) -> None:
-    """One line per patient: a line across two patients would draw a change that is none."""
+    """Draw one line per patient, since a line across two patients would suggest a trend."""
     finite = np.where(np.isfinite(values), values, np.nan)
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(values)], strict=True)):
         label = method if number == 0 else None
@@ -191,7 +191,7 @@ def _mark_patients(panel: Axes, owners: Sequence[str], starts: Sequence[int]) ->
 
 
 def _legend_beside(panel: Axes) -> None:
-    """Right of the axes, where it hides no data."""
+    """Place the legend to the right of the axes, where it hides no data."""
     panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, frameon=False, fontsize=9)
 
 
