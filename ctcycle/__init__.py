@@ -1,6 +1,6 @@
 """Low-dose CT denoising without paired training data.
 
-The names below are all that a notebook needs. Each is imported on first use, so that ``import ctcycle`` is instant.
+The names below are the Python API. Each is imported on first use, so that ``import ctcycle`` is instant.
 Type checkers find them in `__init__.pyi`.
 """
 
@@ -40,11 +40,11 @@ _HOMES = {
     "SeriesInfo": "ctcycle.ct.series",
     "format_table": "ctcycle.evaluation.tables",
 }
-"""Where the names are defined that are not in `ctcycle.api`."""
+"""The modules of names that are not defined in `ctcycle.api`."""
 
 
 def __dir__() -> list[str]:
-    """Return the public names, imported or not."""
+    """Return the public names, whether imported yet or not."""
     return sorted({*globals(), *__all__})
 
 

@@ -1,6 +1,6 @@
-"""What a notebook calls: thin functions on arrays, series and folders, with the shipped bundle as the default model.
+"""The Python API: thin functions on arrays, series and folders; the default model is the shipped bundle.
 
-`ctcycle` offers all of them by name: ``ctcycle.denoise(...)``.
+All of them are available from the package: ``ctcycle.denoise(...)``.
 """
 
 import json
@@ -23,12 +23,12 @@ from ctcycle.ct.series import Series, SeriesInfo, Skipped
 from ctcycle.errors import ConfigError, SeriesError
 from ctcycle.metrics import PROTOCOL_NAMES, ProtocolName
 
-if TYPE_CHECKING:  # torch and scikit-image take seconds, and not every function needs them
+if TYPE_CHECKING:  # importing torch and scikit-image takes seconds, and not every function needs them
     from ctcycle.evaluation.results import Evaluation
     from ctcycle.runs.models import Model
 
 HUArray = NDArray[np.floating[Any] | np.integer[Any]]
-"""A slice (H, W) or slices (S, H, W), in HU."""
+"""A slice (H, W) or a stack of slices (S, H, W), in HU."""
 
 ImageT = TypeVar("ImageT", Series, HUArray)
 """What can be denoised; the result is of the same kind."""
@@ -38,7 +38,7 @@ _SAMPLE = 16
 
 
 class DenoiseKeys(TypedDict, total=False):
-    """The options of ``configs/denoise.yaml`` that `denoise_folder` takes by keyword."""
+    """The keyword arguments of `denoise_folder`, as in ``configs/denoise.yaml``."""
 
     checkpoint: Literal["best", "last"]
     device: str
@@ -55,14 +55,14 @@ class DenoiseKeys(TypedDict, total=False):
 
 
 def find_series(root: str | Path, *, mu_water: float = MU_WATER) -> tuple[list[SeriesInfo], list[Skipped]]:
-    """Find every CT series under a folder, or in a file, from headers only.
+    """Find all CT series in a folder or a file, reading only headers.
 
     Args:
-        root: a folder, nested anyhow, or one file.
+        root: a folder, searched recursively, or one file.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
 
     Returns:
-        The series by path, and what was skipped, each with its reason.
+        The series sorted by path, and the skipped files and series with reasons.
 
     Raises:
         SeriesError: ``root`` does not exist.
@@ -75,17 +75,17 @@ def read_series(source: SeriesInfo | str | Path, *, assume_hu: bool = False) -> 
 
     Args:
         source: a series from `find_series`, or the path of a folder or file that holds one series.
-        assume_hu: take NIfTI and npy values for HU although they do not look like it.
+        assume_hu: treat NIfTI and npy values as HU even if they do not look like HU.
 
     Raises:
-        SeriesError: the path holds no series or several; the series is damaged, or does not look like HU.
+        SeriesError: the path holds no series or several; the series is damaged; or its values do not look like HU.
     """
     if isinstance(source, SeriesInfo):
         return series_io.read_series(source, assume_hu=assume_hu)
     found, skipped = find_series(source)
     if len(found) != 1:
         why = f" ({skipped[0].reason})" if skipped and not found else ""
-        raise SeriesError(f"{source}: holds {len(found)} CT series{why}, one is needed; find_series lists them")
+        raise SeriesError(f"{source}: found {len(found)} CT series{why}, expected one; call find_series to list them")
     return series_io.read_series(found[0], assume_hu=assume_hu)
 
 
@@ -95,13 +95,13 @@ def load_model(
     """Load a trained model.
 
     Args:
-        path: a run folder or a bundle folder; None is the bundle that ships with ctcycle.
-        checkpoint: of a run folder; a bundle has only one.
+        path: a run folder or a bundle folder; None for the bundle shipped with ctcycle.
+        checkpoint: checkpoint of a run folder; ignored for a bundle, which has one set of weights.
         device: auto, cpu, cuda, cuda:1 or mps.
 
     Raises:
-        BundleError: the folder holds no model.
-        ConfigError: this machine has no such device.
+        BundleError: the folder contains no model.
+        ConfigError: the device is not available.
     """
     from ctcycle.runs import models
 
@@ -118,22 +118,22 @@ def denoise(
 ) -> ImageT:
     """Denoise slices in memory.
 
-    A slice that is unlike what the model was trained on is denoised all the same, and a warning is logged.
+    Slices that differ from the training data are denoised anyway, with a logged warning.
 
     Args:
         image: slices in HU, (H, W) or (S, H, W); or a series from `read_series`.
-        model: from `load_model`, or the path of a run folder or bundle folder; None is the shipped bundle.
+        model: a model from `load_model`, or the path of a run folder or bundle folder; None for the shipped bundle.
         strength: factor of the correction, from 0 to 2.
-        tile: side in pixels of overlapping tiles, where memory is short; 0 takes whole slices.
-        average_flips: mean over four flips: a little better, four times as slow. None is the model's default.
+        tile: side of overlapping tiles in pixels, to save memory; 0 for whole slices.
+        average_flips: average over four flips: slightly better, four times slower. None for the model's default.
 
     Returns:
-        float32 of the same shape; or the series with its HU denoised and its padding untouched.
+        A float32 array of the same shape; or the series with denoised HU and unchanged padding.
 
     Raises:
-        SeriesError: another shape, or values that are not finite.
-        BundleError: there is no such model.
-        ConfigError: strength or tile are out of range.
+        SeriesError: the array has another shape, or values that are not finite.
+        BundleError: the path contains no model.
+        ConfigError: strength or tile is out of range.
     """
     opened = load_model(model) if model is None or isinstance(model, str | Path) else model
     denoiser = opened.denoiser(strength=strength, tile=tile, average_flips=average_flips)
@@ -148,21 +148,22 @@ def denoise(
 def denoise_folder(
     source: str | Path, out: str | Path, model: str | Path | None = None, **options: Unpack[DenoiseKeys]
 ) -> dict[str, Any]:
-    """Denoise every series under ``source`` to files of the same kind under ``out``, as ``ctcycle denoise`` does.
+    """Denoise every series in ``source`` to files of the same format in ``out``, as ``ctcycle denoise`` does.
 
     Args:
-        source: a series, a volume, or a folder of many.
-        out: the folder for the results; gets a log, a summary and the config besides.
-        model: a run folder or a bundle folder; None is the shipped bundle.
+        source: a series, a volume, or a folder of them.
+        out: the output folder, which also gets a log, a summary and the config.
+        model: a run folder or a bundle folder; None for the shipped bundle.
         options: as in ``configs/denoise.yaml``.
 
     Returns:
-        The summary: how many were denoised or already there; what was refused, skipped or damaged, and why.
+        The summary: the numbers of series denoised and already done, and what was refused, skipped or damaged, with
+        reasons.
 
     Raises:
-        ConfigError: an option is unknown or out of range, or ``out`` holds results made with other options.
-        SeriesError: nothing was found, or some series could not be denoised; the others are.
-        BundleError: there is no such model.
+        ConfigError: an option is unknown or out of range, or ``out`` holds results of other options.
+        SeriesError: no series was found, or some could not be denoised; the rest are denoised.
+        BundleError: the path contains no model.
         OutputError: ``out`` cannot be written.
     """
     folder = run_config(_from_options("denoise", {"input": source, "out": out, "model": model, **options}))
@@ -183,12 +184,12 @@ def evaluate(
         low: the low dose in HU, (H, W) or (S, H, W).
         full: the full dose of the same slices.
         denoised: one result, or several by name.
-        protocols: one or more conventions, see `ctcycle.metrics.protocols`.
-        patients: one name a slice; intervals are over patients. All slices belong to one patient by default.
+        protocols: one or more protocols, see `ctcycle.metrics.protocols`.
+        patients: the patient of each slice; confidence intervals are over patients. Default: a single patient.
 
     Raises:
-        SeriesError: the shapes differ, values are not finite, or there are more or fewer patients than slices.
-        ConfigError: there is no such protocol, or a result is called ``input``.
+        SeriesError: the shapes differ, values are not finite, or the numbers of patients and slices differ.
+        ConfigError: a protocol is unknown, or a result is named ``input`` or ``full``.
     """
     from ctcycle.evaluation.pairs import HUPair
     from ctcycle.evaluation.results import summarise
@@ -199,7 +200,7 @@ def evaluate(
     truth = stacks.pop("full")
     owners = patients or ["array"] * len(truth)
     if len(owners) != len(truth):
-        raise SeriesError(f"patients: {len(owners)} names for {len(truth)} slices; give one for each")
+        raise SeriesError(f"patients: got {len(owners)} names for {len(truth)} slices; give one per slice")
     records = []
     for number, (patient, hu) in enumerate(zip(owners, truth, strict=True)):
         results = {name: stack[number] for name, stack in stacks.items()}
@@ -211,18 +212,18 @@ def evaluate(
 def evaluate_manifest(
     manifest: str | Path, methods: Mapping[str, str | Path], out: str | Path = "runs/evaluate", **options: object
 ) -> "Evaluation":
-    """Score models on the pairs of a manifest's split, with tables and figures in ``out``.
+    """Score models on the pairs of a split of a manifest, with tables and figures in ``out``.
 
     Args:
-        manifest: a CSV file that the task `scan` wrote.
-        methods: run folders or bundle folders by the name that they get in the tables.
-        out: the folder for the results.
+        manifest: a CSV file written by the task `scan`.
+        methods: run folders or bundle folders, by their names in the tables.
+        out: the output folder.
         options: as in ``configs/evaluate.yaml``, for example ``split="val"``.
 
     Raises:
-        ConfigError: an option is unknown or wrong, or ``out`` holds results made with other options.
-        ManifestError: the split has no pairs, or they do not show the same anatomy.
-        BundleError: a folder holds no model.
+        ConfigError: an option is unknown or invalid, or ``out`` holds results of other options.
+        ManifestError: the split has no pairs, or the slices of a pair do not show the same anatomy.
+        BundleError: a folder contains no model.
         SeriesError: a series cannot be decoded or scored.
         OutputError: ``out`` cannot be written.
     """
@@ -235,14 +236,14 @@ def evaluate_manifest(
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> LoadedConfig:
-    """Read and check a config.
+    """Read and validate a config.
 
     Args:
-        name: of a shipped config, such as ``report2024/cyclegan``; or a YAML file.
-        overrides: ``key.sub=value`` each; the value is YAML.
+        name: the name of a shipped config, such as ``report2024/cyclegan``, or a YAML file.
+        overrides: a list of ``key.sub=value``; the value is YAML.
 
     Raises:
-        ConfigError: with a line for each mistake.
+        ConfigError: the config is invalid; one line per error.
     """
     return loading.load_config(find_config(name), overrides)
 
@@ -260,7 +261,7 @@ def run_config(config: LoadedConfig) -> Path:
 
 
 def _from_options(name: str, options: Mapping[str, object]) -> LoadedConfig:
-    """A shipped config with some of its keys set."""
+    """Load a shipped config with the given keys set."""
     overrides = [f"{key}={json.dumps(value, default=_plain, ensure_ascii=False)}" for key, value in options.items()]
     try:
         return load_config(name, overrides)
@@ -269,7 +270,7 @@ def _from_options(name: str, options: Mapping[str, object]) -> LoadedConfig:
 
 
 def _plain(value: Any) -> object:
-    """A number of numpy, or a path, as JSON can hold it."""
+    """Convert a numpy number or a path to a type that JSON supports."""
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
@@ -277,11 +278,11 @@ def _checked(name: str, image: HUArray) -> NDArray[np.float32]:
     array = np.asarray(image)
     if array.ndim not in {2, 3} or not array.size or array.dtype.kind not in "iuf":
         raise SeriesError(
-            f"{name}: is {array.dtype} of shape {array.shape}; numbers of shape (H, W) or (S, H, W) in HU are needed"
+            f"{name}: got {array.dtype} of shape {array.shape}; give numbers of shape (H, W) or (S, H, W) in HU"
         )
     hu = array.astype(np.float32)
     if bad := int(np.sum(~np.isfinite(hu))):
-        raise SeriesError(f"{name}: {bad} values are not finite; repair or leave out these slices")
+        raise SeriesError(f"{name}: {bad} values are not finite; repair or remove these slices")
     return hu
 
 
@@ -301,17 +302,17 @@ def _protocols(wanted: ProtocolName | Sequence[ProtocolName]) -> list[ProtocolNa
     for name in names:
         if name not in PROTOCOL_NAMES:
             hint = near(name, PROTOCOL_NAMES) or f"; the protocols are {', '.join(PROTOCOL_NAMES)}"
-            raise ConfigError(f"there is no protocol '{name}'{hint}")
+            raise ConfigError(f"unknown protocol '{name}'{hint}")
     return names
 
 
 def _stacks(low: HUArray, full: HUArray, denoised: Mapping[str, HUArray]) -> dict[str, NDArray[np.float32]]:
-    """All arrays as (S, H, W) by name, ``input`` first, and ``full``."""
+    """Return all arrays as (S, H, W) by name: ``input`` first, ``full`` last."""
     if taken := denoised.keys() & {"input", "full"}:
-        raise ConfigError(f"denoised: '{min(taken)}' is the name of something else; choose another name")
+        raise ConfigError(f"denoised: '{min(taken)}' is a reserved name; choose another name")
     arrays = {"input": low, **denoised, "full": full}
     stacks = {name: _checked(name, array) for name, array in arrays.items()}
     for name, stack in stacks.items():
         if stack.shape != stacks["full"].shape:
-            raise SeriesError(f"{name}: has shape {stack.shape}, full dose {stacks['full'].shape}; they must be equal")
+            raise SeriesError(f"{name}: has shape {stack.shape}, full dose has {stacks['full'].shape}; they must match")
     return {name: stack.reshape(-1, *stack.shape[-2:]) for name, stack in stacks.items()}

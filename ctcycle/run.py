@@ -1,10 +1,10 @@
 """The command line: ``ctcycle denoise IN OUT``, ``ctcycle run NAME [key.sub=value ...]``.
 
-``python -m ctcycle.run`` is ``ctcycle run``: both take ``--config FILE``, or the name of a shipped config.
+``python -m ctcycle.run`` is the same as ``ctcycle run``: both take ``--config FILE`` or the name of a shipped config.
 
-Exit codes: 0 done; 2 command line or config; 3 input data; 4 output or storage; 5 training diverged; 130, 143 and 138
-stopped by SIGINT, SIGTERM and SIGUSR1; 1 a fault of the program. The last line on stderr says in one sentence what
-happened.
+Exit codes: 0 success; 1 internal error; 2 command line or config; 3 input data; 4 output or storage; 5 training
+diverged; 130, 143 and 138 interrupted by SIGINT, SIGTERM and SIGUSR1. On failure, the last line on stderr states the
+reason in one sentence.
 """
 
 import argparse
@@ -38,55 +38,55 @@ COMMANDS = {
     ),
     "run": ("run any task from a config: simulate, scan, train, evaluate, denoise, bundle", "ctcycle run demo"),
 }
-"""Each command of ``ctcycle``: its purpose, and an example."""
+"""The commands of ``ctcycle``, each with its purpose and an example."""
 
 EXAMPLES = {
-    "simulate": ("simulated CT of many patients, as DICOM series", "simulate", "simulation.patients=10"),
-    "scan": ("folders of CT to a manifest: which series, whose, which split", "scan", "out=runs/my_data"),
-    "train": ("a denoiser, with or without pairs", "cyclegan", "training.epochs=20"),
-    "evaluate": ("trained runs against the full dose of held-out patients", "evaluate", "split=val"),
-    "denoise": ("new low-dose series to denoised ones", "denoise", "input=incoming out=denoised"),
-    "bundle": ("a trained denoiser to a MONAI bundle, which runs without ctcycle", "bundle", "version=0.2.0"),
-    "pipeline": ("several of these, one after another", "demo", ""),
+    "simulate": ("simulate CT of phantom patients, as DICOM series", "simulate", "simulation.patients=10"),
+    "scan": ("index folders of CT in a manifest: series, patients, splits", "scan", "out=runs/my_data"),
+    "train": ("train a denoiser, with or without pairs", "cyclegan", "training.epochs=20"),
+    "evaluate": ("evaluate trained runs against the full dose of held-out patients", "evaluate", "split=val"),
+    "denoise": ("denoise new low-dose series", "denoise", "input=incoming out=denoised"),
+    "bundle": ("export a trained denoiser as a MONAI bundle, which runs without ctcycle", "bundle", "version=0.2.0"),
+    "pipeline": ("run several tasks in order", "demo", ""),
 }
-"""Each task: what it does, and the config and the overrides of an example."""
+"""The tasks, each with its purpose and the config and overrides of an example."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``python -m ctcycle.run`` with ``argv`` (default: the process's own) and return the exit code.
+    """Run ``python -m ctcycle.run`` with ``argv`` (default: the process's arguments) and return the exit code.
 
     Raises:
         SystemExit: after ``--help`` and ``--version``.
     """
-    return _explained(lambda: _run_config(MODULE, argv))
+    return _exit_code(lambda: _run_config(MODULE, argv))
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """Run ``ctcycle`` with ``argv`` (default: the process's own) and return the exit code.
+    """Run ``ctcycle`` with ``argv`` (default: the process's arguments) and return the exit code.
 
     Raises:
         SystemExit: after ``--help`` and ``--version``.
     """
-    return _explained(lambda: _run_command(sys.argv[1:] if argv is None else argv))
+    return _exit_code(lambda: _run_command(sys.argv[1:] if argv is None else argv))
 
 
-def _explained(work: Callable[[], None]) -> int:
-    """Do the work, and end it with its exit code and its sentence."""
+def _exit_code(work: Callable[[], None]) -> int:
+    """Do the work; return its exit code, after printing one sentence if it failed."""
     _quiet_third_parties()
     try:
         with stopping_at_once():
             work()
         sys.stdout.flush()
     except BrokenPipeError as error:
-        return 128 + 13 if _reader_gone() else _explain_crash(error)  # what a shell reports for SIGPIPE
+        return 128 + 13 if _reader_gone() else _explain_crash(error)  # the code a shell reports for SIGPIPE
     except StopNow as stop:
         name = signal.Signals(stop.number).name
-        return _say(f"stopped by {name}; the same command starts again or continues", 128 + stop.number)
+        return _say(f"interrupted by {name}; run the command again to resume", 128 + stop.number)
     except KeyboardInterrupt:
-        return _say("stopped by the keyboard; the same command starts again or continues", 130)
+        return _say("interrupted by Ctrl-C; run the command again to resume", 130)
     except CtcycleError as error:
         return _say(str(error), error.exit_code)
-    except Exception as error:  # noqa: BLE001 (the last resort: nothing may end without its sentence)
+    except Exception as error:  # noqa: BLE001 (the last resort: every failure ends with a sentence)
         return _explain_crash(error)
     return 0
 
@@ -99,10 +99,10 @@ def _run_command(argv: Sequence[str]) -> None:
         _denoise(rest)
     elif name and not name.startswith("-"):
         hint = near(name, COMMANDS) or f"; the commands are {' and '.join(COMMANDS)}"
-        raise ConfigError(f"command line: there is no command '{name}'{hint}")
+        raise ConfigError(f"command line: unknown command '{name}'{hint}")
     else:
         _overview().parse_args(argv)
-        raise ConfigError("command line: no command is given; for example ctcycle denoise IN OUT, or ctcycle --help")
+        raise ConfigError("command line: no command given; try ctcycle denoise IN OUT, or ctcycle --help")
 
 
 def _run_config(program: str, argv: Sequence[str] | None) -> None:
@@ -115,13 +115,13 @@ def _run_config(program: str, argv: Sequence[str] | None) -> None:
 
 
 def _named_config(program: str, arguments: argparse.Namespace) -> LoadedConfig:
-    """Load the config of ``--config``, or else the one that the first argument without "=" names."""
+    """Load the config given by ``--config``, or else by the first argument without "="."""
     config, overrides = arguments.config, list(arguments.overrides)
     if config is None:
         name = next((text for text in overrides if "=" not in text), None)
         if name is None:
             example = _example(program, "demo")
-            raise ConfigError(f"command line: --config FILE is missing; for example {example}")
+            raise ConfigError(f"command line: no config given; try {example}")
         overrides.remove(name)
         config = name
     return load_config(find_config(config), overrides)
@@ -133,7 +133,7 @@ def _denoise(argv: Sequence[str]) -> None:
     overrides = ["model=null", *denoise_overrides(arguments), *arguments.overrides]
     twice = [text for text in arguments.overrides if text.partition("=")[0] in POSITIONAL]
     if twice:
-        parser.error(f"{twice[0]}: IN and OUT name the input and the output already")
+        parser.error(f"{twice[0]}: input and output are already set by IN and OUT")
     with trusting(every_target=arguments.trust):
         _run(load_config(find_config("denoise"), overrides), check=arguments.check)
 
@@ -143,7 +143,7 @@ def _run(loaded: LoadedConfig, *, check: bool) -> None:
         print(dump_yaml(loaded.resolved), end="")
         return
     if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_MININTERVAL", "15")  # seconds between the lines that bars leave in a log file
+        os.environ.setdefault("TQDM_MININTERVAL", "15")  # seconds between the lines of progress bars in a log file
     from ctcycle.tasks.running import run
 
     run(loaded)
@@ -155,7 +155,7 @@ def _overview() -> argparse.ArgumentParser:
         prog="ctcycle",
         usage="ctcycle COMMAND ...",
         description=f"Low-dose CT denoising without paired training data.\n\n{listed}",
-        epilog="ctcycle COMMAND --help shows the options of a command.",
+        epilog="Run ctcycle COMMAND --help for the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -168,12 +168,12 @@ def _run_parser(program: str) -> argparse.ArgumentParser:
         prog=program,
         usage=f"{program} {{--config FILE | NAME}} [--check] [--trust] [key.sub=value ...]",
         description=f"Low-dose CT denoising without paired data. A config names one task:\n\n{_tasks(program)}",
-        epilog="Values are YAML, and paths are relative to the current folder. The configs say what can be set.\n\n"
+        epilog="Values are YAML; paths are relative to the current folder. The shipped configs document the keys.\n\n"
         + textwrap.fill(f"Shipped configs: {', '.join(config_names())}", 100, break_on_hyphens=False),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, action=Once, metavar="FILE", help="the YAML file that says what to do")
+    parser.add_argument("--config", type=Path, action=Once, metavar="FILE", help="the config, a YAML file")
     _add_common(parser)
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs, for editors")
     parser.add_argument(
@@ -181,7 +181,7 @@ def _run_parser(program: str) -> argparse.ArgumentParser:
         nargs="*",
         default=[],
         metavar="NAME key.sub=value",
-        help="a shipped config; changes to single values",
+        help="a shipped config; overrides of single values",
     )
     return parser
 
@@ -190,7 +190,7 @@ def _denoise_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="ctcycle denoise",
         usage="ctcycle denoise IN OUT [options] [key=value ...]",
-        description="Denoise low-dose CT: HU in, HU out, geometry kept; the kind of file that came in goes out. "
+        description="Denoise low-dose CT in HU. Geometry and file format are preserved. "
         "OUT also gets a log, a summary and the config. Research use only: not for diagnosis.",
         epilog="Each option can also be written as key=value, for example strength=0.7 or average_flips=false.",
         allow_abbrev=False,
@@ -198,13 +198,13 @@ def _denoise_parser() -> argparse.ArgumentParser:
     add_denoise_arguments(parser)
     _add_common(parser)
     parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="key=value", help="the same options in another form"
+        "overrides", nargs="*", default=[], metavar="key=value", help="the same options as config overrides"
     )
     return parser
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--check", action="store_true", help="only check the config, and print it with all defaults")
+    parser.add_argument("--check", action="store_true", help="only validate the config, and print it with all defaults")
     parser.add_argument("--trust", action="store_true", help="run the code of any `_target_`; read SECURITY.md first")
     _add_version(parser)
 
@@ -232,24 +232,27 @@ def _say(sentence: str, exit_code: int) -> int:
 
 
 def _end_bars() -> None:
-    """Ends the line of every bar that an error left open, or it would be drawn over, or after, the last sentence."""
+    """Close all progress bars that an error left open, so that they do not overwrite or follow the last sentence."""
     if (tqdm := sys.modules.get("tqdm")) is None:
         return
     for bar in sorted(tqdm.tqdm._instances, key=lambda bar: abs(bar.pos)):  # noqa: SLF001 (there is no public way)
-        bar.leave = True  # a bar that erases itself would not end its line
+        bar.leave = True  # a bar that erases itself does not end its line
         bar.close()
 
 
 def _explain_crash(error: Exception) -> int:
     _end_bars()
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
-        return _say(f"{error.filename or 'output'}: cannot be written ({error.strerror})", OutputError.exit_code)
+        path = error.filename or "output"
+        sentence = f"{path}: cannot write ({error.strerror}); free up space or choose another location"
+        return _say(sentence, OutputError.exit_code)
     print(describe_crash(error), file=sys.stderr)
-    return _say(f"ctcycle failed with {type(error).__name__}; this is a fault of the program, see the lines above", 1)
+    name = type(error).__name__
+    return _say(f"internal error ({name}, traceback above); this is a bug in ctcycle, please report it", 1)
 
 
 def _reader_gone() -> bool:
-    """Whether it was our reader that left (``| head``): nothing to complain about, now or at the interpreter's end."""
+    """Return whether the reader of stdout has closed (``| head``); if so, silence errors at interpreter exit."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if not any(event & select.POLLERR for _, event in poll.poll(0)):
@@ -259,7 +262,7 @@ def _reader_gone() -> bool:
 
 
 def _quiet_third_parties() -> None:
-    """Hides warnings that no user of ours can act on."""
+    """Hide third-party warnings that users cannot act on."""
     # importing monai scripts TorchScript classes, deprecated since torch 2.13
     warnings.filterwarnings("ignore", r".*torch\.jit", DeprecationWarning)
     warnings.filterwarnings("ignore", r".*torch\.jit", FutureWarning)
