@@ -1,5 +1,5 @@
 # make demo | test | stress | bundle | lint | types | clean
-# PYTHON=python3.12 chooses the interpreter, VENV=folder the virtual environment.
+# PYTHON=python3.12 selects the interpreter, VENV=folder the virtual environment.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,12 +11,12 @@ PYTEST ?=
 .PHONY: help demo test stress faults bundle lint types clean
 
 help:
-	@echo "make demo    simulated CT, CycleGAN and its supervised twin, measured: all from configs/demo.yaml"
-	@echo "make test    the tests (PYTEST='-k name' for some of them)"
+	@echo "make demo    simulate CT, train CycleGAN and the supervised baseline, evaluate both (configs/demo.yaml)"
+	@echo "make test    run the tests (PYTEST='-k name' selects some)"
 	@echo "make stress  long-running fault injection: SIGKILLs, bad inputs, fuzzed files"
-	@echo "make bundle  bundles/ct_denoiser with the code as it is now: after every change of what a bundle runs"
-	@echo "make lint    formatting and style;  make types  the type checker"
-	@echo "make clean   removes $(VENV), not the runs"
+	@echo "make bundle  refresh bundles/ct_denoiser after changing code that bundles contain"
+	@echo "make lint    check formatting and style;  make types  run the type checker"
+	@echo "make clean   remove $(VENV), keep the runs"
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m ctcycle.run --config $(CONFIG)
@@ -44,7 +44,7 @@ types: $(VENV)/.installed-dev
 clean:
 	rm -rf "$(VENV)"
 
-# The stamps are older than what they were made from whenever an installation is due.
+# A stamp file that is older than its prerequisites triggers a new installation.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[bundle]"
 	@touch $@
@@ -55,6 +55,6 @@ $(VENV)/.installed-dev: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
 
 $(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { \
-	  echo "ctcycle needs Python 3.11 or newer, $(PYTHON) is `$(PYTHON) --version 2>&1`; PYTHON=python3.12 names another" >&2; \
+	  echo "ctcycle needs Python 3.11 or newer, but $(PYTHON) is `$(PYTHON) --version 2>&1`; set PYTHON=python3.12, for example" >&2; \
 	  exit 1; }
 	$(PYTHON) -m venv "$(VENV)"
