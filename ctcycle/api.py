@@ -200,7 +200,7 @@ def evaluate(
     truth = stacks.pop("full")
     owners = patients or ["array"] * len(truth)
     if len(owners) != len(truth):
-        raise SeriesError(f"patients: got {len(owners)} names for {len(truth)} slices; give one per slice")
+        raise SeriesError(f"patients: got {len(owners)} for {len(truth)} slices; give one per slice")
     records = []
     for number, (patient, hu) in enumerate(zip(owners, truth, strict=True)):
         results = {name: stack[number] for name, stack in stacks.items()}

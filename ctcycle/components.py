@@ -45,8 +45,7 @@ def build_component(component: Component, home: ModuleType) -> Any:
         maker = getattr(importlib.import_module(path) if path else home, name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"_target_ '{component.target}': not found in {path or home.__name__}; "
-            f"give a name from {home.__name__} or a full dotted path"
+            f"_target_ '{component.target}': not found; give a name from {home.__name__} or a full dotted path"
         ) from error
     if not (isinstance(maker, type) and issubclass(maker, nn.Module | Transform)):
         raise ConfigError(

@@ -32,7 +32,11 @@ UNET = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": [4, 
 @pytest.mark.parametrize(
     ("target", "arguments", "message"),
     [
-        ("RandFlop", {}, "'RandFlop': not found; monai.transforms or a full path"),
+        (
+            "RandFlop",
+            {},
+            "'RandFlop': not found; give a name from monai.transforms or a full dotted path",
+        ),
         ("monai.transforms.RandFlop", {}, "not found"),
         ("monai.networks.nothing.Net", {}, "not found"),
         ("RandFlip", {"probability": 1}, "probability.*arguments given: {'probability': 1}"),
@@ -93,7 +97,7 @@ def test_arguments_are_data() -> None:
 @pytest.mark.parametrize(
     ("target", "arguments", "risk"),
     [
-        ("LoadImage", {"reader": "os.mkdir", "path": "made"}, "calls what its arguments name"),
+        ("LoadImage", {"reader": "os.mkdir", "path": "made"}, "calls functions named by its arguments"),
         ("monai.transforms.LoadImaged", {"keys": "x"}, "reads or writes files"),
         ("SaveImage", {"output_dir": "made"}, "reads or writes files"),
         ("monai.transforms.io.array.WriteFileMapping", {"mapping_file_path": "made"}, "reads or writes files"),
@@ -109,7 +113,7 @@ def test_parts_that_reach_files_networks_or_other_code_need_trust(
     target: str, arguments: dict[str, object], risk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=f"'{target}': .*{risk}.*; with --trust it is run all the same"):
+    with pytest.raises(ConfigError, match=f"'{target}': .*{risk}.*; pass --trust to run it anyway"):
         build_component(component(target, **arguments), monai.transforms)
     assert not list(tmp_path.iterdir())
 
@@ -171,7 +175,7 @@ def test_trust_takes_any_class_of_the_two_kinds_and_names_each_in_a_line(
             component("foreign_parts._Net")
     assert foreign.exists()
     assert caplog.messages == [
-        "_target_ 'foreign_parts.Net': is code from outside the allowed packages; it is run, since --trust was given"
+        "_target_ 'foreign_parts.Net': is code from outside the allowed packages; running it because of --trust"
     ]
 
 
@@ -182,5 +186,5 @@ def test_trust_ends_where_it_was_given() -> None:
             component("torch.optim.swa_utils.AveragedModel")
     with pytest.raises(ValidationError):
         component("torch.optim.swa_utils.AveragedModel")
-    with pytest.raises(ConfigError, match="outside the allowed packages; with --trust"):
+    with pytest.raises(ConfigError, match="outside the allowed packages; pass --trust"):
         build_component(part, monai.networks.nets)  # what was read then is not built now

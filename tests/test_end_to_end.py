@@ -100,7 +100,7 @@ def test_from_nothing_to_denoised_scans(
     before = times(runs)
     assert main(["--config", "tiny.yaml"]) == 0
     again, beside = capsys.readouterr()
-    assert again.count("already finished; overwrite=true does it again") == len(PIPELINE["steps"]) - 1
+    assert again.count("already finished; set overwrite=true to rerun") == len(PIPELINE["steps"]) - 1
     assert "is there already" in beside  # denoising looks for new series
     assert f"-> {runs / 'results.json'}" in again
     assert times(runs) == before

@@ -96,21 +96,24 @@ def test_a_stop_that_the_config_asked_for_is_no_failure(
 def test_the_keyboard(config: str, tasks: Tasks, capsys: pytest.CaptureFixture[str]) -> None:
     tasks(raises(KeyboardInterrupt()))
     assert main(["--config", config]) == 130
-    assert capsys.readouterr().err.startswith("stopped by the keyboard")
+    assert capsys.readouterr().err.startswith("interrupted by Ctrl-C")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_scheduler(number: signal.Signals, config: str, tasks: Tasks, capsys: pytest.CaptureFixture[str]) -> None:
     tasks(lambda _: signal.raise_signal(number))
     assert main(["--config", config]) == 128 + number
-    assert capsys.readouterr().err == f"stopped by {number.name}; the same command starts again or continues\n"
+    assert capsys.readouterr().err == f"interrupted by {number.name}; run the command again to resume\n"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_full_disk_anywhere(number: int, config: str, tasks: Tasks, capsys: pytest.CaptureFixture[str]) -> None:
     tasks(raises(OSError(number, os.strerror(number), "runs/x/file")))
     assert main(["--config", config]) == 4
-    assert capsys.readouterr().err == f"runs/x/file: cannot be written ({os.strerror(number)})\n"
+    assert (
+        capsys.readouterr().err
+        == f"runs/x/file: cannot write ({os.strerror(number)}); free up space or choose another location\n"
+    )
 
 
 def test_a_fault_of_the_program_shows_where_and_ends_in_a_sentence(
@@ -120,17 +123,17 @@ def test_a_fault_of_the_program_shows_where_and_ends_in_a_sentence(
     assert main(["--config", config]) == 1
     *trace, last = capsys.readouterr().err.splitlines()
     assert trace[0] == "Traceback (most recent call last):"
-    assert last == "ctcycle failed with ZeroDivisionError; this is a fault of the program, see the lines above"
+    assert last == "internal error (ZeroDivisionError, traceback above); this is a bug in ctcycle, please report it"
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "command line: --config FILE is missing; for example python -m ctcycle.run --config configs/demo.yaml"),
+        ([], "command line: no config given; try python -m ctcycle.run --config configs/demo.yaml"),
         (["--config"], "command line: argument --config: expected one argument; "),
         (["--config", "CONFIG", "seed=1", "--config", "x"], "command line: --config is given more than once; "),
-        (["--confg", "x"], "command line: unrecognized arguments: --confg; python -m ctcycle.run --help shows"),
-        (["--config", "nowhere.yaml"], "nowhere.yaml: there is no such config"),
+        (["--confg", "x"], "command line: unrecognized arguments: --confg; see python -m ctcycle.run --help"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: config not found"),
         (["--config", "CONFIG", "seed"], "command line: 'seed' is not of the form key.sub=value"),
         (["--config", "CONFIG", "sed=1"], "command line: unknown key 'sed'; did you mean 'seed'?"),
         (["--config", "CONFIG", "--seed=1"], "command line: unrecognized arguments: --seed=1; "),
@@ -267,20 +270,26 @@ def test_denoise_gets_the_shipped_bundle_and_the_options(tasks: Tasks) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "command line: no command is given; for example ctcycle denoise IN OUT"),
-        (["denise"], "command line: there is no command 'denise'; did you mean 'denoise'?"),
-        (["x"], "command line: there is no command 'x'; the commands are denoise and run"),
-        (["--config", "x"], "command line: unrecognized arguments: --config x; ctcycle --help shows"),
-        (["run"], "command line: --config FILE is missing; for example ctcycle run demo"),
-        (["run", "cyclgan"], "command line: there is no shipped config 'cyclgan'; did you mean 'cyclegan'?"),
+        ([], "command line: no command given; try ctcycle denoise IN OUT"),
+        (["denise"], "command line: unknown command 'denise'; did you mean 'denoise'?"),
+        (["x"], "command line: unknown command 'x'; the commands are denoise and run"),
+        (["--config", "x"], "command line: unrecognized arguments: --config x; see ctcycle --help"),
+        (["run"], "command line: no config given; try ctcycle run demo"),
+        (["run", "cyclgan"], "command line: no shipped config named 'cyclgan'; did you mean 'cyclegan'?"),
         (["run", "demo", "scan"], "command line: 'scan' is not of the form key.sub=value"),
-        (["denoise", "in"], "command line: the following arguments are required: OUT; ctcycle denoise --help"),
+        (["denoise", "in"], "command line: the following arguments are required: OUT; see ctcycle denoise --help"),
         (["denoise", "in", "out", "more"], "command line: 'more' is not of the form key.sub=value"),
-        (["denoise", "in", "out", "--strengh=1"], "command line: unrecognized arguments: --strengh=1; ctcycle denoise"),
+        (
+            ["denoise", "in", "out", "--strengh=1"],
+            "command line: unrecognized arguments: --strengh=1; see ctcycle denoise",
+        ),
         (["denoise", "in", "out", "strengh=1"], "command line: unknown key 'strengh'; did you mean 'strength'?"),
-        (["denoise", "in", "out", "--strength", "3"], "command line: strength: must be at most 2, is 3"),
+        (["denoise", "in", "out", "--strength", "3"], "command line: strength: must be at most 2, got 3"),
         (["denoise", "in", "out", "--tile", "64", "--tile", "96"], "command line: --tile is given more than once; "),
-        (["denoise", "in", "out", "out=other"], "command line: out=other: IN and OUT name the input and the output"),
+        (
+            ["denoise", "in", "out", "out=other"],
+            "command line: out=other: input and output are already set by IN and OUT",
+        ),
     ],
 )
 def test_a_wrong_command(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,7 +309,7 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
 
 def test_as_a_program() -> None:
     done = command("--config", "nowhere.yaml")
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "nowhere.yaml: there is no such config\n")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "nowhere.yaml: config not found\n")
 
 
 def test_a_reader_that_leaves_is_no_reason_to_complain() -> None:
@@ -335,7 +344,7 @@ sys.exit(main(["--config", sys.argv[1]]))
     ("raises", "code", "last"),
     [
         ("raise SeriesError('series 1.2: bad; look')", 3, "series 1.2: bad; look"),
-        ("1 / 0", 1, "ctcycle failed with ZeroDivisionError; this is a fault of the program, see the lines above"),
+        ("1 / 0", 1, "internal error (ZeroDivisionError, traceback above); this is a bug in ctcycle, please report it"),
     ],
 )
 def test_open_bars_leave_the_last_line_to_the_sentence(
@@ -354,7 +363,10 @@ def test_a_full_disk_behind_stdout() -> None:
         line = [sys.executable, "-m", "ctcycle.run", "--schema"]
         done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
     assert done.returncode == 4
-    assert done.stderr.splitlines()[-1] == "output: cannot be written (No space left on device)"
+    assert (
+        done.stderr.splitlines()[-1]
+        == "output: cannot write (No space left on device); free up space or choose another location"
+    )
 
 
 def test_warnings_of_third_parties_are_hidden_and_ours_are_not(config: str, tasks: Tasks) -> None:

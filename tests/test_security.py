@@ -95,7 +95,7 @@ def test_trust_is_for_one_command_and_kept_nowhere(
 ) -> None:
     assert main(["--config", stranger, "--trust"]) == 0
     assert (here / "foreign_net.ran").exists()
-    line = "_target_ 'foreign_net.Net': is code from outside the allowed packages; it is run, since --trust was given"
+    line = "_target_ 'foreign_net.Net': is code from outside the allowed packages; running it because of --trust"
     for told in (capsys.readouterr().err, (here / "run" / "log.txt").read_text()):
         assert told.count(line) == 1
     assert not trusted()
@@ -105,7 +105,7 @@ def test_trust_is_for_one_command_and_kept_nowhere(
         assert main(["--config", config, "training.stop_after_epoch=1"]) == 2
         assert "outside the allowed packages" in last_line(capsys)
     assert main(["--config", kept, "--trust"]) == 0
-    with pytest.raises(BundleError, match=r"config\.yaml is not that of .*'foreign_net\.Net' is outside .* --trust"):
+    with pytest.raises(BundleError, match=r"config\.yaml is not valid for .*'foreign_net\.Net' is outside .* --trust"):
         load_denoiser(here / "run", device="cpu")
     with trusting(every_target=True):
         assert type(load_denoiser(here / "run", device="cpu").generator).__name__ == "Net"
@@ -125,7 +125,7 @@ def test_expressions_are_not_run_with_trust_either(
     stranger: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--config", stranger, "--trust", "out=$__import__('pathlib').Path('evil').touch()"]) == 2
-    assert "expressions are never run, with or without --trust" in last_line(capsys)
+    assert "expressions are never evaluated, even with --trust" in last_line(capsys)
     assert not (here / "evil").exists()
 
 
@@ -287,7 +287,7 @@ def test_a_manifest_that_names_any_file_reads_nothing_but_ct(
     config = write_train_config(tiny, here / "run", "supervised")
     assert main(["--config", str(config), f"data.manifest={manifest}"]) == 3
     told = capsys.readouterr()
-    assert "no longer holds it" in told.err
+    assert "no longer contains it" in told.err
     assert "s3cret" not in told.err + told.out
 
 

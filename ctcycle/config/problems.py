@@ -46,7 +46,7 @@ def find_expressions(tree: Node, path: KeyPath = ()) -> Iterator[Problem]:
         if str(key).startswith(("$", "@", "%")):
             yield Problem((*path, key), item.where, f"key '{dotted((*path, key))}': {_EXPRESSIONS}")
         elif "_target_" in tree.mapping and _names_target(item):
-            text = f"{dotted((*path, key))}: a '_target_' inside the arguments of another is not supported"
+            text = f"{dotted((*path, key))}: a '_target_' nested in the arguments of another is not supported"
             yield Problem((*path, key), item.where, text)
         else:
             yield from find_expressions(item, (*path, key))
@@ -93,8 +93,8 @@ _COMPLAINTS = {
     "greater_than_equal": "must be at least {ge:g}, got {value}",
     "less_than": "must be less than {lt:g}, got {value}",
     "less_than_equal": "must be at most {le:g}, got {value}",
-    "too_short": "needs at least {min_length} items, got {actual_length}",
-    "too_long": "takes at most {max_length} items, got {actual_length}",
+    "too_short": "has {actual_length} items, needs at least {min_length}",
+    "too_long": "has {actual_length} items, takes at most {max_length}",
     "string_pattern_mismatch": "{value} does not match the pattern {pattern}",
     "value_error": "{error}",
 }

@@ -75,12 +75,12 @@ def read_checkpoint(path: Path) -> State:
         raise BundleError(f"{path}: checkpoint not found; train first, or choose another run") from error
     except pickle.UnpicklingError as error:
         raise _DamagedError(
-            f"{path}: contains code or objects, which are never loaded; use a checkpoint written by ctcycle"
+            f"{path}: contains code or objects, which are never loaded; use a checkpoint of ctcycle"
         ) from error
     except Exception as error:  # the zip and pickle readers raise nearly any exception on damaged files
         raise _DamagedError(f"{path}: damaged, or not a checkpoint; use another one") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT or not isinstance(state.get("format_version"), int):
-        raise _DamagedError(f"{path}: not a ctcycle checkpoint; use another one")
+        raise _DamagedError(f"{path}: not a checkpoint of ctcycle; use another one")
     if state["format_version"] > VERSION:
         raise BundleError(
             f"{path}: format {state['format_version']} is newer than the supported format {VERSION}; update ctcycle"

@@ -152,12 +152,12 @@ class RunFolder:
         before, now = self._config_before(), flat(resolved)
         keys = sorted((before.keys() | now.keys()) - _MAY_CHANGE_ON_RESUME)
         changed = [key for key in keys if before.get(key) != now.get(key)]
-        return [f"{key}={now.get(key)}, was {before.get(key)}" for key in changed]
+        return [f"{key}={now.get(key)} instead of {before.get(key)}" for key in changed]
 
     def _check_same(self, resolved: Mapping[str, Any]) -> None:
         changes = self._changes(resolved)
         if changes:
-            more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+            more = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
             raise ConfigError(
                 f"{self.path}: contains a run with another config ({changes[0]}{more}); "
                 "choose another `out`, or set overwrite=true"

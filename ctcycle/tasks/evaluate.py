@@ -90,7 +90,7 @@ def _not_held_out(config: Evaluate, pairs: EvaluationPairs) -> list[str]:
         rows = read_manifest(known).rows if known.exists() else ()
         both = sorted(patients & {row.patient for row in rows if row.split in {"train", "val"}})
         if both:
-            found.append(f"{name}: NOT held out, it was trained or validated on {', '.join(both)}")
+            found.append(f"{name}: NOT held out: it was trained or validated on {', '.join(both)}")
     return found
 
 

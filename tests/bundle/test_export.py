@@ -166,5 +166,5 @@ def test_a_failure_leaves_the_old_bundle_and_nothing_else(
 
 
 def test_only_training_runs_make_bundles(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"(not a run folder|holds a run of task)"):
+    with pytest.raises(BundleError, match=r"(not a run folder|is a run of task)"):
         export_bundle(plan_of(bundle.parent / "run", tmp_path / "made", formats=()))

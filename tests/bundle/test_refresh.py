@@ -76,7 +76,9 @@ def test_a_config_that_cannot_be_read_leaves_the_scripts_alone(tmp_path: Path) -
     (tmp_path / "ct" / "scripts").mkdir()
     (tmp_path / "ct" / "scripts" / "mine.py").touch()
     before = files(tmp_path / "ct")
-    with pytest.raises(BundleError, match=r"inference\.json: is not as ctcycle writes it \('network_def' is missing"):
+    with pytest.raises(
+        BundleError, match=r"inference\.json: not a config written by ctcycle \('network_def' is missing"
+    ):
         refresh(tmp_path / "ct")
     assert files(tmp_path / "ct") == before
 

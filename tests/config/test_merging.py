@@ -162,17 +162,23 @@ def test_a_step_has_its_own_base(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [
-        ({"a": "x: 1\nbase: none.yaml"}, r"a\.yaml:2: base: there is no file .*none\.yaml"),
-        ({"a": "base: a.yaml"}, r"a\.yaml:1: base: .*a\.yaml is based on this file in turn"),
-        ({"a": "base: b.yaml", "b": "base: c.yaml", "c": "\nbase: b.yaml"}, r"c\.yaml:2: base: .*b\.yaml is based on"),
-        ({"a": "steps: {s: {base: a.yaml}}"}, r"a\.yaml:1: base: .*a\.yaml is based on this file in turn"),
+        ({"a": "x: 1\nbase: none.yaml"}, r"a\.yaml:2: base: .*none\.yaml does not exist; give a path relative to"),
+        ({"a": "base: a.yaml"}, r"a\.yaml:1: base: .*a\.yaml is itself based on this file"),
+        (
+            {"a": "base: b.yaml", "b": "base: c.yaml", "c": "\nbase: b.yaml"},
+            r"c\.yaml:2: base: .*b\.yaml is itself based on",
+        ),
+        ({"a": "steps: {s: {base: a.yaml}}"}, r"a\.yaml:1: base: .*a\.yaml is itself based on this file"),
         ({"a": "base: []"}, r"a\.yaml:1: base: a list is not a file name"),
         ({"a": "base:\n  - b.yaml\n  - 3", "b": "x: 1"}, r"a\.yaml:3: base: 3 is not a file name"),
         ({"a": "base: [b.yaml, [c.yaml]]", "b": "x: 1"}, r"a\.yaml:1: base: a list is not a file name"),
-        ({"a": "base: [b.yaml, none.yaml]", "b": "x: 1"}, r"a\.yaml:1: base: there is no file .*none\.yaml"),
+        (
+            {"a": "base: [b.yaml, none.yaml]", "b": "x: 1"},
+            r"a\.yaml:1: base: .*none\.yaml does not exist; give a path relative to",
+        ),
         ({"a": "base: [b.yaml, c.yaml]", "b": "x: 1", "c": "base: [b.yaml, a.yaml]"}, r"c\.yaml:1: base: .*a\.yaml is"),
         ({"a": "base:"}, r"a\.yaml:1: base: null is not a file name"),
-        ({"a": "base: b.yaml", "b": "- 1"}, r"b\.yaml:1: a config is a mapping"),
+        ({"a": "base: b.yaml", "b": "- 1"}, r"b\.yaml:1: found .*; a config is a mapping"),
     ],
 )
 def test_bases_that_lead_nowhere(tmp_path: Path, files: dict[str, str], complaint: str) -> None:
@@ -219,7 +225,7 @@ def test_all_malformed_overrides_are_named(tmp_path: Path) -> None:
     assert str(caught.value).splitlines() == [
         "command line: 'a' is not of the form key.sub=value",
         "command line: 'b' is not of the form key.sub=value",
-        "command line: base can only be set in a file; --config names the file to start from",
+        "command line: base can only be set in a file; choose the config with --config",
         f"{tmp_path / 'x.yaml'}: 3 errors; nothing was run",
     ]
 

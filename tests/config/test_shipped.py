@@ -51,14 +51,14 @@ def test_a_shipped_config_resolves_alike_wherever_it_is_installed() -> None:
     [
         ("cyclgan", "did you mean 'cyclegan'?"),
         ("no_identity", "did you mean 'experiments/no_identity'?"),
-        ("zzz", "name a file that ends in .yaml, or one of bundle, ct_denoiser, cyclegan, demo, "),
-        ("../configs/demo", "name a file that ends in .yaml, or one of bundle, "),
+        ("zzz", "give a .yaml file, or one of bundle, ct_denoiser, cyclegan, demo, "),
+        ("../configs/demo", "give a .yaml file, or one of bundle, "),
     ],
 )
 def test_an_unknown_name(name: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         find_config(name)
-    assert str(caught.value).startswith(f"command line: there is no shipped config '{name}'; {hint}")
+    assert str(caught.value).startswith(f"command line: no shipped config named '{name}'; {hint}")
 
 
 @pytest.mark.parametrize("file", ["demo.yaml", "x/y.yml", Path("demo")])
@@ -95,7 +95,7 @@ def test_an_old_name_of_a_shipped_config_is_found_where_the_current_folder_has_n
 
 @pytest.mark.usefixtures("empty")
 def test_what_others_share_is_no_config_to_run() -> None:
-    with pytest.raises(ConfigError, match="there is no shipped config 'base/training'"):
+    with pytest.raises(ConfigError, match="no shipped config named 'base/training'"):
         find_config("base/training")
 
 

@@ -108,28 +108,28 @@ def test_all_problems_are_told_at_once_with_their_place(tmp_path):
     bad = "a00000000002,,half,2,B30f,thin,-1,0,5.5,five,dev,tiff,,1.2.3"
     found = problems(written(tmp_path, HEADER, LINE, "", bad, LINE, LINE.replace("train", "test"), "a,b"))
     assert found == [
-        ":4: column 'patient': the empty cell says nothing; it must not be empty",
-        ":4: column 'dose': 'half' is not known; allowed: low_dose, full_dose, empty",
-        ":4: column 'dose_fraction': '2' is not above 0 and at most 1; empty means unknown",
+        ":4: column 'patient': the empty cell is not allowed; fill it in",
+        ":4: column 'dose': 'half' is not allowed; choose one of low_dose, full_dose, empty",
+        ":4: column 'dose_fraction': '2' is not above 0 and at most 1; leave it empty if unknown",
         ":4: column 'thickness_mm': 'thin' is not a number",
-        ":4: column 'spacing_mm': '-1' is not a length in mm; empty means unknown",
+        ":4: column 'spacing_mm': '-1' is not a length in mm; leave it empty if unknown",
         ":4: column 'rows': '0' is not a whole number above 0",
         ":4: column 'columns': '5.5' is not a whole number above 0",
         ":4: column 'slices': 'five' is not a whole number above 0",
-        ":4: column 'split': 'dev' is not known; allowed: train, val, test, empty",
-        ":4: column 'format': 'tiff' is not known; allowed: dicom, nifti, npy",
-        ":4: column 'path': the empty cell says nothing; it must not be empty",
-        ":7: 2 cells where the header has 14; quote cells that contain the delimiter",
-        ":5: series 'a00000000001' is on line 2 already; remove one of them",
-        ":6: series 'a00000000001' is on line 2 already; remove one of them",
-        ":6: the patient is in split 'test' here, in 'train' on line 2; choose one",
+        ":4: column 'split': 'dev' is not allowed; choose one of train, val, test, empty",
+        ":4: column 'format': 'tiff' is not allowed; choose one of dicom, nifti, npy",
+        ":4: column 'path': the empty cell is not allowed; fill it in",
+        ":7: found 2 cells, the header has 14; quote cells that contain the delimiter",
+        ":5: series 'a00000000001' is already on line 2; remove one of the two lines",
+        ":6: series 'a00000000001' is already on line 2; remove one of the two lines",
+        ":6: the patient is in split 'test' here, but 'train' on line 2; choose one",
     ]
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
 def test_numbers_are_finite(tmp_path, number):
     assert problems(written(tmp_path, HEADER, LINE.replace(",3,", f",{number},"))) == [
-        f":2: column 'thickness_mm': '{number}' is not a length in mm; empty means unknown"
+        f":2: column 'thickness_mm': '{number}' is not a length in mm; leave it empty if unknown"
     ]
 
 
@@ -147,7 +147,7 @@ def test_a_patient_left_out_in_one_series_is_no_contradiction(tmp_path):
 def test_columns_are_checked_first(tmp_path):
     header = HEADER.replace("kernel", "kernal").replace("uid", "dose")
     assert problems(written(tmp_path, header, "x")) == [
-        ":1: column 'dose' is there twice",
+        ":1: duplicate column 'dose'",
         ":1: unknown column 'kernal'; did you mean 'kernel'?",
         ":1: missing columns: kernel, uid",
     ]
@@ -157,10 +157,10 @@ def test_columns_are_checked_first(tmp_path):
 
 
 def test_files_that_are_no_manifest_say_so(tmp_path):
-    missing = ": cannot be read (No such file or directory); scan the data to make a manifest"
+    missing = ": cannot read (No such file or directory); scan the data to create a manifest"
     assert problems(tmp_path / "none.csv") == [missing]
     assert problems(written(tmp_path, ""))[0].startswith(":1: the file is empty")
-    assert problems(written(tmp_path, HEADER)) == [":1: no series follows the header; scan the data again"]
+    assert problems(written(tmp_path, HEADER)) == [":1: no series after the header; scan the data again"]
     path = tmp_path / "excel.csv"
     path.write_bytes(HEADER.encode("utf-16"))
     assert problems(path) == [": is not UTF-8 text; save it as 'CSV UTF-8'"]

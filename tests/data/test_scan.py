@@ -153,7 +153,7 @@ def test_what_the_source_says_goes_first(found, tmp_path):
 
 
 def test_a_pattern_that_finds_no_patient_is_refused(found, tmp_path):
-    with pytest.raises(ManifestError, match=r"patient 'case\\d' finds nothing in 'a/1.dcm'"):
+    with pytest.raises(ManifestError, match=r"patient=case\\d does not match 'a/1.dcm'"):
         found("a/1.dcm", source=Source(tmp_path, patient=r"case\d"))
 
 
@@ -171,7 +171,7 @@ def test_a_series_in_two_sources_is_taken_once(tmp_path, monkeypatch):
     sources = [Source(tmp_path, dose="low_dose"), Source(tmp_path, dose="full_dose")]
     report = scan_sources(sources, tmp_path / "manifest.csv", SplitSettings())
     assert [row.dose for row in report.manifest] == ["low_dose"]
-    assert report.skipped == (Skipped(tmp_path / "a", "an earlier source has this series already"),)
+    assert report.skipped == (Skipped(tmp_path / "a", "series already found in an earlier source"),)
 
 
 def npy(path, slices=1):
@@ -209,10 +209,11 @@ def test_the_scan_of_real_files_makes_a_manifest_that_can_be_read(tmp_path):
         "\n"
         "train: 1 patient (1 with both doses), 2 series, 3 low-dose and 3 full-dose slices\n"
         "test: 1 patient (1 with both doses), 2 series, 2 low-dose and 2 full-dose slices\n"
-        "train cannot be divided by patient: data.protocol disjoint_patients leaves no full_dose slice: 1 patient has "
-        "both doses; set data.protocol to disjoint_slices or shuffled, or train on more patients\n"
-        "val has no patient with matching series of both doses: the last weights are taken for the best; name one "
-        "in split.val or in the column 'split' of manifest.csv; there are 2 in all\n"
+        "training patients cannot be divided between the domains: data.protocol=disjoint_patients leaves no full_dose "
+        "slices, since 1 patient has both doses; set data.protocol to disjoint_slices or shuffled, or train on more "
+        "patients\n"
+        "val has no patient with matching series of both doses (2 found in total), so the last checkpoint will be used "
+        "as best.pt; assign one in split.val or in the column 'split' of manifest.csv\n"
     )
 
 
@@ -224,9 +225,13 @@ def test_sources_without_ct_are_all_named(tmp_path):
     with pytest.raises(SeriesError) as caught:
         scan_sources(sources, tmp_path / "m.csv", SplitSettings())
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith(f"no CT under {tmp_path / 'empty'} (0 files seen); DICOM, NIfTI and npy are read")
-    assert lines[1].startswith(f"no CT under {tmp_path / 'texts'} (1 file seen); files that are no CT images or hidden")
-    assert lines[2] == f"{tmp_path / 'none'}: does not exist; give the folder that holds the scans"
+    assert lines[0].startswith(
+        f"no CT found in {tmp_path / 'empty'} (0 files checked); supported formats are DICOM, NIfTI and npy"
+    )
+    assert lines[1].startswith(
+        f"no CT found in {tmp_path / 'texts'} (1 file checked); files that are no CT images or hidden"
+    )
+    assert lines[2] == f"{tmp_path / 'none'}: does not exist; give the folder that contains the scans"
 
 
 def test_the_summary_says_what_to_look_at(tmp_path, monkeypatch):
@@ -240,9 +245,9 @@ def test_the_summary_says_what_to_look_at(tmp_path, monkeypatch):
     report = scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings(train=("a", "b")))
     text = summary(report)
     assert "no split: 1 patient (0 with both doses), 1 series, 0 low-dose and 0 full-dose slices, 4 of unknown" in text
-    assert "dose unknown: 1 of 3 series; fill the column 'dose' of m.csv" in text
-    assert "kernels differ between the doses for training (low: B30f; full: D45f)" in text
-    assert f"left out:\n  3 x MR, needs CT\n  {tmp_path}: reason 0\n" in text
+    assert "unknown dose: 1 of 3 series; fill in the column 'dose' of m.csv" in text
+    assert "training kernels differ between the doses (low: B30f; full: D45f)" in text
+    assert f"skipped:\n  3 x MR, needs CT\n  {tmp_path}: reason 0\n" in text
     assert text.endswith("... and 3 other reasons\n")
     assert summary(report, most=1).splitlines()[2] == "... and 2 more lines"
 
@@ -255,11 +260,12 @@ def test_the_summary_says_what_a_split_makes_impossible(found, tmp_path):
     pairs = [f"{patient}/{dose}/1.dcm" for patient in "abcd" for dose in ("low_dose", "full_dose")]
     assert said(pairs, val_fraction=0.1, test_fraction=0.1).endswith("full-dose slices\n")
     text = said(["a/full_dose/1.dcm", "b/low_dose/1.dcm"], test=("b",))
-    assert "train has no low_dose series: nothing can be trained; name such patients in split.train, set" in text
-    assert "test has no patient with matching series of both doses: nothing can be evaluated; name one in" in text
+    assert "train has no low_dose series, so training is not possible; name such patients in split.train, set" in text
+    assert "test has no patient with matching series of both doses (0 found in total), so evaluation is not" in text
+    assert "so evaluation is not possible; assign one in" in text
     text = said(pairs[:4], val_fraction=0.1, test_fraction=0.1)
-    assert "split.val_fraction 0.1 takes nobody: " in text
-    assert "(there are 2) whom training can spare" in text
+    assert "split.val_fraction=0.1 selected no one: " in text
+    assert "(2 found) that training can spare" in text
     assert "test_fraction" not in text
 
 
@@ -277,8 +283,8 @@ def test_patients_that_only_a_folder_name_makes_the_same_are_asked_about(tmp_pat
     for name in "ab":
         (tmp_path / name).mkdir()
     monkeypatch.setattr(scan.series_io, "find_series", infos)
-    assert "patients 001, 002 have both doses: are these the same people?" in said()
-    assert "same people" not in said(patient=r"\w+")
+    assert "patients 001, 002 have both doses, matched by folder or file name only; if" in said()
+    assert "matched by" not in said(patient=r"\w+")
 
 
 def test_all_that_was_left_out_is_listed_in_a_file(tmp_path):
@@ -298,7 +304,7 @@ def test_the_task_lists_what_was_left_out_and_keeps_the_salt_to_itself(tmp_path,
         config.write_text(f"{{task: scan, out: {out}, sources: [{{path: {tmp_path / 'in'}}}]}}")
         monkeypatch.setenv("CTCYCLE_SALT", salt)
         assert main(["--config", str(config)]) == 0
-        assert f"what was left out, with its path: {out / 'skipped.csv'}\n" in capsys.readouterr().out
+        assert f"all skipped files: {out / 'skipped.csv'}\n" in capsys.readouterr().out
         assert str(tmp_path / "in" / "b.dcm") in (out / "skipped.csv").read_text()
         assert not any(b"pepper" in file.read_bytes() for file in out.rglob("*") if file.is_file())
         patients += read_manifest(out / "manifest.csv").patients

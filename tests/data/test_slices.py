@@ -58,26 +58,26 @@ def test_every_row_is_seen_once(tiny: TinyData) -> None:
 
 def test_unpaired_domains_share_no_patient(data: SliceData) -> None:
     low, full = data.unpaired("disjoint_patients", seed=0)
-    in_low, in_full = patients(data, low.places), patients(data, full.places)
+    in_low, in_full = patients(data, low.refs), patients(data, full.refs)
     assert in_low | in_full == TRAINED
     assert not in_low & in_full
-    assert {data.row(place.series).dose for place in low.places} == {"low_dose"}
-    assert {data.row(place.series).dose for place in full.places} == {"full_dose"}
+    assert {data.row(ref.series).dose for ref in low.refs} == {"low_dose"}
+    assert {data.row(ref.series).dose for ref in full.refs} == {"full_dose"}
     low, full = data.unpaired("shuffled", seed=0)
-    assert patients(data, low.places) == patients(data, full.places) == TRAINED
+    assert patients(data, low.refs) == patients(data, full.refs) == TRAINED
 
 
 def test_pairs_show_the_same_place(data: SliceData) -> None:
     low, full = data.paired("train")
     assert len(low) == len(full) == 12
-    for number, (one, other) in enumerate(zip(low.places, full.places, strict=True)):
+    for number, (one, other) in enumerate(zip(low.refs, full.refs, strict=True)):
         assert data.row(one.series).patient == data.row(other.series).patient
         assert low.series[one.series].positions_mm[one.slice_index] == pytest.approx(
             full.series[other.series].positions_mm[other.slice_index], abs=0.01
         )
         difference = low[number].astype(float) - full[number]
         assert 0 < difference.std() < 80
-    assert patients(data, data.paired("val")[0].places) == {VAL}
+    assert patients(data, data.paired("val")[0].refs) == {VAL}
 
 
 def test_slices_are_mapped_and_cheap_to_hand_over(data: SliceData) -> None:
@@ -101,7 +101,8 @@ def test_whether_there_are_pairs(data: SliceData) -> None:
 def test_nothing_that_fits(tiny: TinyData) -> None:
     with pytest.raises(
         ManifestError,
-        match=r"manifest\.csv: no series of kernel 'B30f' with a dose in split train or val; there are kernels soft$",
+        match=r"manifest\.csv: no series of kernel 'B30f' with a known dose in split train or val; "
+        r"available kernels: soft$",
     ):
         load(tiny, "train", "val", kernel="B30f")
 
@@ -157,7 +158,9 @@ def leaking(tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_one_patient_under_two_names_in_two_splits_is_found(leaking: tuple[Path, SliceStore, set[str]]) -> None:
     manifest, store, names = leaking
-    with pytest.raises(ManifestError, match=r"hold the same slices: they are of one patient; give both") as error:
+    with pytest.raises(
+        ManifestError, match=r"contain the same slices, so they belong to one patient; give both"
+    ) as error:
         load_slices(manifest, store, kernel=None, splits=("train", "test"))
     named = re.findall(r"[0-9a-f]{12}", str(error.value))
     assert set(named) <= {row.series for row in read_manifest(manifest)}
@@ -169,5 +172,5 @@ def test_one_patient_under_two_names_in_two_splits_is_found(leaking: tuple[Path,
 def test_splits_that_were_decoded_before_are_compared_too(leaking: tuple[Path, SliceStore, set[str]]) -> None:
     manifest, store, _names = leaking
     assert load_slices(manifest, store, kernel=None, splits=("train",)).series
-    with pytest.raises(ManifestError, match="hold the same slices"):
+    with pytest.raises(ManifestError, match="contain the same slices"):
         load_slices(manifest, store, kernel=None, splits=("test",))

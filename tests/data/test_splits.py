@@ -69,7 +69,7 @@ def test_a_split_that_rows_have_holds_for_their_whole_patient_unless_named():
 def test_rows_of_one_patient_that_disagree_are_refused_unless_the_settings_decide():
     rows = [row("A", "low_dose", split="test"), row("A", "full_dose", split="train")]
     with pytest.raises(
-        ManifestError, match=r"series A-full_dose is in split 'train' and A-low_dose of the same patient"
+        ManifestError, match=r"series A-full_dose is in split 'train', but A-low_dose of the same patient"
     ):
         splits_of(rows)
 
@@ -77,7 +77,7 @@ def test_rows_of_one_patient_that_disagree_are_refused_unless_the_settings_decid
 def test_a_name_that_is_no_patient_is_refused():
     with pytest.raises(ManifestError, match=r"split: no patient 'L5O6'; did you mean 'L506'\?"):
         splits_of(both("L506"), test=("L5O6",))
-    with pytest.raises(ManifestError, match=r"split: no patient 'X'; there are L506"):
+    with pytest.raises(ManifestError, match=r"split: no patient 'X'; found: L506"):
         splits_of(both("L506"), test=("X",))
 
 
@@ -176,7 +176,7 @@ def test_matching_equals_the_search_through_all_combinations(low, full, offset):
 def test_series_pair_by_patient_kernel_thickness_and_size():
     low = row("A", "low_dose")
     for change in ({"patient": "B"}, {"kernel": "D45f"}, {"thickness_mm": 1.0}, {"rows": 256}, {"format": "npy"}):
-        with pytest.raises(ManifestError, match=r"no patient has both doses in the same kernel"):
+        with pytest.raises(ManifestError, match=r"no patient has both doses with the same kernel"):
             pair_slices([low, replace(row("A", "full_dose"), **change)], lambda _: [0.0])
         assert paired_patients([low, replace(row("A", "full_dose"), **change)]) == set()
     assert paired_patients([*both("A"), row("B", "low_dose")]) == {"A"}
@@ -201,7 +201,7 @@ def test_each_low_dose_slice_gets_one_partner_from_any_full_dose_series():
 
 def test_a_series_without_any_common_position_is_refused_by_its_name():
     positions = {"A-low_dose": [0.0, 3.0], "A-full_dose": [1.5, 4.5]}
-    with pytest.raises(ManifestError, match=r"^series A-low_dose: no slice has the position of a full-dose slice"):
+    with pytest.raises(ManifestError, match=r"^series A-low_dose: no slice is at the position of a full-dose slice"):
         pair_slices(both("A"), lambda one: positions[one.series])
 
 
@@ -251,13 +251,13 @@ def test_the_seed_chooses_who_is_low():
 def test_one_patient_cannot_stand_on_both_sides():
     with pytest.raises(
         ManifestError,
-        match=r"^data\.protocol disjoint_patients leaves no .*: 1 patient has both doses; set data\.protocol to",
+        match=r"^data\.protocol=disjoint_patients leaves no .*, since 1 patient has both doses; set data\.protocol to",
     ):
         split(both("A"), "disjoint_patients")
 
 
 def test_a_domain_without_series_is_refused():
-    with pytest.raises(ManifestError, match=r"no low_dose series is chosen; set the columns dose and split of"):
+    with pytest.raises(ManifestError, match=r"no low_dose series is selected; set the columns dose and split of"):
         split([row("A", "full_dose")], "shuffled")
 
 
@@ -300,11 +300,11 @@ def test_slices_apart_hold_across_thicknesses_and_leave_single_doses_alone():
 
 
 def test_one_position_cannot_stand_in_both_domains():
-    with pytest.raises(ManifestError, match=r"protocol disjoint_slices leaves no (low|full)_dose slice"):
+    with pytest.raises(ManifestError, match=r"protocol=disjoint_slices leaves no (low|full)_dose slices, since"):
         split(both("A", 1), "disjoint_slices")
 
 
 def test_numbers_and_positions_of_one_patient_cannot_be_told_apart():
     rows = [row("A", "low_dose", format="npy"), row("A", "full_dose")]
-    with pytest.raises(ManifestError, match=r"slice numbers \(npy\) and positions cannot be compared"):
+    with pytest.raises(ManifestError, match=r"slice numbers \(npy\) and positions in mm cannot be compared"):
         split(rows, "disjoint_slices")

@@ -185,14 +185,14 @@ def test_a_stored_series_pickles_small_and_maps_again(tmp_path):
 def test_a_cache_deleted_in_use_says_so(tmp_path):
     stored = SliceStore(tmp_path / "cache").open(info_of(make(tmp_path / "a")))
     stored.path.unlink()
-    with pytest.raises(OutputError, match="run again to decode it anew"):
+    with pytest.raises(OutputError, match="rerun to decode it again"):
         _ = stored.hu
 
 
 def test_a_series_whose_files_have_gone_is_refused(tmp_path):
     info = info_of(make(tmp_path / "a"))
     info.files[1].unlink()
-    with pytest.raises(SeriesError, match="cannot be read"):
+    with pytest.raises(SeriesError, match="cannot read"):
         SliceStore(tmp_path / "cache").open(info)
 
 
@@ -206,7 +206,7 @@ def test_a_series_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch
         return series
 
     monkeypatch.setattr(series_io, "read_series", slow)
-    with pytest.raises(SeriesError, match="changed while it was read"):
+    with pytest.raises(SeriesError, match="changed while being read"):
         SliceStore(tmp_path / "cache").open(info)
     assert not (tmp_path / "cache").exists()
 
@@ -255,14 +255,14 @@ def test_a_row_whose_path_has_gone_is_named(tmp_path):
     (row,) = scanned(tmp_path).rows
     (tmp_path / "data" / "p").rename(tmp_path / "data" / "q")
     for locate in (Locator().locate, SliceStore(tmp_path / "c").open_row):
-        with pytest.raises(ManifestError, match=f"^series {row.series}: .*data/p has gone; put it back"):
+        with pytest.raises(ManifestError, match=f"^series {row.series}: .*data/p is missing; restore it"):
             locate(row, tmp_path)
 
 
 def test_a_row_whose_series_is_another_is_refused(tmp_path):
     make(tmp_path / "data" / "p")
     (row,) = scanned(tmp_path).rows
-    with pytest.raises(ManifestError, match=r"data/p no longer holds it; scan again"):
+    with pytest.raises(ManifestError, match=r"data/p no longer contains it; scan again"):
         SliceStore(tmp_path / "c").open_row(replace(row, uid="1.2.3"), tmp_path)
 
 
@@ -270,7 +270,7 @@ def test_a_row_that_says_another_size_is_refused(tmp_path, settled):
     make(tmp_path / "data" / "p")
     (row,) = scanned(tmp_path).rows
     for _ in ("found", "from the index"):
-        with pytest.raises(ManifestError, match=r"data/p is 3x16x24, the manifest says 3x16x25; scan again"):
+        with pytest.raises(ManifestError, match=r"data/p is 3x16x24, but the manifest says 3x16x25; scan again"):
             SliceStore(tmp_path / "c").open_row(replace(row, columns=25), tmp_path)
         SliceStore(tmp_path / "c").open_row(row, tmp_path)
 
@@ -282,12 +282,12 @@ def test_added_and_removed_slices_are_noticed(tmp_path, settled):
     store.open_row(row, tmp_path)
     time.sleep(0.02)  # past a tick of the file system's clock
     make(tmp_path / "data" / "p", (11,))
-    with pytest.raises(ManifestError, match=r"is 4x16x24, the manifest says 3x16x24; scan again"):
+    with pytest.raises(ManifestError, match=r"is 4x16x24, but the manifest says 3x16x24; scan again"):
         store.open_row(row, tmp_path)
     time.sleep(0.02)
     for number in (10, 11):
         (tmp_path / "data" / "p" / f"{number}.npy").unlink()
-    with pytest.raises(ManifestError, match=r"is 2x16x24, the manifest says 3x16x24; scan again"):
+    with pytest.raises(ManifestError, match=r"is 2x16x24, but the manifest says 3x16x24; scan again"):
         store.open_row(row, tmp_path)
 
 

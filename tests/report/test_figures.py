@@ -95,12 +95,12 @@ def test_whole_readable_files_without_pyplot(tmp_path):
 
 def test_nothing_to_draw_is_an_error(tmp_path):
     one, other = next(samples()), PanelRow("other", {"full dose": np.zeros((8, 8))})
-    with pytest.raises(ValueError, match="at least one loss"):
+    with pytest.raises(ValueError, match="no losses; give at least one"):
         loss_curves(tmp_path / "x.png", {}, GROUPS)
-    with pytest.raises(ValueError, match="at least one sample"):
+    with pytest.raises(ValueError, match="no samples, or different images"):
         slice_panels(tmp_path / "x.png", [])
     with pytest.raises(ValueError, match="same images"):
         slice_panels(tmp_path / "x.png", [one, other])
-    with pytest.raises(ValueError, match="method nlm has 1 slices; there are 2"):
+    with pytest.raises(ValueError, match="method nlm has 1 values for 2 slices"):
         psnr_by_slice(tmp_path / "x.png", ["A", "B"], {"nlm": [30.0]}, "hu2000")
     assert not list(tmp_path.iterdir())

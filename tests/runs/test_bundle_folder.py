@@ -50,7 +50,7 @@ def test_weights_are_those_of_the_network(tmp_path: Path) -> None:
     network = write_bundle(tmp_path / "ct")
     found = load_bundle_generator(tmp_path / "ct", SPEC)
     assert_same(found.state_dict(), network.state_dict())
-    with pytest.raises(BundleError, match=r"model\.pt: does not fit the network of inference\.json"):
+    with pytest.raises(BundleError, match=r"model\.pt: weights do not fit the network in inference\.json"):
         load_bundle_generator(tmp_path / "ct", replace(SPEC, filters=4))
 
 
@@ -119,50 +119,59 @@ EVIL = "$__import__('pathlib').Path('evil').touch()"
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (spoilt("network_def", "_target_", value="os.system"), r"_target_ 'os\.system', needs 'scripts\.networks\."),
-        (spoilt("network_def", value=EVIL), r"inference\.json: is not as ctcycle writes it"),
+        (spoilt("network_def", "_target_", value="os.system"), r"_target_ is 'os\.system', not 'scripts\.networks\."),
+        (spoilt("network_def", value=EVIL), r"inference\.json: not a config written by ctcycle"),
         (
             spoilt("network_def", "_requires_", value=EVIL),
-            r"ResNetGenerator with \['_requires_', 'spec'\], needs \['spec'\]",
+            r"ResNetGenerator are \['_requires_', 'spec'\], not \['spec'\]",
         ),
         (spoilt("network_def", "spec", "filters", value=EVIL), r"filters: Input should be a valid integer"),
         (spoilt("network_def", "spec", "filters", value=4.5), r"filters: "),
         (spoilt("network_def", "spec", "filters", value=0), r"filters must be at least 1"),
         (spoilt("network_def", "spec", "wings", value=2), r"wings: "),
-        (spoilt("network_def", "spec", "_target_", value="builtins.dict"), r"needs 'scripts\.networks\.specs"),
+        (spoilt("network_def", "spec", "_target_", value="builtins.dict"), r"not 'scripts\.networks\.specs"),
         (spoilt("hu_window", "low", value=EVIL), r"low: Input should be a valid number"),
         (spoilt("hu_window", "low", value=9999), r"low 9999\.0 is not below high"),
-        (spoilt("hu_window", value=[1]), r"is not as ctcycle writes it"),
+        (spoilt("hu_window", value=[1]), r"not a config written by ctcycle"),
         (spoilt("mu_water", value="@other"), r"Input should be a valid number"),
         (spoilt("mu_water", value=0), r"greater than 0"),
-        (lambda bundle: (bundle / "configs" / "inference.json").write_text("{"), r"is not as ctcycle writes it"),
-        (lambda bundle: (bundle / "configs" / "inference.json").write_text("[]"), r"is not as ctcycle writes it"),
+        (lambda bundle: (bundle / "configs" / "inference.json").write_text("{"), r"not a config written by ctcycle"),
+        (lambda bundle: (bundle / "configs" / "inference.json").write_text("[]"), r"not a config written by ctcycle"),
         (lambda bundle: (bundle / "configs" / "inference.json").write_text("{}"), r"'network_def' is missing"),
         (lambda bundle: (bundle / "configs" / "inference.json").unlink(), r"No such file"),
-        (lambda bundle: (bundle / "models" / "model.pt").unlink(), r"model\.pt: there are no such weights"),
-        (lambda bundle: (bundle / "models" / "model.pt").write_bytes(b"x" * 99), r"model\.pt: damaged, or more than"),
-        (weights([1]), r"model\.pt: damaged, or more than weights"),
-        (weights(SPEC), r"model\.pt: damaged, or more than weights"),
-        (weights({"w": HU[0, 0]}), r"model\.pt: damaged, or more"),
-        (weights({"w": 1.0}), r"model\.pt: damaged, or more"),
-        (weights({"w": Evil()}), r"model\.pt: damaged, or more"),
-        (weights({"w": torch.eye(3).to_sparse()}), r"model\.pt: damaged, or more"),
-        (weights(REPEATED), r"model\.pt: damaged, or more"),
-        (weights({}), r"model\.pt: does not fit the network"),
-        (spoilt("network_def", "spec", "filters", value=4), r"model\.pt: does not fit the network"),
-        (spoilt("network_def", "spec", "filters", value=10**9), r"model\.pt: does not fit the network"),
-        (spoilt("network_def", "spec", "filters", value=10**30), r"model\.pt: does not fit the network"),
-        (spoilt("network_def", "spec", "downsamplings", value=10**9), r"model\.pt: does not fit the network"),
-        (lambda bundle: spoil_blocks(bundle, 10**9), r"model\.pt: does not fit the network"),
-        (linked("models/model.pt"), r"model\.pt: is a link out of the bundle; put the file itself there"),
-        (linked("configs/inference.json"), r"inference\.json: is a link out of the bundle"),
-        (replaced("configs/inference.json", lambda path: path.symlink_to("/dev/zero")), r"is a link out of the bundle"),
+        (lambda bundle: (bundle / "models" / "model.pt").unlink(), r"model\.pt: the weights are missing"),
+        (
+            lambda bundle: (bundle / "models" / "model.pt").write_bytes(b"x" * 99),
+            r"model\.pt: damaged, or contains more than",
+        ),
+        (weights([1]), r"model\.pt: damaged, or contains more than weights"),
+        (weights(SPEC), r"model\.pt: damaged, or contains more than weights"),
+        (weights({"w": HU[0, 0]}), r"model\.pt: damaged, or contains more"),
+        (weights({"w": 1.0}), r"model\.pt: damaged, or contains more"),
+        (weights({"w": Evil()}), r"model\.pt: damaged, or contains more"),
+        (weights({"w": torch.eye(3).to_sparse()}), r"model\.pt: damaged, or contains more"),
+        (weights(REPEATED), r"model\.pt: damaged, or contains more"),
+        (weights({}), r"model\.pt: weights do not fit the network"),
+        (spoilt("network_def", "spec", "filters", value=4), r"model\.pt: weights do not fit the network"),
+        (spoilt("network_def", "spec", "filters", value=10**9), r"model\.pt: weights do not fit the network"),
+        (spoilt("network_def", "spec", "filters", value=10**30), r"model\.pt: weights do not fit the network"),
+        (spoilt("network_def", "spec", "downsamplings", value=10**9), r"model\.pt: weights do not fit the network"),
+        (lambda bundle: spoil_blocks(bundle, 10**9), r"model\.pt: weights do not fit the network"),
+        (linked("models/model.pt"), r"model\.pt: is a link to outside the bundle; replace it with the file itself"),
+        (linked("configs/inference.json"), r"inference\.json: is a link to outside the bundle"),
+        (
+            replaced("configs/inference.json", lambda path: path.symlink_to("/dev/zero")),
+            r"is a link to outside the bundle",
+        ),
         (replaced("configs/inference.json", lambda path: path.symlink_to(path.name)), r"symbolic links"),
         (replaced("configs/inference.json", os.mkfifo), r"inference\.json: is not a file; export the bundle again"),
         (replaced("models/model.pt", os.mkfifo), r"model\.pt: is not a file; export the bundle again"),
-        (lambda bundle: write_config(bundle, "[" * 500_000), r"not as ctcycle writes it \(maximum recursion depth"),
+        (
+            lambda bundle: write_config(bundle, "[" * 500_000),
+            r"not a config written by ctcycle \(maximum recursion depth",
+        ),
         (lambda bundle: write_config(bundle, "{" + " " * MAX_BYTES + "}"), r"\(larger than 1048576 bytes\)"),
-        (lambda bundle: write_config(bundle, "\xff", "latin-1"), r"is not as ctcycle writes it"),
+        (lambda bundle: write_config(bundle, "\xff", "latin-1"), r"not a config written by ctcycle"),
     ],
 )
 def test_of_a_bundle_only_what_ctcycle_writes_is_understood(
@@ -205,7 +214,7 @@ def test_the_fingerprint_of_a_bundle(tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         ("[" * 500_000, r"is no fingerprint \(RecursionError\)"),
-        ("{" + " " * MAX_BYTES + "}", r"is no fingerprint \(larger than 1048576 bytes\)"),
+        ("{" + " " * MAX_BYTES + "}", r"not a fingerprint \(larger than 1048576 bytes\)"),
     ],
 )
 def test_a_fingerprint_that_is_made_to_do_harm(content: str, sentence: str, tmp_path: Path) -> None:
@@ -219,7 +228,7 @@ def test_a_fingerprint_outside_the_bundle_is_not_read(tmp_path: Path) -> None:
     write_bundle(tmp_path / "ct")
     (tmp_path / "outside").write_text(json.dumps(measure_fingerprint([HU]).as_dict()))
     (tmp_path / "ct" / "configs" / "fingerprint.json").symlink_to(tmp_path / "outside")
-    with pytest.raises(BundleError, match=r"fingerprint\.json: is a link out of the bundle"):
+    with pytest.raises(BundleError, match=r"fingerprint\.json: is a link to outside the bundle"):
         load_model(tmp_path / "ct", device="cpu")
 
 

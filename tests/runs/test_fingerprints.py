@@ -40,7 +40,7 @@ def test_many_slices_are_measured_evenly(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("{}", r"is no fingerprint \(ValueError\)"),
         ("[" * 500_000, r"is no fingerprint \(RecursionError\)"),
-        ("{" + " " * MAX_BYTES + "}", r"is no fingerprint \(larger than 1048576 bytes\)"),
+        ("{" + " " * MAX_BYTES + "}", r"not a fingerprint \(larger than 1048576 bytes\)"),
     ],
 )
 def test_damage_is_told_in_a_sentence(content: str, sentence: str, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_damage_is_told_in_a_sentence(content: str, sentence: str, tmp_path: Pat
     path.write_text(content)
     with pytest.raises(BundleError, match=sentence):
         read_kept_fingerprint(path)
-    with pytest.raises(BundleError, match=r"fingerprint\.json: damaged; delete it to denoise without a check"):
+    with pytest.raises(BundleError, match=r"fingerprint\.json: damaged; delete it to denoise without checking"):
         read_run_fingerprint(tmp_path)
 
 

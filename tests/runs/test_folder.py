@@ -39,9 +39,11 @@ def test_a_run_is_new_then_begun_then_finished(run: RunFolder) -> None:
 
 def test_another_config_is_refused_by_the_key_that_differs(run: RunFolder) -> None:
     run.open(resolved(run.path), overwrite=False)
-    with pytest.raises(ConfigError, match=r"run: holds a run with another config \(split\.seed was 0, is 5\); choose"):
+    with pytest.raises(
+        ConfigError, match=r"run: contains a run with another config \(split\.seed=5 instead of 0\); choose"
+    ):
         run.open(resolved(run.path, 5), overwrite=False)
-    with pytest.raises(ConfigError, match=r"\(split\.seed was 0, is 5 and 1 more\)"):
+    with pytest.raises(ConfigError, match=r"\(split\.seed=5 instead of 0, and 1 more\)"):
         run.open(resolved(run.path, 5, "split.test=[a]"), overwrite=False)
 
 
@@ -86,7 +88,7 @@ def test_a_config_with_old_keys_is_resumed_if_it_means_the_same(run: RunFolder) 
     write_text(run.config, dump_yaml(old))
     write_text(run.path / "checkpoints" / "last.pt", "")
     assert run.open(config, overwrite=False) == "begun"
-    with pytest.raises(ConfigError, match=r"\(data\.patch_size was 96, is 64\)"):
+    with pytest.raises(ConfigError, match=r"\(data\.patch_size=64 instead of 96\)"):
         run.open(load_config(file, ["data.patch_size=64"]).resolved, overwrite=False)
 
 
@@ -138,7 +140,7 @@ def test_a_file_is_no_run_folder(run: RunFolder, overwrite: bool) -> None:
 def test_a_foreign_config_is_left_alone(run: RunFolder) -> None:
     run.path.mkdir()
     run.config.write_text("network: resnet\n")
-    with pytest.raises(OutputError, match=r"config\.yaml: not the config of a run of this version"):
+    with pytest.raises(OutputError, match=r"config\.yaml: not valid for this version of ctcycle"):
         run.open(resolved(run.path), overwrite=False)
     assert run.config.read_text() == "network: resnet\n"
 
@@ -146,7 +148,7 @@ def test_a_foreign_config_is_left_alone(run: RunFolder) -> None:
 @pytest.mark.parametrize("out", ["in", "in/deep/er"])
 def test_output_inside_the_input_is_refused_before_anything_is_written(tmp_path: Path, out: str) -> None:
     (tmp_path / "in").mkdir()
-    with pytest.raises(OutputError, match=r"is, or lies inside, the input .*in; choose another `out`"):
+    with pytest.raises(OutputError, match=r"is the input .*in or inside it; choose another `out`"):
         RunFolder(tmp_path / out).open({"input": str(tmp_path / "in")}, overwrite=False)
     assert list((tmp_path / "in").iterdir()) == []
 
@@ -191,7 +193,7 @@ def test_no_metrics_are_no_error(run: RunFolder) -> None:
 def test_a_disk_that_takes_no_metrics(run: RunFolder) -> None:
     run.open(resolved(run.path), overwrite=False)
     run.metrics.mkdir()
-    with pytest.raises(OutputError, match=r"metrics\.jsonl: cannot be written \(Is a directory\)"):
+    with pytest.raises(OutputError, match=r"metrics\.jsonl: cannot write \(Is a directory\)"):
         run.append_metrics({"iteration": 1})
 
 

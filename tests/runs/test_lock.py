@@ -21,7 +21,7 @@ def test_a_second_one_is_refused_and_told_who_the_first_is(tmp_path: Path) -> No
     folder = tmp_path / "new" / "run"
     with holder(folder) as process:
         who = f"process {process.pid} on {socket.gethostname()}"
-        sentence = f"{folder}: another run is at work here ({who}); wait for it, stop it, or choose another `out`"
+        sentence = f"{folder}: locked by another run ({who}); wait for it, stop it, or choose another `out`"
         for _ in range(2):  # being refused changes nothing
             with pytest.raises(OutputError) as error, locked(folder):
                 pytest.fail("must not get in")
@@ -88,7 +88,7 @@ def test_an_error_inside_frees_the_folder_and_a_vanished_folder_is_no_error(tmp_
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "run"
-    with pytest.raises(OutputError, match=r"lock: cannot be written \(Not a directory\)"), locked(folder):
+    with pytest.raises(OutputError, match=r"lock: cannot write \(Not a directory\)"), locked(folder):
         pytest.fail("must not get in")
 
 
@@ -101,4 +101,4 @@ def test_a_file_system_without_locks_is_told(
     monkeypatch.setattr("fcntl.lockf", refuse)
     with locked(tmp_path):
         pass
-    assert "this file system has no locks" in caplog.text
+    assert "this file system does not support locks" in caplog.text

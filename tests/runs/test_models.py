@@ -46,10 +46,13 @@ def test_what_a_run_says_of_its_training(tiny: TinyData, tiny_run: Path) -> None
     [
         (
             shutil.rmtree,
-            r"run: not a run folder \(no config\.yaml in it\); train first, or name another",
+            r"run: not a run folder \(no config\.yaml\); train first, or choose another",
         ),
-        (lambda run: (run / "config.yaml").write_text("net: x\nlr: 2"), r"run: its config\.yaml is not that of a run"),
-        (lambda run: (run / "checkpoints" / "best.pt").unlink(), r"best\.pt: there is no such checkpoint; train first"),
+        (
+            lambda run: (run / "config.yaml").write_text("net: x\nlr: 2"),
+            r"run: config\.yaml is not valid for this version of ctcycle",
+        ),
+        (lambda run: (run / "checkpoints" / "best.pt").unlink(), r"best\.pt: checkpoint not found; train first"),
         (
             lambda run: (run / "checkpoints" / "best.pt").write_bytes(b"x" * 99),
             r"best\.pt: damaged, or not a checkpoint",
@@ -58,11 +61,11 @@ def test_what_a_run_says_of_its_training(tiny: TinyData, tiny_run: Path) -> None
             lambda run: (run / "config.yaml").write_text(
                 (run / "config.yaml").read_text().replace("filters: 4", "filters: 5")
             ),
-            r"run: weights of best\.pt do not fit the generator of its config",
+            r"run: weights in best\.pt do not fit the generator in config\.yaml",
         ),
         (
             lambda run: (run / "config.yaml").write_text("task: scan\nsources: [{path: x}]"),
-            r"run: holds a run of task 'scan'; a denoiser comes from task 'train'",
+            r"run: is a run of task 'scan'; choose a run of task 'train'",
         ),
     ],
 )

@@ -187,10 +187,10 @@ def test_a_dead_server_costs_seconds_and_a_warning(
     assert time.monotonic() - started < 20
     kept = run / "tracking_events.jsonl"
     (warning,) = warnings_of(caplog)
-    assert warning.startswith(f"MLflow at {uri} failed (")
-    assert warning.endswith(f"); training goes on, what it lacks is kept in {kept} and sent later")
+    assert warning.startswith(f"MLflow at {uri} is unavailable (")
+    assert warning.endswith(f"); training continues, events are queued in {kept}")
     events = [json.loads(line) for line in kept.read_text().splitlines()]
-    assert f"{kept}: {len(events)} events for MLflow are kept; the same command sends them" in caplog.text
+    assert f"{kept}: {len(events)} events are queued for MLflow; run the command again to send them" in caplog.text
     assert [event["step"] for event in events if "train/gen_supervised" in event.get("metrics", {})] == [
         *(2, 4, 6, 8, 10, 12)
     ]
@@ -233,8 +233,8 @@ def test_a_store_that_is_locked_for_a_while_lacks_nothing_in_the_end(
         with lock, at_iteration(11, free):
             assert_same_run(train(tiny, runs / "run", "supervised", ON), tiny_run)
     assert len(warnings_of(caplog)) == 1
-    assert "failed (no answer within 0.2 s); training goes on" in warnings_of(caplog)[0]
-    assert "is back; it has all that was kept" in caplog.text
+    assert "is unavailable (no answer within 0.2 s); training continues" in warnings_of(caplog)[0]
+    assert "is reachable again; queued events were sent" in caplog.text
     whole(runs, tracked(runs)[0])
     assert not (runs / "run" / "tracking_events.jsonl").exists()
 

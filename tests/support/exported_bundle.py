@@ -23,7 +23,7 @@ def write_results(path: Path, run: Path) -> Path:
         for patient in ("anna", "berta")
         for number in range(2)
     ]
-    note = "mine: NOT held out: it was trained on, or chosen by, anna, berta"
+    note = "mine: NOT held out: it was trained or validated on anna, berta"
     found = summarise(records)
     replace(found, notes=(note, *found.notes)).write(path, {"runs": {"mine": run.as_posix()}})
     return path / "results.json"

@@ -55,7 +55,7 @@ def test_options_set_their_key_and_no_other(option: list[str], key: str, value: 
 
 def test_an_option_is_given_once(parser: Parser) -> None:
     parser.add_argument("--config", action=Once)
-    with pytest.raises(ConfigError, match=r"^command line: --tile is given more than once; ctcycle denoise --help"):
+    with pytest.raises(ConfigError, match=r"^command line: --tile is given more than once; see ctcycle denoise --help"):
         parser.parse_args(["a", "b", "--tile", "64", "--tile", "64"])
-    with pytest.raises(ConfigError, match="a run has one config, which may name another as its base"):
+    with pytest.raises(ConfigError, match="a run has one config, which may extend others with 'base'"):
         parser.parse_args(["a", "b", "--config", "x", "--config", "x"])

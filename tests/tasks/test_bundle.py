@@ -47,5 +47,5 @@ def test_defaults_are_those_of_the_export(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("name", ["Upper", "with-dash", "9digits", "dot.ted"])
 def test_names_are_those_of_the_zoo(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is no name of a bundle"):
+    with pytest.raises(ValueError, match="is not a valid bundle name"):
         config_of(tmp_path / name)

@@ -46,5 +46,5 @@ def test_messages_of_pydicom_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ValueError, match="CANARY") as crash:
         header.add_new("PatientBirthDate", "DA", pydicom.valuerep.DA("CANARY1970"))
     text = describe_crash(crash.value)
-    assert "ValueError: (message left out, it may quote a header)" in text
+    assert "ValueError: (message omitted, it may quote a DICOM header)" in text
     assert "CANARY" not in text.replace('valuerep.DA("CANARY1970")', "")  # the line of this test is in the traceback

@@ -106,7 +106,7 @@ def test_a_second_run_says_the_table_again(
 ) -> None:
     evaluate(tiny, tiny_run, evaluated)
     said = capsys.readouterr().out
-    assert said.startswith(f"{evaluated}: already finished; overwrite=true does it again\nprotocol hu2000\n")
+    assert said.startswith(f"{evaluated}: already finished; set overwrite=true to rerun\nprotocol hu2000\n")
     assert f"-> {evaluated / 'results.json'}" in said
     assert "supervised" in said
 
@@ -131,13 +131,13 @@ def test_the_best_checkpoint_or_the_last(tiny: TinyData, tiny_run: Path, tmp_pat
     (run / "checkpoints" / "last.pt").unlink()
     options = ["baselines=[]", "protocols=[hu2000]", "panels=0"]
     evaluate(tiny, run, tmp_path / "out", *options)
-    with pytest.raises(BundleError, match=r"last\.pt: there is no such checkpoint"):
+    with pytest.raises(BundleError, match=r"last\.pt: checkpoint not found"):
         evaluate(tiny, run, tmp_path / "last", *options, "checkpoint=last")
 
 
 def test_what_cannot_be_compared(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ManifestError, match=r"no series of kernel 'D45f' with a dose in split test; there are kernels soft"
+        ManifestError, match=r"no series of kernel 'D45f' with a known dose in split test; available kernels: soft"
     ):
         evaluate(tiny, tiny_run, tmp_path / "out", "kernel=D45f")
     with pytest.raises(BundleError, match="nothing: not a run folder"):
@@ -155,7 +155,7 @@ def test_patients_that_a_run_was_trained_on_are_told_wherever_the_figures_are(
     assert not [note for note in results["notes"] if "held out" in note]
     out = evaluate(tiny, tiny_run, tmp_path / "train", "split=train", "baselines=[input]", "protocols=[hu2000]")
     (note,) = [note for note in json.loads((out / "results.json").read_text())["notes"] if "held out" in note]
-    assert note.startswith("supervised: NOT held out: it was trained on, or chosen by, sim000, ")
+    assert note.startswith("supervised: NOT held out: it was trained or validated on sim000, ")
     assert TEST not in note
     assert note in capsys.readouterr().out
     assert note in (out / "results.md").read_text()
@@ -163,7 +163,7 @@ def test_patients_that_a_run_was_trained_on_are_told_wherever_the_figures_are(
 
 def test_slices_that_are_no_pair_are_not_measured(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
     changes = ("guard_threshold=0.9999", "baselines=[input]", "protocols=[hu2000]", "panels=0")
-    with pytest.raises(ManifestError, match=r"no common anatomy .*needed 0\.9999\); .*set guard=false"):
+    with pytest.raises(ManifestError, match=r"anatomy does not match .*minimum 0\.9999\); .*set guard=false"):
         evaluate(tiny, tiny_run, tmp_path / "guarded", *changes)
     assert (evaluate(tiny, tiny_run, tmp_path / "free", *changes, "guard=false") / "results.json").exists()
 

@@ -43,7 +43,7 @@ def config(tiny: TinyData, tmp_path: Path) -> Path:
         (
             ["generator={_target_: UNot}"],
             2,
-            "_target_ 'UNot': not found; monai.networks.nets or a full path is looked in",
+            "_target_ 'UNot': not found; give a name from monai.networks.nets or a full dotted path",
         ),
         (["data.manifest=nowhere.csv"], 3, "nowhere.csv: "),
         (["data.kernel=B30f"], 3, "no series of kernel 'B30f'"),
@@ -86,7 +86,7 @@ def test_scanning_what_is_no_ct(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert run(capsys, "--config", scan_config(tmp_path, source))[0] == 3
     source.mkdir()
     code, said = run(capsys, "--config", scan_config(tmp_path, source))
-    assert (code, said) == (3, f"no CT under {source} (0 files seen); DICOM, NIfTI and npy are read")
+    assert (code, said) == (3, f"no CT found in {source} (0 files checked); supported formats are DICOM, NIfTI and npy")
     write_series(source, changes={"Modality": "MR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"})
     code, said = run(capsys, "--config", scan_config(tmp_path, source))
     assert (code, "MR" in said) == (3, True)
@@ -98,7 +98,7 @@ def test_a_manifest_that_may_have_been_edited_is_kept(tmp_path: Path, capsys: py
     manifest.write_text("edited")
     config = scan_config(tmp_path, tmp_path / "in")
     code, said = run(capsys, "--config", config, f"manifest={manifest}")
-    assert (code, said.startswith(f"{manifest}: exists, and may have been edited")) == (4, True)
+    assert (code, said.startswith(f"{manifest}: already exists and may have been edited")) == (4, True)
     assert manifest.read_text() == "edited"
     assert run(capsys, "--config", config, f"manifest={manifest}", "overwrite=true")[0] == 0
     assert manifest.read_text().startswith("series,patient,")
@@ -140,7 +140,7 @@ def test_a_pipeline_tells_its_steps_and_stops_at_the_first_failure(
         f"[2/3] list: scan -> {tmp_path / 'pipe' / 'list'}",
     ]
     assert main(["--config", str(pipeline)]) == 3
-    assert f"{tmp_path / 'pipe' / 'data'}: already finished; overwrite=true does it again" in capsys.readouterr().out
+    assert f"{tmp_path / 'pipe' / 'data'}: already finished; set overwrite=true to rerun" in capsys.readouterr().out
     assert load_config(tmp_path / "pipe" / "pipeline.yaml").resolved == load_config(pipeline).resolved
 
 
@@ -156,7 +156,7 @@ def test_output_that_cannot_be(config: Path, tmp_path: Path, capsys: pytest.Capt
 def test_two_runs_in_one_folder(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with holder(tmp_path / "run") as process:
         code, said = run(capsys, "--config", config, "overwrite=true")
-        assert (code, f"run: another run is at work here (process {process.pid} on " in said) == (4, True)
+        assert (code, f"run: locked by another run (process {process.pid} on " in said) == (4, True)
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]
         process.kill()
     assert run(capsys, "--config", config, "training.epochs=1")[0] == 0
@@ -218,8 +218,8 @@ def test_as_a_program(tmp_path: Path) -> None:
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == (
-        f"{tmp_path / 'none'}: not a run folder (no config.yaml in it); "
-        "train first, or name another folder, or a bundle's\n"
+        f"{tmp_path / 'none'}: not a run folder (no config.yaml); "
+        "train first, or choose another run folder or a bundle folder\n"
     )
 
 

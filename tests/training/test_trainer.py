@@ -100,7 +100,7 @@ def test_a_folder_that_is_taken_away_is_not_made_again(tiny: TinyData, tiny_run:
     run, moved = tmp_path / "run", tmp_path / "moved"
     with (
         at_iteration(5, lambda _: run.rename(moved)),
-        pytest.raises(OutputError, match="run: was removed or moved while the run was at work; start the same command"),
+        pytest.raises(OutputError, match="run: was removed or moved during the run; to resume, set `out`"),
     ):
         train(tiny, run, "supervised")
     assert not run.exists()
@@ -218,7 +218,7 @@ def test_a_finished_run_is_not_touched(
     said = capsys.readouterr().out.splitlines()[-1]
     monkeypatch.setattr(TrainingRun, "run", None)
     train(tiny, run, "supervised")
-    assert capsys.readouterr().out.splitlines() == [f"{run}: already finished; overwrite=true does it again", said]
+    assert capsys.readouterr().out.splitlines() == [f"{run}: already finished; set overwrite=true to rerun", said]
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()} == before
 
 

@@ -212,7 +212,7 @@ def _no_folder(place: Place) -> list[str]:
 DATA_SETS: tuple[Kind, ...] = (
     _kind("denoise", "no such folder", "refused", "does not exist", _no_folder),
     _kind("scan", "no such source", "refused", "does not exist", scanned("nowhere")),
-    _kind("scan", "an empty source", "refused", "no CT under", scanned("e", make=lambda f: (f / "e").mkdir())),
+    _kind("scan", "an empty source", "refused", "no CT found in", scanned("e", make=lambda f: (f / "e").mkdir())),
     _kind(
         "scan",
         "a source of MR",
@@ -221,12 +221,10 @@ DATA_SETS: tuple[Kind, ...] = (
         scanned("m", make=lambda f: write_series(f / "m", changes=MR)),
     ),
     _kind("scan", "a damaged slice", "left out", "the file may be cut off", scanned("good", make=_damage_one)),
-    _kind("scan", "a pattern that finds no patient", "refused", "finds nothing in", scanned("good", patient="xyz(.*)")),
-    _kind("train", "no manifest", "refused", "cannot be read", lambda _place: ["data.manifest=nowhere.csv"]),
+    _kind("scan", "a pattern that finds no patient", "refused", "does not match", scanned("good", patient="xyz(.*)")),
+    _kind("train", "no manifest", "refused", "cannot read", lambda _place: ["data.manifest=nowhere.csv"]),
     _kind("train", "an empty manifest", "refused", "the file is empty", with_manifest(lambda _text: "")),
-    _kind(
-        "train", "a manifest without rows", "refused", "no series follows", with_manifest(lambda t: t.splitlines()[0])
-    ),
+    _kind("train", "a manifest without rows", "refused", "no series after", with_manifest(lambda t: t.splitlines()[0])),
     _kind(
         "train", "a manifest of other columns", "refused", "missing columns", with_manifest(lambda _text: "a,b\n1,2\n")
     ),
@@ -236,9 +234,9 @@ DATA_SETS: tuple[Kind, ...] = (
     _kind(
         "train", "another size than the series has", "refused", "the manifest says", with_manifest(_cell("rows", "7"))
     ),
-    _kind("train", "a path that leads nowhere", "refused", "has gone", with_manifest(_cell("path", "../gone"))),
+    _kind("train", "a path that leads nowhere", "refused", "is missing", with_manifest(_cell("path", "../gone"))),
     _kind("train", "a patient in two splits", "refused", "split", with_manifest(_cell("split", "val"))),
-    _kind("train", "one patient under two IDs", "refused", "hold the same slices", with_leak),
+    _kind("train", "one patient under two IDs", "refused", "contain the same slices", with_leak),
     _kind("train", "nothing of one dose", "refused", "full_dose", with_rows(_only(dose="low_dose"))),
     _kind("train", "nobody for training", "refused", "low_dose", with_rows(_without(split="train"))),
     _kind(
@@ -282,7 +280,7 @@ DATA_SETS: tuple[Kind, ...] = (
     _kind("config", "a word for a number", "refused", "seed: 'ten' is not a whole number", given("seed=ten"), 2),
     _kind("config", "a number for a word", "refused", "out: 7 is not text", given("out=7"), 2),
     _kind("config", "an unknown key", "refused", "did you mean 'split'?", given("splits={}"), 2),
-    _kind("config", "a number beyond all bounds", "refused", "is too large a number", given("seed=1e999"), 2),
+    _kind("config", "a number beyond all bounds", "refused", "the number 1e999 is too large", given("seed=1e999"), 2),
     _kind(
         "config",
         "a fraction above 1",
@@ -293,5 +291,5 @@ DATA_SETS: tuple[Kind, ...] = (
     ),
     _kind("config", "nothing for a list", "refused", "sources: null is not a list", given("sources="), 2),
     _kind("config", "a tag", "refused", "tags such as", given("out=!!python/object:os.system x"), 2),
-    _kind("config", "an expression", "refused", "expressions are never run", given("out=$import os"), 2),
+    _kind("config", "an expression", "refused", "expressions are never evaluated", given("out=$import os"), 2),
 )
