@@ -152,9 +152,9 @@ def test_a_series_is_denoised_but_for_its_padding(model: ctcycle.Model, tmp_path
     ("image", "complaint"),
     [
         (np.zeros(5), r"image: got float64 of shape \(5,\); give numbers of shape \(H, W\) or \(S, H, W\) in HU"),
-        (np.zeros((2, 2, 2, 2)), r"image: is float64 of shape \(2, 2, 2, 2\)"),
-        (np.zeros((0, 8)), r"image: is float64 of shape \(0, 8\)"),
-        (np.zeros((8, 8), dtype=complex), r"image: is complex128 of shape"),
+        (np.zeros((2, 2, 2, 2)), r"image: got float64 of shape \(2, 2, 2, 2\)"),
+        (np.zeros((0, 8)), r"image: got float64 of shape \(0, 8\)"),
+        (np.zeros((8, 8), dtype=complex), r"image: got complex128 of shape"),
         (np.full((8, 8), np.nan), r"image: 64 values are not finite"),
     ],
 )
@@ -190,7 +190,7 @@ def test_options_of_a_folder_are_the_keys_of_the_config() -> None:
     assert DenoiseKeys.__annotations__.keys() == Denoise.model_fields.keys() - {"task", "input", "out", "model"}
     with pytest.raises(ConfigError, match=r"^unknown key 'strenght'; did you mean 'strength'\?$"):
         ctcycle.denoise_folder("in", "out", strenght=1)  # type: ignore[call-arg]
-    with pytest.raises(ConfigError, match=r"^strength: must be at most 2, is 3$"):
+    with pytest.raises(ConfigError, match=r"^strength: must be at most 2, got 3$"):
         ctcycle.denoise_folder("in", "out", strength=3)
 
 
@@ -214,8 +214,8 @@ def test_arrays_are_scored_by_slice_and_patient() -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"denoised": np.zeros((2, 8, 9))}, r"denoised: has shape \(2, 8, 9\), full dose \(2, 8, 8\); they must"),
-        ({"low": np.zeros((3, 8, 8))}, r"input: has shape \(3, 8, 8\), full dose \(2, 8, 8\)"),
+        ({"denoised": np.zeros((2, 8, 9))}, r"denoised: has shape \(2, 8, 9\), full dose has \(2, 8, 8\); they must"),
+        ({"low": np.zeros((3, 8, 8))}, r"input: has shape \(3, 8, 8\), full dose has \(2, 8, 8\)"),
         ({"denoised": {"mine": np.full((2, 8, 8), np.inf)}}, r"mine: 128 values are not finite"),
         ({"denoised": {"input": np.zeros((2, 8, 8))}}, r"denoised: 'input' is a reserved name"),
         ({"patients": ["a"]}, r"patients: got 1 for 2 slices; give one per slice"),

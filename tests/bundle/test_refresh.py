@@ -54,7 +54,7 @@ def test_a_second_refresh_changes_nothing(tmp_path: Path) -> None:
 def test_classes_that_were_moved_are_found_by_their_place_in_the_config(tmp_path: Path) -> None:
     text = json.dumps(bundle_config()).replace("scripts.networks.resnet.ResNetGenerator", "scripts.nets.Generator")
     write_bundle(tmp_path / "ct", json.loads(text))
-    with pytest.raises(BundleError, match=r"_target_ 'scripts\.nets\.Generator', needs"):
+    with pytest.raises(BundleError, match=r"_target_ is 'scripts\.nets\.Generator', not"):
         read_bundle_facts(tmp_path / "ct")
     refresh(tmp_path / "ct")
     assert read_bundle_facts(tmp_path / "ct").spec == SPEC

@@ -72,7 +72,7 @@ def test_a_config_that_could_not_be_run_does_not_occupy_the_folder(
     assert "ERROR" in (tmp_path / "run" / "log.txt").read_text()
     assert run(capsys, "--config", config, "training.epochs=1")[0] == 0
     code, said = run(capsys, "--config", config)
-    assert (code, "training.epochs was 1, is 4" in said) == (2, True)
+    assert (code, "training.epochs=4 instead of 1" in said) == (2, True)
 
 
 def scan_config(tmp_path: Path, source: Path) -> Path:
