@@ -233,7 +233,7 @@ def test_overwriting_starts_anew(tiny: TinyData, tiny_run: Path, tmp_path: Path,
 def test_a_changed_config_is_refused(tiny: TinyData, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         train(tiny, tmp_path / "run", "supervised", "training.stop_after_epoch=1")
-    with pytest.raises(ConfigError, match=r"\(optimizer\.lr was 0\.001, is 0\.01\)"):
+    with pytest.raises(ConfigError, match=r"\(optimizer\.lr=0\.01 instead of 0\.001\)"):
         train(tiny, tmp_path / "run", "supervised", "optimizer.lr=0.01")
 
 
@@ -333,7 +333,8 @@ def test_the_mispaired_experiment(tiny: TinyData, tmp_path: Path) -> None:
     effort = ["training.epochs=1", "training.iterations_per_epoch=150", "training.batch_size=4", "optimizer.lr=0.01"]
     faults = ["data.pairing=shuffled", "data.same_crop=false"]
     with pytest.raises(
-        ManifestError, match=r"low dose \(series \w+ slice \d\) and full dose \(series \w+ slice \d\): no"
+        ManifestError,
+        match=r"low dose \(series \w+ slice \d\) and full dose \(series \w+ slice \d\): anatomy does not match",
     ):
         train(tiny, tmp_path / "guarded", "supervised", *faults)
     with pytest.raises(ManifestError, match=r"are cropped or flipped differently; set data\.same_crop=true"):
