@@ -51,7 +51,7 @@ class SimulationSettings:
             if not low <= value <= high:
                 raise ValueError(f"simulation: {name}={value}; it must be from {low:g} to {high:g}")
         if self.kernel not in KERNELS:
-            raise ValueError(f"simulation: unknown kernel={self.kernel}; choose one of {', '.join(KERNELS)}")
+            raise ValueError(f"simulation: kernel={self.kernel!r} is unknown; choose one of {', '.join(KERNELS)}")
 
 
 _RANGES = (
