@@ -1,1 +1,1 @@
-"""Denoisers against full dose: scores, statistics by patient, tables."""
+"""Evaluation of denoisers against full dose: scores, patient-level statistics, tables."""

@@ -1,7 +1,7 @@
-"""Denoisers without training: the sanity rows of every table.
+"""Classical denoisers that need no training: the baselines of every results table.
 
-Their strength follows from the noise that `soft_tissue_noise` finds in the slice itself, by rules that were set on
-simulated scans (filtered back-projection with three kernels, 20 to 190 HU of noise), never on the scans under test.
+Their strength depends on the noise that `soft_tissue_noise` measures in the slice, by rules tuned on simulated scans
+(filtered back-projection with three kernels, 20 to 190 HU of noise), never on the scans under test.
 """
 
 from collections.abc import Callable
@@ -15,31 +15,32 @@ from ctcycle.metrics.noise import soft_tissue_noise
 
 HUImage = NDArray[np.float32]
 HUFilter = Callable[[HUImage], HUImage]
-"""One slice (H, W) in HU to the denoised slice, in HU; safe to call from several threads."""
+"""Denoises one slice (H, W) in HU; safe to call from several threads."""
 
 AIR_HU = -1000.0
 
 NLM_STRENGTH = 0.8
-"""Filtering parameter h over noise, as scikit-image advises where the noise's variance is subtracted from distances."""
+"""Filter parameter h as a factor of the noise, as scikit-image recommends when `sigma` is given."""
 
 NLM_PATCH_PX = 7
 NLM_REACH_PX = 9
 
 
 def identity(low: HUImage) -> HUImage:
-    """The low-dose slice as it is: what every method has to beat."""
+    """Return the low-dose slice unchanged: the baseline that every method has to beat."""
     return low
 
 
 def constant(low: HUImage) -> HUImage:
-    """The slice's own mean in HU everywhere, values below air counted as air: what a collapsed model gives."""
+    """Return a slice of constant mean HU, with values below air counted as air: the output of a collapsed model."""
     return np.full_like(low, np.mean(np.maximum(low, AIR_HU), dtype=np.float64))
 
 
 def gaussian(low: HUImage) -> HUImage:
-    """Gaussian filter with ``sigma = (noise / 45 HU) ** (1/3)`` pixels; unchanged where no noise can be measured.
+    """Apply a Gaussian filter with ``sigma = (noise / 45 HU) ** (1/3)`` pixels.
 
-    The rule is within 0.2 dB of the best sigma for simulated quarter dose against full dose, with every kernel.
+    The slice is returned unchanged if no noise can be measured. With every kernel, the rule is within 0.2 dB of the
+    best sigma for simulated quarter dose against full dose.
     """
     noise = soft_tissue_noise(low)
     if not noise > 0:
@@ -49,9 +50,10 @@ def gaussian(low: HUImage) -> HUImage:
 
 
 def nlm(low: HUImage) -> HUImage:
-    """Non-local means (Buades et al. 2005, fast form of Darbon et al. 2008); unchanged where no noise can be measured.
+    """Apply non-local means (Buades et al. 2005, in the fast form of Darbon et al. 2008).
 
-    7x7 patches within 9 pixels, h = 0.8 noise.
+    Patches are 7x7 pixels, compared within 9 pixels, and h = 0.8 noise. The slice is returned unchanged if no noise can
+    be measured.
     """
     noise = soft_tissue_noise(low)
     if not noise > 0:
@@ -68,4 +70,4 @@ def nlm(low: HUImage) -> HUImage:
 
 
 CLASSICAL: dict[str, HUFilter] = {"input": identity, "constant": constant, "gaussian": gaussian, "nlm": nlm}
-"""By the names that results use."""
+"""The classical denoisers by their name in results."""

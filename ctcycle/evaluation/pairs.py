@@ -1,4 +1,4 @@
-"""Pairs of slices in HU that denoisers are evaluated on."""
+"""Pairs of slices in HU for the evaluation of denoisers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from ctcycle.evaluation.baselines import HUImage
 
 @dataclass(frozen=True)
 class HUPair:
-    """One slice in both doses.
+    """One slice at both doses.
 
     Attributes:
-        patient: the manifest's key of the patient, not an identity.
+        patient: the patient's key in the manifest, not an identity.
         series: UID or path of the low-dose series.
-        slice_index: its number within the series, from 0.
+        slice_index: index of the slice in the series, from 0.
         low_hu: (H, W) float32, HU.
         full_hu: (H, W) float32, HU.
     """
@@ -31,11 +31,11 @@ class HUPair:
 
 @dataclass(frozen=True)
 class EvaluationPairs:
-    """The pairs of a split as slices in HU, by number.
+    """The pairs of a split as slices in HU, in order.
 
     Attributes:
-        slices: decoded series.
-        split: whose pairs.
+        slices: the decoded series.
+        split: name of the split.
     """
 
     slices: SliceData
@@ -49,10 +49,17 @@ class EvaluationPairs:
             yield HUPair(self.slices.row(series).patient, series, index, *images)
 
     def check(self, threshold: float) -> None:
-        """Raises ManifestError, naming the slices, where two do not show the same anatomy."""
-        remedy = "set guard=false to measure all the same"
-        for pair, place in zip(self, self.slices.pairs(self.split), strict=True):
-            check_pair(pair.low_hu, pair.full_hu, place, threshold, remedy)
+        """Check that the two slices of each pair show the same anatomy.
+
+        Args:
+            threshold: lowest correlation accepted as the same anatomy.
+
+        Raises:
+            ManifestError: two slices do not match; the message names them.
+        """
+        remedy = "set guard=false to evaluate anyway"
+        for pair, slices in zip(self, self.slices.pairs(self.split), strict=True):
+            check_pair(pair.low_hu, pair.full_hu, slices, threshold, remedy)
 
     def __len__(self) -> int:
         return len(self.slices.pairs(self.split))

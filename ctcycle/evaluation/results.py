@@ -1,4 +1,4 @@
-"""What an evaluation found: a record per slice, means per patient, a row per method and protocol; read and written."""
+"""Evaluation results: a record per slice, means per patient, a row per method and protocol; reading and writing."""
 
 import csv
 import io
@@ -22,15 +22,15 @@ Interval = tuple[float, float] | None
 Column = NDArray[np.float64]
 MEASURES = ("psnr", "ssim", "rmse_hu", "mae_hu", "bias_hu")
 BASELINE = "input"
-"""The method that gains are counted from, where it is among the methods."""
+"""The method that gains are relative to, if it was evaluated."""
 
 
 @dataclass(frozen=True)
 class SliceRecord:
-    """One method on one slice under one protocol: a line of ``slices.csv``; units as in `protocols.Scores`.
+    """Scores of one method on one slice under one protocol: a line of ``slices.csv``; units as in `protocols.Scores`.
 
-    ``noise_hu`` is the soft-tissue noise of the output, ``noise_full_hu`` that of the full-dose slice at the same
-    places; NaN where the slice has too little soft tissue.
+    ``noise_hu`` is the soft-tissue noise of the output, ``noise_full_hu`` that of the full-dose slice in the same
+    windows; NaN if the slice has too little soft tissue.
     """
 
     method: str
@@ -49,11 +49,11 @@ class SliceRecord:
 
 @dataclass(frozen=True)
 class Row:
-    """One method under one protocol: a row of ``results.json``.
+    """Mean scores of one method under one protocol: a row of ``results.json``.
 
-    Means are over slices; intervals are 95 % bootstrap intervals by patient, None with too few patients; gains are
-    differences of the means to the method `input`. None stands for what cannot be given: an infinite PSNR, a noise
-    without soft tissue to measure it in.
+    Means are over slices. Intervals are 95 % bootstrap intervals over patients, None with too few patients. Gains are
+    differences from the means of the method `input`. None is also used for an infinite PSNR, and for noise that cannot
+    be measured for lack of soft tissue.
     """
 
     method: str
@@ -77,14 +77,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found; ``notes`` are sentences that belong beside every table of it."""
+    """The results of an evaluation; ``notes`` are sentences to show with every table."""
 
     records: tuple[SliceRecord, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
     def write(self, folder: Path, provenance: Mapping[str, Any]) -> None:
-        """Writes ``slices.csv``, ``patients.csv`` and ``results.json`` (rows, notes and the caller's provenance).
+        """Write ``slices.csv``, ``patients.csv`` and ``results.json`` (rows, notes and the given provenance).
 
         Raises:
             OutputError: a file cannot be written.
@@ -96,42 +96,43 @@ class Evaluation:
 
 
 def summarise(records: Sequence[SliceRecord], *, seed: int = 0) -> Evaluation:
-    """The table of some records, methods and protocols in the order in which they first come.
+    """Summarise records by method and protocol, in order of first appearance.
 
     Args:
-        records: every method on the same slices in the same order, as `evaluate` makes them and `read_slices` reads.
-        seed: of the bootstrap; all rows share their resamples.
+        records: scores of every method on the same slices in the same order, as returned by `evaluate_pair` or
+            `read_slices`.
+        seed: seed of the bootstrap; all rows use the same resamples.
 
     Raises:
-        SeriesError: there are no records, or the methods were not run on the same slices.
+        SeriesError: there are no records, or the methods were not evaluated on the same slices.
     """
     if not records:
-        raise SeriesError("evaluation: no slice pairs; the test split needs low-dose slices with their full dose")
+        raise SeriesError("evaluation: no slice pairs; the split needs patients with both doses")
     groups: dict[tuple[str, ProtocolName], list[SliceRecord]] = {}
     for record in records:
         groups.setdefault((record.method, record.protocol), []).append(record)
     first, *others = groups.items()
     for (method, protocol), group in others:
-        if _places(group) != _places(first[1]):
+        if _slice_keys(group) != _slice_keys(first[1]):
             raise SeriesError(
-                f"evaluation: method {method} under {protocol} was not run on the slices of method {first[0][0]}; "
-                "methods compare only on the same slices"
+                f"evaluation: method {method} under {protocol} was not evaluated on the same slices as method "
+                f"{first[0][0]}; evaluate all methods on the same slices"
             )
     rows = tuple(_row(group, groups.get((BASELINE, protocol), []), seed) for (_, protocol), group in groups.items())
     return Evaluation(tuple(records), rows, tuple(_notes(records, rows)))
 
 
 def read_slices(path: Path) -> list[SliceRecord]:
-    """The records of a ``slices.csv``, equal to those written.
+    """Read the records of a ``slices.csv``, equal to those written.
 
     Raises:
-        SeriesError: the file cannot be read or is not such a table.
+        SeriesError: the file cannot be read or is not a table of slice records.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             return [_record(line) for line in csv.DictReader(stream)]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise SeriesError(f"{path}: not a readable table of slices ({error}); evaluate again") from error
+        raise SeriesError(f"{path}: cannot read it as a table of slices ({error}); run the evaluation again") from error
 
 
 def _row(group: Sequence[SliceRecord], baseline: Sequence[SliceRecord], seed: int) -> Row:
@@ -168,7 +169,7 @@ def _column(records: Sequence[SliceRecord], name: str) -> Column:
 
 
 def _gain(group: Sequence[SliceRecord], baseline: Sequence[SliceRecord], name: str) -> Column:
-    """Differences to the baseline, slice by slice; NaN where there is none, or both are infinite."""
+    """Return the differences from the baseline per slice; NaN without a baseline, or if both are infinite."""
     if not baseline:
         return np.full(len(group), np.nan)
     with np.errstate(invalid="ignore"):
@@ -176,7 +177,7 @@ def _gain(group: Sequence[SliceRecord], baseline: Sequence[SliceRecord], name: s
 
 
 def _mean(values: Column) -> float | None:
-    """The mean, or None where it is not a number that JSON can hold."""
+    """Return the mean, or None if it is not finite and so cannot be stored in JSON."""
     with np.errstate(invalid="ignore"):
         mean = float(np.mean(values))
     return mean if math.isfinite(mean) else None
@@ -187,7 +188,7 @@ def _mean_where_known(values: Column) -> float | None:
     return float(np.mean(known)) if known.size else None
 
 
-def _places(records: Sequence[SliceRecord]) -> list[tuple[str, str, int]]:
+def _slice_keys(records: Sequence[SliceRecord]) -> list[tuple[str, str, int]]:
     return [(record.patient, record.series, record.slice) for record in records]
 
 
@@ -199,7 +200,7 @@ def _notes(records: Sequence[SliceRecord], rows: Sequence[Row]) -> Iterator[str]
         yield f"{name}: {PROTOCOLS[name].description}"
     equal = Counter((record.method, record.protocol) for record in records if math.isinf(record.psnr))
     for (method, protocol), count in equal.items():
-        yield (f"{method}, {protocol}: slices that equal full dose: {count}; their PSNR is infinite, so it has no mean")
+        yield f"{method}, {protocol}: slices equal to full dose: {count}; their PSNR is infinite, so it has no mean"
     if rows[0].noise_full_hu is not None:
         yield f"soft-tissue noise of full dose: {rows[0].noise_full_hu:.1f} HU"
 

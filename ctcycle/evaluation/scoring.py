@@ -1,4 +1,4 @@
-"""Every method on every test slice, under named protocols: per slice, per patient, and the rows of a results table."""
+"""Scores methods on pairs of slices, under named protocols."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from ctcycle.metrics import ProtocolName
 from ctcycle.metrics.noise import soft_tissue_noise, tissue_windows
 from ctcycle.metrics.protocols import PROTOCOLS, body_mask, score
 
-BODY_NOTE = "scored inside the body alone (body mask of full dose)"
+BODY_NOTE = "scored inside the body only (body mask of full dose)"
 
 
 def evaluate(
@@ -27,18 +27,18 @@ def evaluate(
     workers: int = 1,
     seed: int = 0,
 ) -> Evaluation:
-    """Runs every method on every slice and scores it against full dose.
+    """Run every method on every slice and score the output against full dose.
 
     Args:
-        pairs: taken lazily, a few at a time; wrap it in a progress bar to see how far it is.
+        pairs: consumed lazily, a few at a time; wrap them in a progress bar to show progress.
         methods: by name, in the order of the table. With several workers a method is called from several threads.
-        protocols: the conventions to score under.
-        body_only: score only the body (`body_mask` of full dose); a slice without a body is scored whole.
-        workers: threads; the classical filters and the scores gain almost linearly.
-        seed: of the bootstrap.
+        protocols: the metric protocols.
+        body_only: score only inside the body (`body_mask` of full dose); a slice without a body is scored completely.
+        workers: number of threads; classical filters and scores scale almost linearly with it.
+        seed: seed of the bootstrap.
 
     Raises:
-        SeriesError: there are no pairs, a pair cannot be scored, or a method's output has another shape or values
+        SeriesError: there are no pairs, a pair cannot be scored, or a method's output has the wrong shape or values
             that are not finite.
     """
 
@@ -53,11 +53,11 @@ def evaluate(
 def evaluate_pair(
     pair: HUPair, methods: Mapping[str, HUFilter], protocols: Sequence[ProtocolName], *, body_only: bool = False
 ) -> list[SliceRecord]:
-    """The records of one slice, by method, then protocol; arguments and errors as in `evaluate`."""
+    """Return the records of one pair, by method, then protocol; arguments and errors as in `evaluate`."""
     where = f"series {pair.series}, slice {pair.slice_index}"
     if pair.low_hu.shape != pair.full_hu.shape:
         raise SeriesError(
-            f"{where}: low dose is {pair.low_hu.shape} and full dose {pair.full_hu.shape} px; a pair has one shape"
+            f"{where}: low dose is {pair.low_hu.shape} and full dose {pair.full_hu.shape} px; shapes must be equal"
         )
     body = body_mask(pair.full_hu) if body_only else None
     mask = body if body is not None and body.any() else None
@@ -72,15 +72,15 @@ def evaluate_pair(
                 scores = score(PROTOCOLS[protocol], output, pair.full_hu, mask)
             except SeriesError as error:
                 raise SeriesError(f"{where}: {error}") from error
-            place = (method, protocol, pair.patient, pair.series, pair.slice_index)
-            records.append(SliceRecord(*place, **asdict(scores), noise_hu=noise, noise_full_hu=noise_full))
+            key = (method, protocol, pair.patient, pair.series, pair.slice_index)
+            records.append(SliceRecord(*key, **asdict(scores), noise_hu=noise, noise_full_hu=noise_full))
     return records
 
 
 def _in_order(
     function: Callable[[HUPair], list[SliceRecord]], pairs: Iterable[HUPair], workers: int
 ) -> Iterator[list[SliceRecord]]:
-    """``map`` over threads that keeps the order and never holds more than a few pairs (Executor.map takes them all)."""
+    """Map over threads in order, holding only a few pairs at a time (Executor.map would consume all of them)."""
     if workers <= 1:
         yield from map(function, pairs)
         return
@@ -98,9 +98,9 @@ def _run(denoise: HUFilter, low: HUImage, where: str) -> HUImage:
     output = denoise(low)
     if output.shape != low.shape:
         raise SeriesError(
-            f"{where}: the output is {output.shape} px, the slice {low.shape}; a denoiser keeps the shape"
+            f"{where}: output of shape {output.shape}, but the slice is {low.shape}; a denoiser must keep the shape"
         )
     bad = int(np.sum(~np.isfinite(output)))
     if bad:
-        raise SeriesError(f"{where}: {bad} output values are not finite; the slice or the model is broken")
+        raise SeriesError(f"{where}: {bad} output values are not finite; check the slice and the model")
     return output

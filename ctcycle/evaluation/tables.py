@@ -1,4 +1,4 @@
-"""Results as tables: aligned text for a terminal, Markdown for documents."""
+"""Formats results as tables: aligned text for a terminal, Markdown for documents."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from ctcycle.metrics import ProtocolName
 
 
 def format_table(rows: Sequence[Row], protocol: ProtocolName) -> str:
-    """The rows of one protocol as aligned text of at most 100 columns, in the order given."""
+    """Return the rows of one protocol as aligned text of at most 100 columns, in the given order."""
     head, *lines = _cells([row for row in rows if row.protocol == protocol])
     widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
     ruler = ["-" * width for width in widths]
@@ -18,7 +18,7 @@ def format_table(rows: Sequence[Row], protocol: ProtocolName) -> str:
 
 
 def markdown_table(rows: Sequence[Row], protocol: ProtocolName) -> str:
-    """The rows of one protocol as a Markdown table, in the order given."""
+    """Return the rows of one protocol as a Markdown table, in the given order."""
     head, *lines = _cells([row for row in rows if row.protocol == protocol])
     ruler = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ruler, *lines))

@@ -1,4 +1,4 @@
-"""Statistics by patient: slices of one patient are not independent, so whole patients are resampled."""
+"""Patient-level statistics: slices of one patient are not independent, so whole patients are resampled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_PATIENTS = 5
-"""Below this, no interval: a handful of patients says nothing about the patients not seen."""
+"""Fewest patients for an interval: with fewer, results do not generalise to other patients."""
 
 DRAWS = 10_000
 
 
 @dataclass(frozen=True)
 class PatientMeans:
-    """One figure per patient, in the order in which the patients first come.
+    """One mean per patient, in order of first appearance.
 
     Attributes:
         patients: (P) names.
-        means: (P) float64, the mean over the slices of each.
-        slices: (P) int64, how many slices each has.
+        means: (P) float64, the mean over each patient's slices.
+        slices: (P) int64, the number of slices of each patient.
     """
 
     patients: tuple[str, ...]
@@ -28,13 +28,19 @@ class PatientMeans:
 
 
 def patient_means(values: Sequence[float] | NDArray[np.float64], patients: Sequence[str]) -> PatientMeans:
-    """Means over the slices of each patient: ``values`` (one per slice, any unit) and the patient of each slice.
+    """Return the mean over the slices of each patient.
+
+    Args:
+        values: one value per slice, in any unit.
+        patients: the patient of each slice.
 
     Raises:
         ValueError: the two differ in length or are empty.
     """
     if len(values) != len(patients) or not patients:
-        raise ValueError(f"patient means: {len(values)} values of {len(patients)} patients; as many of each are needed")
+        raise ValueError(
+            f"patient means: {len(values)} values for {len(patients)} patients; pass one patient per value"
+        )
     names = tuple(dict.fromkeys(patients))
     index = {name: number for number, name in enumerate(names)}
     owner = np.array([index[name] for name in patients])
@@ -45,16 +51,16 @@ def patient_means(values: Sequence[float] | NDArray[np.float64], patients: Seque
 def bootstrap_interval(
     by_patient: PatientMeans, rng: np.random.Generator, level: float = 0.95, draws: int = DRAWS
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of the mean over all slices, patients resampled with replacement.
+    """Return the percentile bootstrap interval of the mean over all slices, resampling patients with replacement.
 
     Args:
         by_patient: the sample.
-        rng: source of the draws; the same state gives the same resamples, so methods can be compared draw by draw.
-        level: coverage aimed at; with few patients the true coverage is lower (simulated: 0.83 with 5, 0.90 with 10).
+        rng: random generator; the same state gives the same resamples, so methods can be compared draw by draw.
+        level: nominal coverage; with few patients the true coverage is lower (simulated: 0.83 with 5, 0.90 with 10).
         draws: number of resamples.
 
     Returns:
-        Lower and upper end; None with fewer than `MIN_PATIENTS` patients or with a value that is not finite.
+        Lower and upper limit; None with fewer than `MIN_PATIENTS` patients or if a value is not finite.
     """
     count = len(by_patient.patients)
     if count < MIN_PATIENTS or not np.isfinite(by_patient.means).all():
@@ -66,10 +72,10 @@ def bootstrap_interval(
 
 
 def too_few_patients(count: int) -> str | None:
-    """The plain statement that stands where intervals cannot; None with enough patients."""
+    """Return the note that replaces intervals if there are too few patients, otherwise None."""
     if count >= MIN_PATIENTS:
         return None
     return (
-        f"only {count} {'patient' if count == 1 else 'patients'}: no intervals are given, and the figures say nothing "
-        f"about other patients (at least {MIN_PATIENTS} are needed)"
+        f"only {count} {'patient' if count == 1 else 'patients'}: no intervals are given, and the results do not "
+        f"generalise to other patients (at least {MIN_PATIENTS} are needed)"
     )

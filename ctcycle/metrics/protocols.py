@@ -1,4 +1,4 @@
-"""The named conventions of PSNR, SSIM, RMSE and MAE; `ctcycle.ct.measures` computes them."""
+"""The named protocols for PSNR, SSIM, RMSE and MAE, which `ctcycle.ct.measures` computes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,10 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
 
 
 def body_mask(hu: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """The body in a slice (H, W) in HU: the largest connected part above -500 HU, its holes (lungs, bowel) filled.
+    """Return the mask of the body in a slice (H, W) in HU.
 
-    All False where nothing is above -500 HU.
+    The body is the largest connected region above -500 HU, with its holes (lungs, bowel) filled. The mask is all False
+    if nothing is above -500 HU.
     """
     parts, count = ndimage.label(hu > BODY_THRESHOLD_HU)
     if count == 0:

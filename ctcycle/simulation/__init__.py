@@ -1,1 +1,1 @@
-"""Low dose where there is none: simulated patients, and noise inserted into real scans."""
+"""Simulated patients, and simulated low dose of real scans by noise insertion."""

@@ -1,7 +1,7 @@
-"""The organs of an abdomen as blobs, by the build of the patient that they belong to.
+"""The organs of an abdomen as blobs, scaled to the patient's build.
 
-Positions are millimetres in DICOM's patient system: x to the patient's left, y to the back, z to the head, with z = 0
-at the renal hila. Sizes, places and densities are typical ones, and vary from patient to patient.
+Positions are in mm in DICOM's patient coordinate system: x to the patient's left, y to the back, z to the head, with
+z = 0 at the renal hila. Sizes, positions and densities are typical values that vary between patients.
 """
 
 import math
@@ -33,16 +33,16 @@ _ENHANCEMENT = {
 
 @dataclass(frozen=True)
 class Build:
-    """The measures of one patient, in mm.
+    """The body measurements of one patient, in mm.
 
     Attributes:
-        size: about 1; scales the skeleton.
-        half_width: of the abdominal cavity.
-        half_depth: of the cavity.
-        middle: x and y of the cavity.
-        wall: thickness of the muscles around it.
-        fat: thickness under the skin at the sides, at the front and at the back.
-        hu: of each enhancing tissue.
+        size: scale of the skeleton, about 1.
+        half_width: half the width of the abdominal cavity.
+        half_depth: half the depth of the cavity.
+        middle: x and y of the cavity's centre.
+        wall: thickness of the abdominal muscles.
+        fat: thickness of subcutaneous fat at the sides, front and back.
+        hu: density of each enhancing tissue.
     """
 
     size: float
@@ -69,21 +69,21 @@ class Build:
         return self.middle[1] - self.half_depth - self.wall - self.fat[1]
 
     def at(self, across: float, down: float, z: float) -> tuple[float, float, float]:
-        """A point by its share of the cavity: -1 to 1 from right to left, and from front to back."""
+        """Return a point in cavity coordinates: -1 to 1 from right to left, and from front to back."""
         return self.middle[0] + across * self.half_width, self.middle[1] + down * self.half_depth, z
 
     def by_spine(self, x: float, y: float, z: float) -> tuple[float, float, float]:
-        """A point by its distance from the vertebral bodies, in mm of a patient of size 1."""
+        """Return a point by its offset from the vertebral bodies, in mm for a patient of size 1."""
         return self.middle[0] + x * self.size, self.spine + y * self.size, z
 
 
 def make_build(rng: np.random.Generator) -> Build:
-    """A lean or fat, small or tall patient somewhere between no contrast medium and the excretory phase."""
+    """Return a random build, from lean to obese and small to tall, at any contrast phase or without contrast."""
     size, weight = rng.uniform(0.87, 1.03), rng.beta(2, 2.5)
     fat = (4 + 23 * weight * rng.uniform(0.6, 1.2), 5 + 24 * weight * rng.uniform(0.5, 1.4), 6 + 20 * weight)
     half_width, half_depth = size * (106 + 15 * weight), size * (72 + 22 * weight) * rng.uniform(0.94, 1.06)
     wall = size * rng.uniform(10, 15)
-    # The middle of the body, skin to skin, is 4 mm before the axis of the scanner, more or less.
+    # The centre of the body, skin to skin, is on average 4 mm in front of the scanner axis.
     before_cavity, behind_cavity = wall + fat[1], 33 * size + fat[2]
     middle = (rng.normal(0, 4), (before_cavity - behind_cavity) / 2 + rng.normal(-4, 4))
     return Build(size, half_width, half_depth, middle, wall, fat, _densities(rng))
@@ -109,7 +109,7 @@ def _oblique(rng: np.random.Generator, spread: float) -> tuple[float, float]:
 
 
 def _ripples(rng: np.random.Generator, share: float, orders: tuple[int, ...] = (2, 3, 4, 5)) -> tuple[Ripple, ...]:
-    """Irregularities that turn slowly along z, the finer the smaller."""
+    """Return random edge irregularities that rotate slowly along z; finer ones are smaller."""
     return tuple(
         Ripple(order, share * 2 / order * rng.uniform(0.4, 1), rng.uniform(0, 2 * np.pi), rng.normal(0, 0.012))
         for order in orders
@@ -117,7 +117,7 @@ def _ripples(rng: np.random.Generator, share: float, orders: tuple[int, ...] = (
 
 
 def _table(build: Build, _rng: np.random.Generator) -> Iterator[Blob]:
-    """A crescent of foam in a thin shell, with the patient lying in its hollow."""
+    """The patient table: a crescent of foam in a thin shell."""
     top = build.back + 3
     lower = Blob(-120, (0, top - 22, 0), (116, 42, math.inf), named="table")
     upper = replace(lower, centre=(0, top - 52, 0), radii=(138, 54, math.inf), inside="table", named="")
@@ -125,7 +125,7 @@ def _table(build: Build, _rng: np.random.Generator) -> Iterator[Blob]:
 
 
 def _outline(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
-    """Skin, the fat under it, the layered muscle wall, and the cavity with its fat."""
+    """Skin, subcutaneous fat, layered muscle wall, and the cavity with its fat."""
     squarish = (Ripple(4, -rng.uniform(0.01, 0.035), 0.0), Ripple(3, rng.normal(0, 0.006), 0.0), *_ripples(rng, 0.008))
     x, width = build.middle[0], build.half_width + build.wall + build.fat[0]
     middle, depth = (build.back + build.front) / 2, (build.back - build.front) / 2
@@ -160,7 +160,7 @@ def _liver(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
 
 
 def _lesions(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
-    """Metastases, cysts and haemangiomas of the liver: 20 to 60 HU below it, water, or a little above it."""
+    """Liver metastases (20 to 60 HU below the liver), cysts (water) and haemangiomas (20 to 50 HU above)."""
     for _ in range(rng.poisson(6)):
         liver, radius = build.hu["liver"], 3 + rng.exponential(5)
         hu = rng.choice((liver - rng.uniform(20, 60), WATER, liver + rng.uniform(20, 50)), p=(0.65, 0.2, 0.15))
@@ -176,7 +176,7 @@ def _spleen(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
 
 
 def _pancreas(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
-    """Lobules from the duodenum to the hilum of the spleen, and the splenic vein behind them."""
+    """Pancreatic lobules from the duodenum to the splenic hilum, and the splenic vein behind them."""
     z = rng.normal(22, 6)
     for step in np.linspace(0, 1, 9):
         place = build.at(-0.18 + 0.72 * step, 0.02 - 0.22 * math.sin(2.6 * step) + rng.normal(0, 0.02), z + 18 * step)
@@ -185,7 +185,7 @@ def _pancreas(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
 
 
 def _gut(rng: np.random.Generator, loop: Blob, gas: float) -> Iterator[Blob]:
-    """A wall around fluid, chyme or positive contrast medium, with a bubble on top in a share ``gas`` of all loops."""
+    """A bowel loop filled with fluid, chyme or positive contrast, with a gas bubble with probability ``gas``."""
     yield loop
     content = loop.shrunk(rng.uniform(2, 3), float(rng.choice((12, 35, 55, 220), p=(0.35, 0.35, 0.22, 0.08))))
     yield content
@@ -194,7 +194,7 @@ def _gut(rng: np.random.Generator, loop: Blob, gas: float) -> Iterator[Blob]:
 
 
 def _small_bowel(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
-    """Loops at points that keep away from each other, and the vessels of the mesentery between them."""
+    """Loops spread out over the cavity, and the mesenteric vessels between them."""
     low, high = (-0.6, -0.82, -130), (0.78, 0.2, 25)
     points = rng.uniform(low, high, (1, 3))
     weights = np.array([build.half_width, build.half_depth, 0.6])
@@ -214,7 +214,7 @@ def _small_bowel(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
 
 
 def _colon(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
-    """Ascending and descending at the sides, transverse along the front; stool is mottled with gas."""
+    """Ascending and descending colon at the sides, transverse colon at the front; stool is mottled with gas."""
     places = [(-0.76, 0.12, -75.0, 72.0), (0.83, 0.24, -45.0, 85.0)]
     for x in np.linspace(-0.6, 0.6, 6):
         z = -18 + 60 * max(x, 0) ** 2
@@ -258,7 +258,7 @@ def _kidneys(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
 
 
 def _muscles(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
-    """Psoas, quadratus lumborum and the erector spinae, streaked with fat in some patients."""
+    """Psoas, quadratus lumborum and erector spinae, with streaks of fat."""
     bulk = build.size * rng.uniform(0.88, 1.08)
     for side in (-1, 1):
         psoas = build.by_spine(side * 32, 3, -120)
@@ -295,7 +295,7 @@ def _bone(blob: Blob, shell_mm: float = 1.8, marrow: float = MARROW) -> Iterator
 
 
 def _spine(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
-    """A column of discs, the bodies and arches of the vertebrae upon it, and the canal through them."""
+    """A column of discs with vertebral bodies and arches, and the spinal canal."""
     s, first, marrow = build.size, rng.uniform(0, 36), rng.uniform(110, 260)
     kidney_shaped = (Ripple(2, 0.03, 0), Ripple(3, 0.03, 1.6))
     yield Blob(DISC, build.by_spine(0, 0, 0), (21 * s, 15.5 * s, math.inf), ripples=kidney_shaped)
@@ -317,7 +317,7 @@ def _spine(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
 
 
 def _ribs(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
-    """The seventh to the twelfth: each runs down from the spine to the front along the wall, in short pieces."""
+    """Ribs 7 to 12, built from short pieces that run along the wall from the spine down to the front."""
     a, b = build.half_width + 0.5 * build.wall, build.half_depth + 0.5 * build.wall
     slope, lift, middle = math.radians(rng.uniform(1.0, 1.25)), rng.normal(0, 8), build.middle
     for side in (-1, 1):
@@ -334,4 +334,4 @@ PARTS = (
     *(_table, _outline, _small_bowel, _colon, _liver, _spleen, _pancreas, _stomach),
     *(_kidneys, _muscles, _vessels, _spine, _ribs),
 )
-"""Each gives blobs for a build and a generator; in the order of painting."""
+"""Functions that return blobs for a build and a random generator, in painting order."""

@@ -1,4 +1,4 @@
-"""Blobs: rippled ellipsoids in millimetres, and how they are painted into a slice with smooth edges."""
+"""Blobs: ellipsoids with rippled edges, in mm, painted into slices with smooth edges."""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,7 +12,14 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Ripple:
-    """A wave on the edge of a blob: ``share`` of the radius, ``order`` periods around, its phase turning along z."""
+    """A wave along the edge of a blob.
+
+    Attributes:
+        order: periods around the edge.
+        share: amplitude as a share of the radius.
+        phase: phase at the blob's centre, in radians.
+        turn_per_mm: change of the phase along z, in radians per mm.
+    """
 
     order: int
     share: float
@@ -22,19 +29,19 @@ class Ripple:
 
 @dataclass(frozen=True)
 class Blob:
-    """A body of one density whose cross-sections are ellipses with a rippled edge.
+    """A body of uniform density whose cross-sections are ellipses with rippled edges.
 
     Attributes:
         hu: its density.
         centre: x, y, z in mm.
-        radii: along x, y (before turning) and z, in mm; the last may be infinite.
-        turn: of the cross-section, in radians.
-        drift: how far the cross-section moves along x and y per mm along z.
-        ripples: of the edge.
+        radii: along x, y (before rotation) and z, in mm; the last may be infinite.
+        turn: rotation of the cross-section, in radians.
+        drift: shift of the cross-section along x and y, in mm per mm along z.
+        ripples: waves along the edge.
         taper: exponent along z: 2 for an ellipsoid, more for a barrel.
-        inside: clipped to the union of all blobs painted before that are ``named`` so; empty for no clipping.
-        named: the region that it belongs to; empty for none.
-        level: nothing below this many mm from the centre, along y: gas over a fluid.
+        inside: name of a region of earlier blobs that the blob is clipped to; empty for no clipping.
+        named: name of the region that the blob is added to; empty for none.
+        level: the blob is cut off at this distance below its centre along y, in mm (gas above a fluid level).
     """
 
     hu: float
@@ -49,22 +56,22 @@ class Blob:
     level: float = math.inf
 
     def shrunk(self, by_mm: float, hu: float) -> Self:
-        """What a wall of ``by_mm`` leaves of the blob, at another density; it belongs to no region."""
+        """Return the blob without a wall of ``by_mm``, at another density and in no region."""
         x, y, z = (max(radius - by_mm, 0.1) for radius in self.radii)
         return replace(self, hu=hu, radii=(x, y, z), named="")
 
     def scale(self, z_mm: float) -> float:
-        """Size of the cross-section at ``z_mm`` as a share of the largest; 0 beyond the ends."""
+        """Return the size of the cross-section at ``z_mm`` as a share of the largest; 0 beyond the ends."""
         along = min(abs(z_mm - self.centre[2]) / self.radii[2], 1.0)
         return float((1.0 - along**self.taper) ** (1.0 / self.taper))
 
     def position(self, z_mm: float) -> tuple[float, float]:
-        """Where the middle of the cross-section at ``z_mm`` is: x, y in mm."""
+        """Return the centre of the cross-section at ``z_mm``: x, y in mm."""
         shift = z_mm - self.centre[2]
         return self.centre[0] + self.drift[0] * shift, self.centre[1] + self.drift[1] * shift
 
     def edge(self, around: FloatArray, z_mm: float) -> FloatArray:
-        """Radius of the cross-section as a share of ``radii``, at angles in radians."""
+        """Return the radius of the cross-section as a share of ``radii``, at angles in radians."""
         wave = np.zeros_like(around)
         for ripple in self.ripples:
             phase = ripple.phase + ripple.turn_per_mm * (z_mm - self.centre[2])
@@ -73,19 +80,19 @@ class Blob:
 
 
 class Canvas:
-    """A slice that blobs are painted on, one over the other.
+    """A slice onto which blobs are painted, each over the previous ones.
 
     Attributes:
-        hu: (N, N) float32, the slice so far.
+        hu: (N, N) float32, the slice.
     """
 
     def __init__(self, along_mm: FloatArray, z_mm: float, background_hu: float) -> None:
-        """A slice of one density.
+        """Create a slice of uniform density.
 
         Args:
             along_mm: (N,) positions of the columns along x, and of the rows along y, evenly spaced.
-            z_mm: where the slice is.
-            background_hu: where nothing is painted.
+            z_mm: z position of the slice.
+            background_hu: density before anything is painted.
         """
         size = len(along_mm)
         self.hu = np.full((size, size), background_hu, np.float32)
@@ -95,7 +102,7 @@ class Canvas:
         self._regions: dict[str, FloatArray] = {}
 
     def paint(self, blob: Blob) -> None:
-        """Blends the cross-section of a blob into the slice."""
+        """Blend the cross-section of a blob into the slice."""
         if blob.scale(self._z) == 0:
             return
         (rows, y), (columns, x) = self._span(blob, 1), self._span(blob, 0)
@@ -109,7 +116,7 @@ class Canvas:
         target += cover * (np.float32(blob.hu) - target)
 
     def _span(self, blob: Blob, axis: int) -> tuple[slice, FloatArray]:
-        """The rows (axis 1) or columns (axis 0) that the blob may touch, and their distance from its middle."""
+        """Return the rows (axis 1) or columns (axis 0) that the blob may touch, and their distances from its centre."""
         reach = max(blob.radii[:2]) * (1 + sum(abs(ripple.share) for ripple in blob.ripples)) + self._pixel
         offsets = self._along - np.float32(blob.position(self._z)[axis])
         span = slice(*np.searchsorted(offsets, (-reach, reach)))
@@ -120,7 +127,7 @@ class Canvas:
 
 
 def _cover(blob: Blob, x: FloatArray, y: FloatArray, z_mm: float, pixel_mm: float) -> FloatArray:
-    """Share of each pixel that the blob covers, by the distance (to first order) of the pixel's centre to the edge."""
+    """Return the share of each pixel covered by the blob, from its (first-order) distance to the edge."""
     cos, sin = math.cos(blob.turn), math.sin(blob.turn)
     u, v = (cos * x + sin * y) / blob.radii[0], (cos * y - sin * x) / blob.radii[1]
     radius = np.hypot(u, v) + np.float32(1e-6)

@@ -1,4 +1,4 @@
-"""A data set without any patient: simulated abdomens, scanned at full and at low dose, as DICOM series."""
+"""Writes a data set of simulated abdomens, scanned at full and at low dose, as DICOM series."""
 
 import json
 from collections.abc import Callable
@@ -22,18 +22,18 @@ from ctcycle.simulation.reconstruction import reconstruct
 from ctcycle.simulation.settings import SimulationSettings
 
 SIMULATOR = 1
-"""Raised by every change of what the simulator makes of the same settings, so that old data is not taken for new."""
+"""Version of the simulator; increase it whenever the same settings give different data, to detect old data."""
 
 
 @dataclass(frozen=True)
 class SimulatedPatient:
-    """One patient, scanned once and counted twice.
+    """One simulated patient at both doses.
 
     Attributes:
         full: (S, H, W) float32 HU at full dose.
         low: (S, H, W) float32 HU at low dose.
         truth: (S, H, W) float32 HU, the anatomy without noise or blur.
-        first_z_mm: position of the first slice; the others follow towards the head.
+        first_z_mm: z position of the first slice; the others follow towards the head.
     """
 
     full: NDArray[np.float32]
@@ -43,7 +43,7 @@ class SimulatedPatient:
 
 
 def simulate_patient(settings: SimulationSettings, index: int, seed: int) -> SimulatedPatient:
-    """The patient number ``index`` of the data set ``seed``, which no other patient and no other setting changes."""
+    """Return patient ``index`` of the data set with ``seed``, independent of the other patients."""
     anatomy, noise = (np.random.default_rng([seed, index, stream]) for stream in range(2))
     patient = make_patient(anatomy)
     first_z = round(patient.level_mm - settings.slice_spacing_mm * (settings.slices - 1) / 2, 1)
@@ -57,7 +57,7 @@ def simulate_patient(settings: SimulationSettings, index: int, seed: int) -> Sim
 def scan_slice(
     hu: NDArray[np.float32], settings: SimulationSettings, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """One slice, (N, N) in HU, as it is reconstructed at full dose and at low dose, both in HU."""
+    """Return the reconstructions of one slice (N, N) at full dose and at low dose, all in HU."""
     line_integrals = project(hu_to_mu(hu).clip(0.0), settings.pixel_mm, settings.views)
     full, low = simulate_counts(
         line_integrals, settings.photons, settings.dose_fraction, settings.electronic_noise, rng
@@ -73,22 +73,22 @@ def simulate_dataset(
     workers: int = 1,
     progress: Callable[[int], object] | None = None,
 ) -> list[Path]:
-    """Fills ``folder`` with ``sim000/{full_dose,low_dose}/0001.dcm`` and so on; keeps the patients that are there.
+    """Write ``sim000/{full_dose,low_dose}/0001.dcm`` etc. to ``folder``; patients that already exist are skipped.
 
-    A patient's folder appears when it is complete; one run at a time may write to ``folder``.
+    Each patient's folder is written atomically. Only one run at a time may write to ``folder``.
 
     Args:
-        folder: new, empty, or made by this function with the same settings and seed.
+        folder: new, empty, or written by this function with the same settings and seed.
         settings: patients, scanner and dose.
-        seed: not negative; the same seed and settings give the same bytes for any number of workers.
-        workers: processes; 1 is this process.
-        progress: called with the number of finished patients, at once and after each.
+        seed: non-negative; the same seed and settings give the same bytes for any number of workers.
+        workers: number of processes; 1 uses the current process.
+        progress: called with the number of finished patients, once at the start and after each patient.
 
     Returns:
-        The folders of the patients, in order.
+        The patients' folders, in order.
 
     Raises:
-        OutputError: the folder holds something else, or cannot be written.
+        OutputError: the folder contains something else, or cannot be written to.
         CtcycleError: a worker process died.
     """
     _claim(folder, settings, seed)
@@ -104,24 +104,24 @@ def simulate_dataset(
 
 
 def _claim(folder: Path, settings: SimulationSettings, seed: int) -> None:
-    """Marks the folder as made by these settings.
+    """Record the settings in the folder.
 
     Raises:
-        OutputError: it is marked otherwise, or holds something without a mark.
+        OutputError: other settings are recorded there, or the folder contains files but no record.
     """
     mark = folder / "simulation.json"
     wanted = {"simulator": SIMULATOR, "seed": seed, **asdict(settings)}
     found = _read_mark(mark)
     if found is None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutputError(f"{folder}: holds files that the simulator did not make; choose a new folder")
+            raise OutputError(f"{folder}: contains files not written by the simulator; choose a new folder")
         write_json(mark, wanted)
         return
     changed = [key for key in wanted if found.get(key) != wanted[key]]
     if changed:
-        differences = ", ".join(f"{key} {found.get(key)}" for key in changed)
+        differences = ", ".join(f"{key}={found.get(key)}" for key in changed)
         raise OutputError(
-            f"{folder}: holds a data set of other settings ({differences}); delete it or choose a new folder"
+            f"{folder}: contains a data set with other settings ({differences}); delete it or choose a new folder"
         )
 
 
@@ -131,12 +131,12 @@ def _read_mark(mark: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise OutputError(f"{mark}: cannot be read ({error}); delete the folder or choose a new one") from error
+        raise OutputError(f"{mark}: cannot read ({error}); delete the folder or choose a new one") from error
     return content if isinstance(content, dict) else {}
 
 
 def _write_patient(folder: Path, settings: SimulationSettings, seed: int, index: int) -> None:
-    """Simulates one patient and writes both series to a folder of their own."""
+    """Simulate one patient and write both series to the patient's folder."""
     simulated = simulate_patient(settings, index, seed)
     patient = folder / f"sim{index:03d}"
     with new_folder(patient) as partial:
@@ -145,9 +145,9 @@ def _write_patient(folder: Path, settings: SimulationSettings, seed: int, index:
 
 
 def _header(settings: SimulationSettings, seed: int, patient: str, number: int, first_z_mm: float) -> SeriesHeader:
-    """Of the first series, at full dose, or the second, at low dose.
+    """Return the DICOM header of a patient's series: number 1 is full dose, 2 is low dose.
 
-    The description names the dose for the eyes of people; real scans say nothing of it in their headers.
+    Only the description gives the dose, for human readers; headers of real scans do not state it.
     """
     beam = f"{settings.views} parallel views, {settings.photons:g} photons"
     dose = "full dose" if number == 1 else f"low dose {settings.dose_fraction:g}"

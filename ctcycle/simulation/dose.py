@@ -1,10 +1,10 @@
-"""Photon statistics: one scan, counted at full dose and at a fraction of it."""
+"""Photon statistics at full dose and at a fraction of it."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_PHOTONS = 1.0
-"""Counts below this are raised to it before the logarithm, as in a ray that bone and a wide body starve of photons."""
+"""Lowest count before the logarithm; lower counts occur in rays through bone or a wide body (photon starvation)."""
 
 
 def simulate_counts(
@@ -14,18 +14,18 @@ def simulate_counts(
     electronic_noise: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Noisy line integrals of one scan at full dose, and at a fraction of the dose.
+    """Return noisy line integrals of one scan at full dose and at a fraction of the dose.
 
-    The photons of the low dose are some of those of the full dose: ``N_full = N_low + N_rest`` with independent Poisson
-    numbers, so that ``N_low`` is a thinning of ``N_full``, and both are Poisson distributed. Each is read out with
-    electronic noise of its own.
+    The low-dose photons are a subset of the full-dose photons: ``N_full = N_low + N_rest`` with independent Poisson
+    counts, so ``N_low`` is a thinning of ``N_full`` and both are Poisson distributed. The electronic noise of the two
+    is independent.
 
     Args:
-        line_integrals: any shape, without unit; of a slice or a volume.
-        photons: expected at full dose in a ray that meets nothing.
+        line_integrals: noise-free line integrals of a slice or volume, any shape, dimensionless.
+        photons: expected count at full dose in an unattenuated ray.
         dose_fraction: low dose over full dose, in (0, 1].
-        electronic_noise: standard deviation of the read-out, in photons.
-        rng: drawn from, in place.
+        electronic_noise: standard deviation of the read-out noise, in photons.
+        rng: random generator; its state advances.
 
     Returns:
         Line integrals at full dose and at low dose, in the shape of ``line_integrals``.
@@ -46,18 +46,18 @@ def dose_noise(
     electronic_noise: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The noise of line integrals at full dose, and what a fraction of the dose adds to it, as independent draws.
+    """Return independent draws of the full-dose noise of line integrals and of the noise added by a lower dose.
 
-    ``-log`` of a count with mean ``N exp(-p)`` has the variance ``exp(p) / N``, and a read-out noise of ``e`` photons
-    adds ``e² exp(2p) / N²``; what a lower dose adds is the difference between ``dose_fraction N`` and ``N`` photons.
-    Both are drawn as Gaussian noise, which they are for many counts (Zabic et al. 2013).
+    ``-log`` of a count with mean ``N exp(-p)`` has the variance ``exp(p) / N``, and read-out noise of ``e`` photons
+    adds ``e² exp(2p) / N²``; the variance added by a lower dose is the difference between ``dose_fraction N`` and ``N``
+    photons. Both are drawn as Gaussian noise, a good approximation for high counts (Zabic et al. 2013).
 
     Args:
-        line_integrals: any shape, without unit.
-        photons: N, expected at full dose in a ray that meets nothing.
-        dose_fraction: in (0, 1]; 1 adds nothing.
-        electronic_noise: e, standard deviation of the read-out, in photons.
-        rng: drawn from, in place.
+        line_integrals: noise-free line integrals, any shape, dimensionless.
+        photons: N, the expected count at full dose in an unattenuated ray.
+        dose_fraction: in (0, 1]; 1 adds no noise.
+        electronic_noise: e, standard deviation of the read-out noise, in photons.
+        rng: random generator; its state advances.
 
     Returns:
         The noise at full dose and the added noise, in the shape of ``line_integrals``.

@@ -1,4 +1,4 @@
-"""Simulated low dose of real full-dose series: training pairs from scans that exist at one dose only."""
+"""Simulates low dose of real full-dose series, to make training pairs from scans at a single dose."""
 
 import re
 from collections import defaultdict
@@ -25,17 +25,17 @@ from ctcycle.simulation.reconstruction import sharpen
 from ctcycle.simulation.settings import KERNELS, Kernel, LowDoseSettings, Range, span
 
 _SQUARE = 1e-3
-"""Pixels whose sides differ by more than this share are not square."""
+"""Largest relative difference between the sides of a square pixel."""
 
 
 @dataclass(frozen=True)
 class LowDoseReport:
-    """What was made.
+    """The result of a low-dose simulation.
 
     Attributes:
-        manifest: the simulated low dose beside its full dose; not written yet.
-        skipped: the series without simulated low dose, and why.
-        low_dose: how many low-dose series there are.
+        manifest: simulated low-dose series and their full-dose series; not written yet.
+        skipped: series for which no low dose was simulated, and why.
+        low_dose: number of simulated low-dose series.
     """
 
     manifest: Manifest
@@ -45,7 +45,7 @@ class LowDoseReport:
 
 @dataclass(frozen=True)
 class _Job:
-    """A series, and the folder of its simulated low dose."""
+    """A series and the folder for its simulated low dose."""
 
     row: ManifestRow
     info: SeriesInfo
@@ -61,25 +61,26 @@ def simulate_low_dose(
     workers: int = 1,
     progress: Callable[[int, int], object] | None = None,
 ) -> LowDoseReport:
-    """Write simulated low dose of every full-dose series of the sources, in the format of the series.
+    """Simulate low dose of every full-dose series in the sources and write it in the format of the series.
 
-    The folder of a series appears when it is complete, and is kept when the function is called again; one run at a time
-    may write to ``folder``.
+    The folder of each series is written atomically and is skipped if it already exists. Only one run at a time may
+    write to ``folder``.
 
     Args:
-        folder: new, or filled by an earlier call with the same settings and seed.
-        manifest: where the manifest will be.
-        settings: which scans, and how.
-        seed: not negative; the same seed and settings give the same pixels for any number of workers.
-        workers: processes; 1 is this process.
-        progress: called with the number of series that are done and of all, at once and after each.
+        folder: new, or written by an earlier call with the same settings and seed.
+        manifest: future path of the manifest.
+        settings: the scans, and how to simulate low dose.
+        seed: non-negative; the same seed and settings give the same pixels for any number of workers.
+        workers: number of processes; 1 uses the current process.
+        progress: called with the numbers of finished and of all series, once at the start and after each series.
 
     Returns:
-        What was made. Series that cannot be projected are left out, with the reason.
+        The manifest and the skipped series, with the reasons.
 
     Raises:
         SeriesError: there is no full-dose series, or none can be projected.
         OutputError: the low dose cannot be written.
+        CtcycleError: a worker process died.
     """
     manifest.parent.mkdir(parents=True, exist_ok=True)
     remove_partial_folders(folder)
@@ -96,7 +97,8 @@ def simulate_low_dose(
     if not rows:
         reasons = "; ".join(f"{item.path}: {item.reason}" for item in skipped[:3])
         raise SeriesError(
-            f"low_dose.sources: low dose can be simulated for none of the series ({reasons or 'all are low dose'})"
+            f"low_dose.sources: no series is usable for low-dose simulation ({reasons or 'all are low dose'}); "
+            "add full-dose series with known, square pixels"
         )
     split = assign_splits(rows, settings.split)
     low_dose = sum(row.dose == "low_dose" for row in split)
@@ -104,7 +106,7 @@ def simulate_low_dose(
 
 
 def _plan(rows: Sequence[ManifestRow], root: Path, folder: Path) -> tuple[list[_Job], list[Skipped]]:
-    """The series that low dose is simulated for, and those that cannot be projected."""
+    """Return the series to simulate low dose of, and those that cannot be projected."""
     locator, jobs, skipped = Locator(), [], []
     for row in rows:
         if row.dose == "low_dose":
@@ -120,14 +122,14 @@ def _plan(rows: Sequence[ManifestRow], root: Path, folder: Path) -> tuple[list[_
 def _unfit(info: SeriesInfo) -> str | None:
     _, rows_mm, columns_mm = info.spacing_mm
     if not rows_mm > 0:
-        return "its pixel spacing is not known, so it cannot be projected; DICOM and NIfTI tell it"
+        return "unknown pixel spacing, so it cannot be projected; use DICOM or NIfTI, which record it"
     if abs(rows_mm / columns_mm - 1) > _SQUARE:
-        return f"its pixels are {rows_mm:g} x {columns_mm:g} mm; only square ones can be projected"
+        return f"pixels of {rows_mm:g} x {columns_mm:g} mm are not square; only square pixels can be projected"
     return None
 
 
 def _make(settings: LowDoseSettings, seed: int, job: _Job) -> str | None:
-    """Write low dose of a series to a folder of its own, or return why it cannot be made."""
+    """Write the simulated low dose of a series to its folder, or return the reason if this is not possible."""
     try:
         with new_folder(job.folder) as folder:
             _write_copies(settings, seed, job, folder)
@@ -153,7 +155,7 @@ def _write_copies(settings: LowDoseSettings, seed: int, job: _Job, folder: Path)
 
 
 def _copies(settings: LowDoseSettings) -> dict[Kernel, list[int]]:
-    """The numbers of the copies by their kernel."""
+    """Return the numbers of the copies made with each kernel."""
     copies: dict[Kernel, list[int]] = defaultdict(list)
     for number in range(settings.copies):
         copies[settings.kernels[number % len(settings.kernels)]].append(number)
@@ -172,7 +174,7 @@ def _write(info: SeriesInfo, change: NDArray[np.float32], target: Path, what: st
 
 
 def _dose(settings: LowDoseSettings, row: ManifestRow, kernel: Kernel, seed: int, copy: int) -> tuple[int, LowerDose]:
-    """A seed for the copy, and what it imitates: pure functions of seed, series and copy."""
+    """Return the seed and dose of a copy, as pure functions of seed, series and copy."""
     number = int(np.random.SeedSequence([seed, _series_number(row), copy]).generate_state(1, np.uint64)[0])
     rng = np.random.default_rng([number, 1])
     fraction = _draw(settings.dose_fraction, rng)
@@ -181,7 +183,7 @@ def _dose(settings: LowDoseSettings, row: ManifestRow, kernel: Kernel, seed: int
 
 
 def _series_number(row: ManifestRow) -> int:
-    """Its hashed UID, wherever it lies; only where it has none, its name, which depends on its place."""
+    """Return the series' hashed UID, which does not depend on its location; without one, its hashed path."""
     hexadecimal = row.uid if re.fullmatch(r"[0-9a-f]{16}", row.uid) else row.series
     return int(hexadecimal, 16)
 
@@ -192,7 +194,7 @@ def _draw(values: Range, rng: np.random.Generator) -> float:
 
 
 def _name(info: SeriesInfo, name: str) -> str:
-    """A folder's name, or a file's where the series is one file."""
+    """Return the name of a folder, or of a file if the series is a single file."""
     if info.format == "dicom":
         return name
     return name + "".join(
@@ -201,7 +203,7 @@ def _name(info: SeriesInfo, name: str) -> str:
 
 
 def _rows(job: _Job, root: Path, settings: LowDoseSettings, seed: int) -> list[ManifestRow]:
-    """The manifest rows of a series: its simulated low dose, and the full dose that each belongs to."""
+    """Return the manifest rows of a series: its simulated low dose and the matching full dose."""
     rows = []
     for info in find_series(job.folder)[0]:
         dose, _, kernel_and_copy = info.path.name.partition("_dose_")

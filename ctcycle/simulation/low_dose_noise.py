@@ -1,8 +1,8 @@
-"""The noise that a scan would have more of at a lower dose, from its own slices.
+"""Projection-domain noise insertion: the noise that a lower dose would add to a scan.
 
-Each slice is projected; the noise of the photons that the lower dose lacks is drawn in the projections and
-reconstructed alone, by filtered back projection, which is linear. The scan itself is never reconstructed anew: its
-edges, its own noise and its artefacts stay what the scanner made of them (Yu et al. 2012; Zabic et al. 2013).
+Each slice is projected, and the additional noise of the lower dose is drawn in the projections. Only this noise is
+reconstructed, by filtered back-projection, which is linear. The scan itself is not reconstructed again, so its edges,
+noise and artefacts remain those of the scanner (Yu et al. 2012; Zabic et al. 2013).
 """
 
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ from ctcycle.simulation.settings import Kernel
 Volume = NDArray[np.float32]
 
 _BAND_PX = 2.0
-"""The scan's noise is measured above this Gaussian's frequencies, where anatomy has little."""
+"""Sigma of the Gaussian high-pass through which the scan's noise is measured: anatomy has little power above it."""
 
 
 @dataclass(frozen=True)
 class LowerDose:
-    """The scan that is imitated.
+    """The low dose to simulate.
 
     Attributes:
-        fraction: its dose over that of the scan there is, in (0, 1).
-        kernel: reconstruction filter of the noise.
-        noise_hu: standard deviation of the added noise in soft tissue, in HU; None lets it follow from ``fraction`` and
-            the scan's own noise.
-        photons: that a detector element counts at full dose where nothing is in the way.
-        electronic_noise: standard deviation of the read-out, in photons.
+        fraction: simulated dose over the dose of the scan, in (0, 1).
+        kernel: reconstruction kernel of the noise.
+        noise_hu: standard deviation of the added noise in soft tissue, in HU; None derives it from ``fraction`` and the
+            noise of the scan.
+        photons: photons counted by a detector element at full dose in an unattenuated ray.
+        electronic_noise: standard deviation of the read-out noise, in photons.
     """
 
     fraction: float
@@ -45,15 +45,15 @@ class LowerDose:
 
 
 def line_integrals(hu: Volume, pixel_mm: float, views: int) -> Volume:
-    """What the rays of a parallel beam lose in each slice, whose corners may have been cut.
+    """Return the parallel-beam line integrals of each slice.
 
     Args:
-        hu: (S, H, W), the scan; slices that are not square get air below or to the right.
+        hu: (S, H, W), the scan; slices that are not square are padded with air at the bottom or right.
         pixel_mm: side of a pixel.
-        views: projections over 180 degrees.
+        views: number of projections over 180 degrees.
 
     Returns:
-        (S, D, views) float32, as `ctcycle.simulation.projection.project` gives them.
+        (S, D, views) float32, as returned by `ctcycle.simulation.projection.project`.
     """
     side = max(hu.shape[1:])
     margin = [(0, side - length) for length in hu.shape[1:]]
@@ -61,23 +61,23 @@ def line_integrals(hu: Volume, pixel_mm: float, views: int) -> Volume:
 
 
 def added_noise(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed: int) -> Volume:
-    """The noise to be added to a scan, in HU; its level is measured in the soft tissue of each slice.
+    """Return the noise to add to a scan, in HU, with a level measured in the soft tissue of each slice.
 
-    So the tube current follows the body as scanners let it: shoulders are hardly noisier than the neck. A slice without
-    enough soft tissue gets its level from its neighbours.
+    Setting the level slice by slice reproduces the scanner's tube current modulation: shoulders are hardly noisier than
+    the neck. The level of slices without enough soft tissue is interpolated from their neighbours.
 
     Args:
-        hu: (S, H, W), the scan that the noise is for.
+        hu: (S, H, W), the scan.
         rays: its `line_integrals`.
         pixel_mm: side of a pixel.
-        dose: what is imitated.
-        seed: of the noise; each slice draws its own.
+        dose: the low dose to simulate.
+        seed: seed of the noise, which is independent for each slice.
 
     Returns:
         (S, H, W) float32.
 
     Raises:
-        SeriesError: no slice shows enough soft tissue to set the level by.
+        SeriesError: no slice has enough soft tissue to measure noise in.
     """
     noise, levels = np.empty_like(hu), np.full(len(hu), np.nan)
     for number, image in enumerate(hu):
@@ -100,7 +100,7 @@ def added_noise(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed
 def _reconstruct(
     rays: NDArray[np.inexact], shape: tuple[int, ...], pixel_mm: float, kernel: Kernel
 ) -> NDArray[np.inexact]:
-    """Noise of a slice, in HU."""
+    """Return the reconstructed noise of a slice, in HU."""
     mu = reconstruct(rays, pixel_mm, max(shape), kernel)[: shape[0], : shape[1]]
     return mu * np.float32(1000.0 / MU_WATER)
 
@@ -108,12 +108,15 @@ def _reconstruct(
 def _level(
     image: NDArray[np.float32], noise: NDArray[np.inexact], tissue: NDArray[np.bool_], noise_hu: float | None
 ) -> float:
-    """What added noise (real part) is to be multiplied with, by the noise of the scan (imaginary part) or as asked."""
+    """Return the factor that scales the added noise (real part) to ``noise_hu``, or to the scan's noise.
+
+    The imaginary part is full-dose noise, whose measured level in the scan calibrates the added noise.
+    """
     if noise_hu is not None:
         return noise_hu / float(np.std(noise.real[tissue]))
     return _spread(image, tissue) / _spread(noise.imag, tissue)
 
 
 def _spread(image: NDArray[np.floating], tissue: NDArray[np.bool_]) -> float:
-    """Of the noise above the band, by the median, which borders between organs hardly move."""
+    """Return the median absolute deviation of high-pass noise, which edges between organs barely affect."""
     return float(np.median(np.abs(highpass(image, _BAND_PX)[tissue])))

@@ -1,4 +1,4 @@
-"""Abdomens in HU, made of analytic shapes: patients differ much from each other, the slices of one a little."""
+"""Analytic abdomen phantoms in HU: large differences between patients, small ones between slices of a patient."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from ctcycle.simulation.blobs import Blob, Canvas, FloatArray
 
 @dataclass(frozen=True)
 class Patient:
-    """What `draw_slice` draws.
+    """A simulated patient, drawn slice by slice with `draw_slice`.
 
     Attributes:
-        blobs: in the order of painting.
-        waves: (K, 4) the texture of soft tissue: angular frequencies along x, y, z in 1/mm, and phases.
-        texture_hu: standard deviation of that texture.
-        level_mm: the z that a scan of this patient is centred on.
+        blobs: in painting order.
+        waves: (K, 4) soft-tissue texture: angular frequencies along x, y, z in 1/mm, and phases.
+        texture_hu: standard deviation of the texture.
+        level_mm: z at the centre of this patient's scans.
     """
 
     blobs: tuple[Blob, ...]
@@ -28,7 +28,7 @@ class Patient:
 
 
 def make_patient(rng: np.random.Generator) -> Patient:
-    """A new patient: build, organs, contrast phase and level are drawn from ``rng``."""
+    """Return a new patient; build, organs, contrast phase and level are drawn from ``rng``."""
     build = make_build(rng)
     blobs = [blob for part in PARTS for blob in part(build, rng)]
     wavelengths = rng.uniform(9, 60, 40)
@@ -39,7 +39,7 @@ def make_patient(rng: np.random.Generator) -> Patient:
 
 
 def draw_slice(patient: Patient, z_mm: float, size: int, pixel_mm: float) -> FloatArray:
-    """One slice in HU: (size, size) float32, its edges smooth, x = y = 0 at pixel ``size // 2``."""
+    """Return one slice in HU, (size, size) float32 with smooth edges; x = y = 0 is at pixel ``size // 2``."""
     along = ((np.arange(size) - size // 2) * pixel_mm).astype(np.float32)
     canvas = Canvas(along, z_mm, AIR)
     for blob in patient.blobs:
@@ -49,7 +49,7 @@ def draw_slice(patient: Patient, z_mm: float, size: int, pixel_mm: float) -> Flo
 
 
 def _texture(patient: Patient, z_mm: float, along: FloatArray) -> FloatArray:
-    """A sum of plane waves: smooth, and nearly the same in neighbouring slices."""
+    """Return the texture as a sum of plane waves: smooth, and nearly equal in neighbouring slices."""
     x, y, z, phase = patient.waves.T
     columns = np.exp(1j * np.outer(x, along)).astype(np.complex64)
     rows = np.exp(1j * (np.outer(y, along) + (z * z_mm + phase)[:, None])).astype(np.complex64)

@@ -1,4 +1,4 @@
-"""Work shared among processes, each with one thread: for what numpy and scikit-image compute on their own."""
+"""Parallel processes with one numerical thread each, for work done by numpy and scikit-image."""
 
 import multiprocessing
 import os
@@ -17,23 +17,23 @@ ResultT = TypeVar("ResultT")
 def share_out(
     work: Callable[[ItemT], ResultT], items: Sequence[ItemT], workers: int
 ) -> Iterator[tuple[ItemT, ResultT]]:
-    """Calls ``work`` for each item, in this process or in new ones.
+    """Call ``work`` on each item, in this process or in worker processes.
 
     Args:
-        work: a function that a new interpreter can import, as are its arguments.
-        items: what it is called with, one after another.
-        workers: processes; 1 is this process.
+        work: a function that can be pickled, as must be its arguments and results.
+        items: the arguments, one per call.
+        workers: number of processes; 1 uses the current process.
 
     Yields:
-        Each item with its result, in the order in which they are done.
+        Each item with its result, in order of completion.
 
     Raises:
-        CtcycleError: a process died.
+        CtcycleError: a worker process died.
     """
     if workers <= 1 or len(items) <= 1:
         yield from ((item, work(item)) for item in items)
         return
-    # New interpreters instead of forks: the caller may have started threads (torch, MLflow), and forks inherit locks.
+    # Spawn instead of fork: the caller may have started threads (torch, MLflow), whose locks a fork would inherit.
     pool = ProcessPoolExecutor(min(workers, len(items)), multiprocessing.get_context("spawn"))
     try:
         with _one_thread_each():
@@ -41,16 +41,14 @@ def share_out(
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
-        raise CtcycleError(
-            "simulation: a worker process died; run again with fewer workers, what is done is kept"
-        ) from error
+        raise CtcycleError("a worker process died; rerun with fewer workers (finished work is kept)") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started meanwhile keep numerical libraries to one thread: their number is the parallelism."""
+    """Limit numerical libraries to one thread in processes started in this context."""
     name = "OMP_NUM_THREADS"
     before = os.environ.get(name)
     os.environ[name] = "1"

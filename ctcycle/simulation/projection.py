@@ -1,4 +1,4 @@
-"""Forward projection: what the rays of a parallel-beam scanner lose on their way through a slice."""
+"""Parallel-beam forward projection of a slice."""
 
 import math
 
@@ -9,43 +9,43 @@ from ctcycle.errors import SeriesError
 
 
 def view_angles(views: int) -> NDArray[np.float64]:
-    """The angles of ``views`` projections, in degrees: evenly over [0, 180)."""
+    """Return the angles of ``views`` projections, in degrees, evenly spaced over [0, 180)."""
     return np.linspace(0.0, 180.0, views, endpoint=False)
 
 
 def project(mu: NDArray[np.floating], pixel_mm: float, views: int) -> NDArray[np.float32]:
-    """Line integrals of a slice: the Radon transform, in the geometry of `skimage.transform.radon`.
+    """Return the line integrals of a slice: its Radon transform, in the geometry of `skimage.transform.radon`.
 
     Args:
-        mu: (N, N) linear attenuation in 1/mm, zero where there is nothing.
+        mu: (N, N) linear attenuation in 1/mm, zero in air.
         pixel_mm: side of a pixel, and width of a detector element.
-        views: how many projections, see `view_angles`.
+        views: number of projections; see `view_angles`.
 
     Returns:
-        (D, views) without unit, with D >= sqrt(2) N, so that no ray through the slice misses the detector; the axis
-        of rotation, pixel (N // 2, N // 2), falls on element D // 2.
+        (D, views), dimensionless, with D >= sqrt(2) N so that every ray through the slice hits the detector; the
+        rotation axis, pixel (N // 2, N // 2), projects onto element D // 2.
 
     Raises:
         SeriesError: the slice is not square.
     """
     if mu.ndim != 2 or mu.shape[0] != mu.shape[1]:
-        raise SeriesError(f"projection: the slice has the shape {mu.shape}; only square slices are projected")
+        raise SeriesError(f"projection: slice of shape {mu.shape}; only square slices can be projected")
     size = len(mu)
     detectors = math.ceil(math.sqrt(2) * size)
-    # Rays beyond the circle are exactly zero if nothing lies there, and the smaller square is twice as fast to turn.
+    # Rays outside the circle are exactly zero if it is empty there, and the smaller square rotates twice as fast.
     half = detectors // 2 if mu[_outside_circle(size)].any() else size // 2
     path_pixels = _project_square(_centred(mu.astype(np.float32), half, size // 2), view_angles(views))
     return _widen(path_pixels, detectors) * np.float32(pixel_mm)
 
 
 def _centred(mu: NDArray[np.float32], half: int, centre: int) -> NDArray[np.float32]:
-    """The slice in a square of 2 half + 1 pixels, with its pixel ``centre`` in the middle of both axes."""
+    """Return the slice in a square of 2 half + 1 pixels, with pixel ``centre`` in the middle of both axes."""
     before, after = half - centre, half + 1 + centre - len(mu)
     return np.pad(mu, (before, after))
 
 
 def _project_square(square: NDArray[np.float32], angles: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Sums along the columns of the turned square; those along its rows are the view a quarter turn further."""
+    """Return the column sums of the rotated square; its row sums give the view 90 degrees further on."""
     from skimage.transform import warp
 
     half, views = len(square) // 2, len(angles)
@@ -68,7 +68,7 @@ def _outside_circle(size: int) -> NDArray[np.bool_]:
 
 
 def _widen(sinogram: NDArray[np.float32], detectors: int) -> NDArray[np.float32]:
-    """Air on both sides, or one element less, so that the middle element becomes ``detectors // 2``."""
+    """Pad with air on both sides, or crop one element, so that the middle element becomes ``detectors // 2``."""
     before = detectors // 2 - len(sinogram) // 2
     after = detectors - len(sinogram) - before
     return np.pad(sinogram, ((before, max(after, 0)), (0, 0)))[:detectors]

@@ -1,4 +1,4 @@
-"""Filtered back projection with named kernels."""
+"""Filtered back-projection with named kernels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,28 +11,29 @@ from ctcycle.simulation.settings import Kernel
 
 _WINDOWS: dict[Kernel, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "soft": lambda frequency: np.cos(np.pi * frequency) ** 2,  # Hann
-    "medium": lambda frequency: np.cos(0.8 * np.pi * frequency) ** 2,  # Hann that ends beyond what is measured
+    "medium": lambda frequency: np.cos(0.8 * np.pi * frequency) ** 2,  # Hann with a cutoff above the Nyquist frequency
     "sharp": np.sinc,  # Shepp-Logan
     "ramp": np.ones_like,
 }
-"""What the kernels leave of the ramp, by frequency in cycles per detector element: 1 at 0; at most 0.5 is measured."""
+"""Window of each kernel, applied to the ramp, by frequency in cycles per detector element: 1 at 0, Nyquist at 0.5."""
 
-_MOST_GAIN = 4.0
+_MAX_GAIN = 4.0
 
 
 def reconstruct(
     line_integrals: NDArray[np.inexact[Any]], pixel_mm: float, size: int, kernel: Kernel
 ) -> NDArray[np.inexact[Any]]:
-    """Linear attenuation from line integrals, or its noise from theirs: linear in the sinogram, without an offset.
+    """Return the linear attenuation of a slice from its line integrals.
 
-    A complex sinogram carries two scans, in its real and its imaginary part, for little more than the time of one.
+    The reconstruction is linear without offset, so noise can be reconstructed on its own. A complex sinogram holds two
+    scans, in its real and imaginary parts, and takes little longer than one.
 
     Args:
-        line_integrals: (D, views) real or complex, as from `ctcycle.simulation.projection.project`.
+        line_integrals: (D, views) real or complex, as returned by `ctcycle.simulation.projection.project`.
         pixel_mm: width of a detector element, and side of a pixel.
         size: rows and columns of the slice.
-        kernel: ``soft`` is the ramp under a Hann window, ``medium`` under one a quarter wider, ``sharp`` the filter of
-            Shepp and Logan (1974), ``ramp`` the ramp itself.
+        kernel: ``soft`` is the ramp with a Hann window, ``medium`` with one that is a quarter wider, ``sharp`` the
+            Shepp-Logan filter (1974), ``ramp`` the ramp itself.
 
     Returns:
         (size, size) float32 or complex64, in 1/mm.
@@ -50,15 +51,15 @@ def reconstruct(
 
 
 def sharpen(hu: NDArray[np.floating[Any]], kernel: Kernel, before: Kernel = "soft") -> NDArray[np.float32]:
-    """A slice as a sharper kernel would have shown it, its own noise included.
+    """Return a slice as if reconstructed with a sharper kernel; its noise is sharpened as well.
 
-    Every spatial frequency is raised by the ratio of the two kernels' windows, at most fourfold; frequencies that no
-    kernel passes, above 0.5 cycles a pixel, are left alone.
+    Each spatial frequency is amplified by the ratio of the two kernels' windows, at most fourfold; frequencies above
+    0.5 cycles per pixel, which no kernel passes, are unchanged.
 
     Args:
-        hu: (H, W) in HU, or in any other unit.
-        kernel: the sharper kernel; a blunter one changes nothing.
-        before: what the slice was reconstructed with, as far as it is like one of ours.
+        hu: (H, W), in HU or any other unit.
+        kernel: the sharper kernel; a smoother one changes nothing.
+        before: the kernel here that is most similar to the one the slice was reconstructed with.
 
     Returns:
         (H, W) float32.
@@ -68,13 +69,13 @@ def sharpen(hu: NDArray[np.floating[Any]], kernel: Kernel, before: Kernel = "sof
     rows, columns = hu.shape
     frequency = np.hypot(fft.fftfreq(rows)[:, None], fft.rfftfreq(columns))
     with np.errstate(divide="ignore"):
-        ratio = (_WINDOWS[kernel](frequency) / _WINDOWS[before](frequency)).clip(1.0, _MOST_GAIN)
+        ratio = (_WINDOWS[kernel](frequency) / _WINDOWS[before](frequency)).clip(1.0, _MAX_GAIN)
     gain = np.where(frequency <= 0.5, ratio, 1.0)
     return np.asarray(fft.irfft2(fft.rfft2(hu.astype(np.float64)) * gain, s=hu.shape), dtype=np.float32)
 
 
 def _filter(line_integrals: NDArray[np.inexact[Any]], kernel: Kernel) -> NDArray[np.inexact[Any]]:
-    """Every projection convolved with the kernel, without wrapping around, in double precision."""
+    """Convolve each projection with the kernel, without wrap-around, in double precision."""
     from scipy import fft
 
     length = fft.next_fast_len(2 * len(line_integrals))
@@ -85,7 +86,7 @@ def _filter(line_integrals: NDArray[np.inexact[Any]], kernel: Kernel) -> NDArray
 
 
 def _ramp(length: int) -> NDArray[np.float64]:
-    """|frequency| by way of its band-limited impulse response, which keeps the mean (Kak and Slaney 1988, eq. 3.61)."""
+    """Return the ramp filter from its band-limited impulse response, which keeps the mean (Kak & Slaney 1988, 3.61)."""
     from scipy import fft
 
     taps = np.zeros(length)

@@ -1,4 +1,4 @@
-"""What a simulated data set is made of; imports nothing, so that a config can be checked at once."""
+"""Settings of simulations; imports nothing heavy, so that a config is checked without delay."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from ctcycle.data.settings import Source, SplitSettings
 
 Kernel = Literal["soft", "medium", "sharp", "ramp"]
-"""Reconstruction filters by name, from blunt to sharp: see `ctcycle.simulation.reconstruction.reconstruct`."""
+"""Reconstruction kernels by name, from smooth to sharp; see `ctcycle.simulation.reconstruction.reconstruct`."""
 
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
@@ -15,21 +15,21 @@ KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 class SimulationSettings:
     """Patients, scanner and dose of a simulated data set.
 
-    With the defaults low and full dose, clipped to ±1000 HU, have a PSNR of about 32 dB; real abdomens at a quarter
-    of the dose (AAPM/Mayo 2016) have 34 dB. The read-out noise is high, as behind large bodies: the low dose is three
-    times as noisy as the full dose, where photon statistics alone would make it twice.
+    With the defaults, the PSNR of low against full dose, clipped to ±1000 HU, is about 32 dB; it is 34 dB for real
+    abdomens at quarter dose (AAPM/Mayo 2016). The read-out noise is high, as it is behind large bodies: the low dose is
+    three times as noisy as the full dose, whereas photon statistics alone would make it twice as noisy.
 
     Attributes:
-        patients: how many; each has one full-dose and one low-dose series.
-        slices: of each series.
-        slice_spacing_mm: from slice to slice, which is the slice thickness, too.
+        patients: number of patients; each has one full-dose and one low-dose series.
+        slices: slices per series.
+        slice_spacing_mm: distance between slices, and slice thickness.
         size: rows and columns.
-        pixel_mm: side of a pixel; ``size * pixel_mm`` is the field of view, which should hold a body of 330 mm.
-        views: projections over 180 degrees; fewer than ``size * 1.4`` leave streaks that are not noise.
-        photons: a detector element counts per view at full dose where nothing is in the way.
+        pixel_mm: side of a pixel; the field of view, ``size * pixel_mm``, should cover a body of 330 mm.
+        views: projections over 180 degrees; fewer than ``size * 1.4`` cause streaks.
+        photons: photons counted per detector element and view at full dose in an unattenuated ray.
         dose_fraction: low dose over full dose.
         electronic_noise: standard deviation of the read-out noise, in photons.
-        kernel: reconstruction filter of both series.
+        kernel: reconstruction kernel of both series.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (pydantic reads a plain dict here; the class stays free of pydantic)
@@ -49,9 +49,9 @@ class SimulationSettings:
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(f"simulation: {name} is {value}; it must be from {low:g} to {high:g}")
+                raise ValueError(f"simulation: {name}={value}; it must be from {low:g} to {high:g}")
         if self.kernel not in KERNELS:
-            raise ValueError(f"simulation: kernel is {self.kernel!r}; known kernels are {', '.join(KERNELS)}")
+            raise ValueError(f"simulation: kernel={self.kernel!r} is unknown; choose one of {', '.join(KERNELS)}")
 
 
 _RANGES = (
@@ -68,27 +68,27 @@ _RANGES = (
 
 
 Range = float | tuple[float, float]
-"""One value, or the lowest and the highest of those to draw from, evenly in their logarithm."""
+"""One value, or the limits of a range to draw from, log-uniformly."""
 
 
 @dataclass(frozen=True)
 class LowDoseSettings:
-    """Which full-dose scans low dose is simulated for, and how.
+    """Low dose simulated from real full-dose scans.
 
     Attributes:
-        sources: folders of full-dose scans, as for the task scan.
-        split: which of their patients are for training, validation and testing.
-        copies: low-dose series for each series, each with noise of its own.
-        dose_fraction: low dose over the dose of the scan, in (0, 1); the level of the noise follows from the noise that
-            the scan itself shows in soft tissue.
-        noise_hu: instead of that, the standard deviation of the added noise in soft tissue, in HU.
-        kernels: reconstruction filters of the added noise, one copy after another. See ``sharpen``.
-        sharpen: bring the scan itself to each kernel sharper than ``scan_kernel``, too, as a full-dose copy of its own;
-            its noise grows with its edges.
-        scan_kernel: which of our kernels the scans' own is most like.
+        sources: folders of full-dose scans, as in the scan task.
+        split: patients for training, validation and testing.
+        copies: low-dose series to make of each series, with independent noise.
+        dose_fraction: low dose over the dose of the scan, in (0, 1); the noise level is derived from the noise of the
+            scan in soft tissue.
+        noise_hu: standard deviation of the added noise in soft tissue, in HU; replaces ``dose_fraction``.
+        kernels: reconstruction kernels of the added noise; the copies cycle through them. See ``sharpen``.
+        sharpen: also sharpen the scan for each kernel sharper than ``scan_kernel``, and add the result as a full-dose
+            series; sharpening amplifies the scan's noise together with its edges.
+        scan_kernel: the kernel here that is most similar to the scans' kernel.
         views: projections over 180 degrees.
-        photons: a detector element counts per view at full dose where nothing is in the way; with
-            ``electronic_noise`` it shapes the noise behind thick bodies, and does not set its level.
+        photons: photons counted per detector element and view at full dose in an unattenuated ray; together with
+            ``electronic_noise`` this shapes the noise behind thick bodies, but does not set its level.
         electronic_noise: standard deviation of the read-out noise, in photons.
     """
 
@@ -108,20 +108,20 @@ class LowDoseSettings:
 
     def __post_init__(self) -> None:
         if not self.sources:
-            raise ValueError("low dose: sources is empty; name a folder of full-dose scans")
+            raise ValueError("low dose: sources is empty; add a folder of full-dose scans")
         unknown = [kernel for kernel in self.kernels if kernel not in KERNELS]
         if unknown or not self.kernels:
-            raise ValueError(f"low dose: kernels is {list(self.kernels)}; known kernels are {', '.join(KERNELS)}")
+            raise ValueError(f"low dose: kernels={list(self.kernels)}; choose from {', '.join(KERNELS)}")
         for name, low, high in _LOW_DOSE_RANGES:
             values = span(getattr(self, name))
             if not low <= values[0] <= values[1] <= high:
-                raise ValueError(f"low dose: {name} is {getattr(self, name)}; it must be from {low:g} to {high:g}")
+                raise ValueError(f"low dose: {name}={getattr(self, name)}; it must be from {low:g} to {high:g}")
         if self.noise_hu is not None and not 0 < span(self.noise_hu)[0] <= span(self.noise_hu)[1] <= 1000:
-            raise ValueError(f"low dose: noise_hu is {self.noise_hu}; it must be above 0 and at most 1000")
+            raise ValueError(f"low dose: noise_hu={self.noise_hu}; it must be above 0 and at most 1000")
 
 
 def span(value: Range) -> tuple[float, float]:
-    """The lowest and the highest value of a range."""
+    """Return the lowest and the highest value of a range."""
     return value if isinstance(value, tuple) else (value, value)
 
 

@@ -1,1 +1,1 @@
-"""Training under Ignite engines: methods, steps, handlers."""
+"""Training with Ignite engines: methods, update functions and handlers."""

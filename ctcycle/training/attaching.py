@@ -1,4 +1,4 @@
-"""The handlers of a training, attached to its trainer engine in one place and in one order."""
+"""Attaches the handlers of a training run to its trainer engine, all in one place because their order matters."""
 
 import logging
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from ctcycle.runs.folder import RunFolder
 from ctcycle.runs.tracking import Tracker
 from ctcycle.signals import StopRequest
 from ctcycle.training.building import Parts
-from ctcycle.training.handlers.checkpoints import BestWeights, Checkpoints, Remembers, TrainingState
+from ctcycle.training.handlers.checkpoints import BestWeights, Checkpoints, Stateful, TrainingState
 from ctcycle.training.handlers.collapse_watch import CollapseWatch
 from ctcycle.training.handlers.finite_check import FiniteCheck
 from ctcycle.training.handlers.loss_log import LossLog
@@ -20,13 +20,13 @@ from ctcycle.training.handlers.validation import Validation
 from ctcycle.training.method import learning_rates
 
 _log = logging.getLogger(__name__)
-_STANDSTILL = 500
-"""Iterations without movement after which adversarial training is reported as stuck."""
+_STALL_ITERATIONS = 500
+"""Iterations without progress after which adversarial training is reported as stalled."""
 
 
 @dataclass(frozen=True)
 class Handlers:
-    """The handlers that a run also calls itself."""
+    """The handlers that `TrainingRun` also calls directly."""
 
     losses: LossLog
     validation: Validation
@@ -36,20 +36,20 @@ class Handlers:
 
 
 def attach(parts: Parts, folder: RunFolder, tracker: Tracker, request: StopRequest) -> Handlers:
-    """Attach all handlers, in the order in which they must act: prepare, check, average, report, validate, save, stop.
+    """Attach all handlers in the order they must run: prepare, check, average, log, validate, save, stop.
 
     Args:
-        parts: of the training.
-        folder: of the run.
-        tracker: its run in MLflow.
-        request: notes signals.
+        parts: the training, as `ctcycle.training.building.build` returns it.
+        folder: the run folder.
+        tracker: the MLflow run.
+        request: records stop signals.
     """
     settings, trainer, method = parts.settings, parts.trainer, parts.method
-    losses, collapse = LossLog(settings.tracking.every), CollapseWatch(_STANDSTILL, _log.warning)
+    losses, collapse = LossLog(settings.tracking.every), CollapseWatch(_STALL_ITERATIONS, _log.warning)
     validation = Validation(parts.evaluator, parts.pairs, settings.validation.every, request.giving_up)
     saved = CheckpointFolder(folder.checkpoints)
     best = BestWeights(saved, parts.average.result.state_dict)
-    others: dict[str, Remembers] = {"ema": parts.average, "losses": losses, "collapse": collapse, "best": best}
+    others: dict[str, Stateful] = {"ema": parts.average, "losses": losses, "collapse": collapse, "best": best}
     state = TrainingState(trainer, method, others | {"validation_due": validation})
     checkpoints = Checkpoints(saved, state, settings.training.checkpoint_minutes, folder.check_exists)
     stop = Stop(request, checkpoints, folder.path, settings.training.stop_after_epoch)

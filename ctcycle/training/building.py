@@ -1,4 +1,4 @@
-"""The parts of a training, built from its settings: data, networks, and the two engines that use them."""
+"""Builds the parts of a training run from its settings: data, networks, trainer and evaluator."""
 
 import copy
 import logging
@@ -24,17 +24,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Parts:
-    """What a training is made of, nothing attached yet.
+    """The parts of a training run, before any handler is attached.
 
     Attributes:
-        settings: of the training.
-        device: where the networks live.
+        settings: the training's settings.
+        device: device of the networks.
         method: networks and update function.
         average: running mean of the denoiser's weights.
-        sampler: which samples an epoch has.
+        sampler: order of the samples in an epoch.
         loader: batches of patches.
         low_dose: the low-dose training slices.
-        pairs: validation slices; empty where there are none.
+        pairs: validation slices; empty if there are none.
         trainer: the engine that trains; its output is the loss terms.
         evaluator: the engine that validates the denoiser.
     """
@@ -54,10 +54,10 @@ class Parts:
         self.trainer = Engine(self.update)
         self.evaluator = make_evaluator(self.denoiser, self.settings.validation.protocol)
         for engine in (self.trainer, self.evaluator):
-            engine.logger.setLevel(logging.CRITICAL)  # what goes wrong is raised, once
+            engine.logger.setLevel(logging.CRITICAL)  # Ignite logs exceptions that it also raises
 
     def update(self, engine: Engine, batch: PatchPair) -> Losses:
-        """Move a batch to the device, and update the networks on it."""
+        """Move a batch to the device and update the networks on it; return the loss terms."""
         layout = memory_format(self.settings.generator)
         moved = {
             name: images.to(self.device, non_blocking=True, memory_format=layout) for name, images in batch.items()
@@ -65,16 +65,16 @@ class Parts:
         return self.method(engine, moved)
 
     def denoiser(self) -> Denoiser:
-        """Return a copy of the generator as it would be deployed now."""
+        """Return a denoiser with a copy of the current averaged weights."""
         return Denoiser(copy.deepcopy(self.average.result), self.settings.data.hu_window, self.device)
 
 
 def build(settings: AnySettings) -> Parts:
-    """Return the parts of a training.
+    """Return the parts of a training run.
 
     Raises:
         BundleError, ConfigError: ``initial`` cannot be used.
-        ManifestError, SeriesError: data are missing or wrong.
+        ManifestError, SeriesError: data are missing or invalid.
     """
     device = resolve_device(settings.device)
     if settings.threads:
@@ -93,5 +93,5 @@ def _gain(settings: AnySettings, patches: Patches) -> float:
     if isinstance(settings, SupervisedSettings) or not needs_gain(settings.discriminator):
         return 1.0
     gain = measure_gain(patches.low, settings.discriminator, settings.data.hu_window.hu_per_unit)
-    _log.info("discriminator.gain auto: %.3g, measured on the low-dose training slices", gain)
+    _log.info("discriminator.gain=auto: measured %.3g on the low-dose training slices", gain)
     return gain

@@ -1,4 +1,4 @@
-"""What a training reads: patches to train on and whole slices to validate on, checked before the first iteration."""
+"""Loads and checks training patches and validation slices before the first iteration."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -21,18 +21,20 @@ ItemT = TypeVar("ItemT")
 
 
 def load_training_data(settings: AnySettings) -> tuple[Patches, ValidationPairs]:
-    """Return what is trained on, and what it is validated on: empty where no validation patient has both doses.
+    """Return the training patches and the validation pairs, which are empty if no validation patient has both doses.
 
     Raises:
-        ManifestError: too little data, slices smaller than the crop, or pairs that do not match.
+        ManifestError: too little data, slices smaller than a patch, or pairs that do not match.
         SeriesError: a series cannot be decoded.
     """
     data = settings.data
     transform = PatchTransform(data.patch_size, data.augmentations, data.hu_window, data.skip_air)
     store = open_store(data.manifest, data.store, data.mu_water)
-    slices = load_slices(data.manifest, store, kernel=data.kernel, splits=("train", "val"), seen=_bar("reading slices"))
-    _warn_of_kernels(slices)
-    patches = method_class(settings.method).make_patches(settings, slices, transform, _bar("checking pairs"))
+    slices = load_slices(
+        data.manifest, store, kernel=data.kernel, splits=("train", "val"), seen=_progress_bar("reading slices")
+    )
+    _warn_about_mixed_kernels(slices)
+    patches = method_class(settings.method).make_patches(settings, slices, transform, _progress_bar("checking pairs"))
     for domain in (patches.low, patches.full):
         check_patch_size(domain, data.patch_size)  # type: ignore[arg-type]
     return patches, _validation_pairs(slices, settings.validation.slices)
@@ -40,33 +42,38 @@ def load_training_data(settings: AnySettings) -> tuple[Patches, ValidationPairs]
 
 def _validation_pairs(slices: SliceData, most: int) -> ValidationPairs:
     if not slices.has_pairs("val"):
-        _log.warning("no validation patient has both doses: the last weights will be taken for the best")
+        _log.warning("no paired validation data: the last checkpoint will be used as best.pt")
         return ValidationPairs()
     low, full = slices.paired("val")
     for number, pair in enumerate(slices.pairs("val")):
-        check_pair(low[number], full[number], pair, GUARD_THRESHOLD, "take the patient out of the split val")
+        check_pair(low[number], full[number], pair, GUARD_THRESHOLD, "remove the patient from the val split")
     return ValidationPairs.spread(low, full, most)
 
 
-def _warn_of_kernels(slices: SliceData) -> None:
+def _warn_about_mixed_kernels(slices: SliceData) -> None:
     kernels = sorted({row.kernel for row in slices.manifest if row.split == "train"})
     if len(kernels) > 1:
         names = ", ".join(kernel or "unknown" for kernel in kernels)
-        _log.warning("kernels are mixed (%s): their noise differs as doses do; data.kernel chooses one", names)
+        _log.warning(
+            "mixed kernels (%s): noise differs by kernel as it does by dose; set data.kernel to use one", names
+        )
 
 
-def _bar(name: str) -> "Callable[[Iterable[ItemT]], Iterable[ItemT]]":
-    return partial(
-        tqdm, desc=name, leave=False, disable=None, dynamic_ncols=True
-    )  # in a log file it could not erase itself
+def _progress_bar(name: str) -> "Callable[[Iterable[ItemT]], Iterable[ItemT]]":
+    # disable=None: no bar in a log file, where it could not erase itself
+    return partial(tqdm, desc=name, leave=False, disable=None, dynamic_ncols=True)
 
 
 def check_patch_size(slices: StoredSlices, patch_size: int | tuple[int, int]) -> None:
-    """Raise ManifestError, naming the series, where a slice is smaller than a patch."""
+    """Check that no slice is smaller than a patch.
+
+    Raises:
+        ManifestError: a slice is smaller; the message names the series.
+    """
     rows, columns = rows_and_columns(patch_size)
     for key, series in slices.series.items():
         if series.shape[1] < rows or series.shape[2] < columns:
             raise ManifestError(
-                f"series {key}: its slices are {series.shape[1]}x{series.shape[2]} px, smaller than the "
-                f"{rows}x{columns} px of data.patch_size; set a smaller size, or leave the series out"
+                f"series {key}: slices are {series.shape[1]}x{series.shape[2]} px, smaller than the "
+                f"{rows}x{columns} px of data.patch_size; set a smaller patch size, or exclude the series"
             )

@@ -1,8 +1,8 @@
-"""What a training method is: networks, their updates, and the update function that joins them.
+"""Base classes of training methods: networks, their optimisers, and one update function.
 
 A method is one class in a module of `ctcycle.training.methods`, with its settings in `ctcycle.config.methods`.
-Names of networks: ``low2full`` is the denoiser, ``full2low`` its way back; ``disc_full`` and ``disc_low`` judge the
-domain they are named after.
+Names of networks: ``low2full`` is the denoiser, ``full2low`` the opposite generator; ``disc_full`` and ``disc_low``
+judge the domain they are named after.
 """
 
 from abc import ABC, abstractmethod
@@ -32,8 +32,8 @@ from ctcycle.training.transforms import PatchTransform
 from ctcycle.training.updates import Batch, Losses, Updates
 
 Patches = UnpairedPatches | PairedPatches
-Shown = Callable[[Iterable[int]], Iterable[int]]
-"""Passes numbers on, one by one, and shows how far it is."""
+ProgressBar = Callable[[Iterable[int]], Iterable[int]]
+"""Wraps an iterable and shows progress while it is consumed, like `tqdm`."""
 
 
 @dataclass
@@ -41,11 +41,11 @@ class Method(ABC):
     """A training method; calling it is the update function of a trainer engine.
 
     Attributes:
-        networks: by name; updated in place.
-        updates: their optimisers and what the schedule sets.
-        L1_TERMS: beginnings of the names of loss terms that are mean absolute errors, and so can be told in HU.
-        LOSS_GROUPS: titles of panels of the loss figure, and the words in the names of the losses that belong there.
-        OPTIMISED: optimiser to the networks whose parameters it holds.
+        networks: the networks by name; updated in place.
+        updates: optimisers, and the values set by the schedule.
+        L1_TERMS: prefixes of the names of loss terms that are mean absolute errors, and can be given in HU.
+        LOSS_GROUPS: panel titles of the loss figure, with the substrings of the loss names shown in each panel.
+        OPTIMISED: names of the networks that each optimiser updates.
     """
 
     networks: nn.ModuleDict
@@ -61,34 +61,34 @@ class Method(ABC):
     @staticmethod
     @abstractmethod
     def make_networks(settings: Any, gain: float) -> dict[str, nn.Module]:
-        """Return the networks by name; weights are drawn from torch's global generator in their order."""
+        """Return the networks by name, initialised in this order from torch's global generator."""
 
     @classmethod
     @abstractmethod
     def create(cls, settings: Any, networks: nn.ModuleDict, updates: Updates) -> Self:
-        """Return the method on networks that `make_networks` gave."""
+        """Return the method for networks made by `make_networks`."""
 
     @staticmethod
     @abstractmethod
-    def make_patches(settings: Any, slices: SliceData, transform: PatchTransform, shown: Shown) -> Patches:
-        """Return what the method trains on."""
+    def make_patches(settings: Any, slices: SliceData, transform: PatchTransform, progress: ProgressBar) -> Patches:
+        """Return the data set of training patches."""
 
     @abstractmethod
     def __call__(self, engine: Engine | None, batch: Batch) -> Losses:
-        """Update the networks on one batch, and return the loss terms, detached.
+        """Update the networks on one batch and return the detached loss terms.
 
         Args:
-            engine: not used; None when called by hand.
+            engine: not used; may be None when called directly.
             batch: see `ctcycle.training.updates.Batch`.
         """
 
     @property
     def pools(self) -> Mapping[str, ImagePool]:
-        """Histories of generated images, by name."""
+        """The image pools, by name."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that training changes."""
+        """Return the state of the networks, optimisers and image pools."""
         return {
             "networks": self.networks.state_dict(),
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.updates.optimisers.items()},
@@ -105,65 +105,68 @@ class Method(ABC):
 
 
 class UnpairedMethod(Method):
-    """A method that draws its two domains independently."""
+    """A method that samples its two domains independently."""
 
     @staticmethod
     def make_patches(
-        settings: CycleGANSettings | NoiseSwapSettings, slices: SliceData, transform: PatchTransform, _shown: Shown
+        settings: CycleGANSettings | NoiseSwapSettings,
+        slices: SliceData,
+        transform: PatchTransform,
+        _progress: ProgressBar,
     ) -> UnpairedPatches:
-        """Return patches of both domains, whose partners change with every epoch."""
+        """Return patches of both domains, combined differently in every epoch."""
         low, full = slices.unpaired(settings.data.protocol, settings.seed)
         return UnpairedPatches(low, full, transform, settings.seed)
 
 
 def method_class(name: str) -> type[Method]:
-    """Return the class of a method by its name in configs."""
+    """Return the class of a training method, given its name in configs."""
     found: type[Method] = import_module(f"ctcycle.training.methods.{name}").METHOD
     return found
 
 
 def build_method(settings: AnySettings, device: torch.device, gain: float = 1.0) -> Method:
-    """Return the method of a training, on ``device``; weights are a pure function of the seed.
+    """Return the training method on ``device``; initial weights depend only on the seed.
 
     Args:
         settings: of one of the methods.
-        device: where the networks live.
-        gain: of the discriminators' high-pass view where the settings say "auto"; see
+        device: device of the networks.
+        gain: gain of the discriminators' high-pass view if the settings say "auto"; see
             `ctcycle.training.adversarial.gain.measure_gain`.
 
     Raises:
         BundleError: ``initial`` cannot be loaded.
-        ConfigError: ``initial`` is another network, or was trained with another HU window.
+        ConfigError: ``initial`` is a different network, or was trained with a different HU window.
     """
     kind = method_class(settings.method)
     with _seeded(settings.seed):
         networks = nn.ModuleDict(kind.make_networks(settings, gain))
     if settings.initial is not None:
-        _start_from(settings.initial, networks["low2full"], settings.data.hu_window)
+        _load_initial(settings.initial, networks["low2full"], settings.data.hu_window)
     networks.to(device).to(memory_format=memory_format(settings.generator))  # type: ignore[call-overload]
     return kind.create(settings, networks, _updates(kind, settings, networks, device))
 
 
 def learning_rates(optimizer: Optimizer) -> dict[str, float]:
-    """Return the learning rate at the start, by optimiser."""
+    """Return the initial learning rate of each optimiser."""
     judges = optimizer.lr if optimizer.lr_discriminator is None else optimizer.lr_discriminator
     return {"gen": optimizer.lr, "disc": judges}
 
 
 def memory_format(spec: GeneratorSpec | Component) -> torch.memory_format:
-    """Return channels last where convolutions rule: a third faster on CPUs; group norms lose by it."""
+    """Return channels last for plain convolutions, a third faster on CPUs; group norms are slower with it."""
     plain = isinstance(spec, GeneratorSpec) and spec.norm in {"none", "batch"}
     return torch.channels_last if plain else torch.contiguous_format
 
 
-def _start_from(model: Path, generator: nn.Module, window: HUWindow) -> None:
+def _load_initial(model: Path, generator: nn.Module, window: HUWindow) -> None:
     found = load_denoiser(model, device="cpu")
     if found.window != window:
-        raise ConfigError(f"initial: {model} was trained with {found.window}; set data.hu_window to the same")
+        raise ConfigError(f"initial: {model} was trained with {found.window}; set data.hu_window to match")
     try:
         generator.load_state_dict(found.generator.state_dict())
     except RuntimeError as error:
-        raise ConfigError(f"initial: {model} holds another generator; set generator as its config has it") from error
+        raise ConfigError(f"initial: {model} has a different generator; copy `generator` from its config") from error
 
 
 def _updates(kind: type[Method], settings: AnySettings, networks: nn.ModuleDict, device: torch.device) -> Updates:

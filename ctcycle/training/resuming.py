@@ -1,4 +1,4 @@
-"""Where a training starts: from its last checkpoint, if there is one that fits."""
+"""Resumes a training run from its last checkpoint, or prepares a new one."""
 
 import logging
 from dataclasses import replace
@@ -14,11 +14,11 @@ _log = logging.getLogger(__name__)
 
 
 def resume(parts: Parts, checkpoints: Checkpoints, folder: RunFolder) -> None:
-    """Put the last checkpoint into the parts of a training, or prepare the folder for a new one.
+    """Load the last checkpoint into the parts of a training run, or prepare the folder if there is none.
 
     Raises:
-        BundleError: the checkpoint belongs to other networks.
-        ConfigError: the manifest has changed since the run began.
+        BundleError: the checkpoint does not fit these networks.
+        ConfigError: the manifest has changed since the run was started.
     """
     manifest, saved = parts.settings.data.manifest, checkpoints.folder
     state = saved.load_last()
@@ -31,18 +31,19 @@ def resume(parts: Parts, checkpoints: Checkpoints, folder: RunFolder) -> None:
         checkpoints.state.load_state_dict(state)
     except (RuntimeError, ValueError, KeyError) as error:
         raise BundleError(
-            f"{saved.last}: does not fit its config in this version of ctcycle; "
-            "go on with the version that wrote it, or start anew with overwrite=true"
+            f"{saved.last}: checkpoint is incompatible with this version of ctcycle; "
+            "resume with the version that wrote it, or set overwrite=true to start over"
         ) from error
     epochs, length = parts.settings.training.epochs, len(parts.loader)
     parts.trainer.load_state_dict({"iteration": state["iteration"], "epoch_length": length, "max_epochs": epochs})
     folder.forget_metrics_after(state["iteration"])
-    _log.info("%s: goes on after iteration %d", folder.path, state["iteration"])
+    _log.info("%s: resuming from iteration %d", folder.path, state["iteration"])
 
 
 def _check_manifest(folder: RunFolder, manifest: Path) -> None:
     before, now = ([replace(row, path="") for row in read_manifest(path)] for path in (folder.manifest, manifest))
     if before != now:
         raise ConfigError(
-            f"{manifest}: has changed since the run in {folder.path} began; choose another `out`, or overwrite=true"
+            f"{manifest}: has changed since the run in {folder.path} started; "
+            "set a different `out`, or set overwrite=true to start over"
         )

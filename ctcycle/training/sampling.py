@@ -1,7 +1,7 @@
-"""Unpaired and paired training samples, as a pure function of (seed, epoch, index).
+"""Unpaired and paired training samples, as pure functions of (seed, epoch, index).
 
-A sample is ``{"low_dose": (1, h, w), "full_dose": (1, h, w)}`` float32 in the network's range. That no state is kept
-makes training resumable in the middle of an epoch, and the same for any number of workers.
+A sample is ``{"low_dose": (1, h, w), "full_dose": (1, h, w)}`` float32 in the network's range. Because sampling has no
+state, training can resume in the middle of an epoch and does not depend on the number of workers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,18 +19,18 @@ from ctcycle.training.transforms import PatchTransform
 
 PatchPair = dict[str, Tensor]
 Slices = Sequence[NDArray[np.int16]]
-"""Slices (H, W) in HU, memory-mapped: one entry a slice."""
+"""Memory-mapped slices (H, W) in HU, one per entry."""
 
 _LOW, _FULL, _PATCH = 1, 2, 3  # streams of random numbers under one seed
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) for every sample of one epoch; the epoch travels with the index into the workers.
+    """Yields (epoch, index) for every sample of an epoch, so that loader workers know the epoch.
 
     Attributes:
-        length: samples in an epoch.
-        epoch: of the next pass, set by the caller.
-        skip: samples that the next pass leaves out at its start, on resume; taken back to 0 by that pass.
+        length: samples per epoch.
+        epoch: epoch of the next pass, set by the caller.
+        skip: samples to skip at the start of the next pass, after a resume; that pass resets it to 0.
     """
 
     def __init__(self, length: int) -> None:
@@ -39,13 +39,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.skip = 0
 
     def attach(self, engine: Engine, batch_size: int) -> None:
-        """Follow the epochs of ``engine``; one that starts inside an epoch skips the batches already seen."""
+        """Follow the epochs of ``engine``; after a resume within an epoch, skip the batches already done."""
 
-        def place(engine: Engine) -> None:
+        def start_epoch(engine: Engine) -> None:
             self.epoch = engine.state.epoch - 1
             self.skip = engine.state.iteration % (engine.state.epoch_length or 1) * batch_size
 
-        engine.add_event_handler(Events.EPOCH_STARTED, place)
+        engine.add_event_handler(Events.EPOCH_STARTED, start_epoch)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, start, self.skip = self.epoch, self.skip, 0
@@ -56,20 +56,20 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def shuffled_index(seed: Sequence[int], index: int, length: int) -> int:
-    """Entry ``index`` of an endless sequence of random permutations of ``range(length)``."""
-    turn, place = divmod(index, length)
-    return int(np.random.default_rng([*seed, turn]).permutation(length)[place])
+    """Return entry ``index`` of an endless sequence of random permutations of ``range(length)``."""
+    turn, position = divmod(index, length)
+    return int(np.random.default_rng([*seed, turn]).permutation(length)[position])
 
 
 @dataclass(frozen=True)
 class UnpairedPatches(Dataset[PatchPair]):
-    """Patches of two domains, drawn independently; the partner of a patch is another one in every epoch.
+    """Patches of both domains, drawn independently; each epoch combines them differently.
 
     Attributes:
         low: low-dose slices.
         full: full-dose slices.
-        transform: slice to patch.
-        seed: of all draws.
+        transform: makes a patch from a slice.
+        seed: seed of all random draws.
     """
 
     low: Slices
@@ -91,14 +91,14 @@ class UnpairedPatches(Dataset[PatchPair]):
 
 @dataclass(frozen=True)
 class PairedPatches(Dataset[PatchPair]):
-    """The same place of the same slice at both doses.
+    """Pairs of patches: the same crop of the same slice at both doses.
 
     Attributes:
         low: low-dose slices.
         full: full-dose slices; entry i shows the anatomy of ``low[i]``.
-        transform: slice to patch.
-        seed: of all draws.
-        same_crop: False draws crop and flips for each image on its own (the report's fault, kept for study).
+        transform: makes a patch from a slice.
+        seed: seed of all random draws.
+        same_crop: False crops and flips each image independently (the report's error, kept to reproduce it).
     """
 
     low: Slices
@@ -109,11 +109,11 @@ class PairedPatches(Dataset[PatchPair]):
 
     def __getitem__(self, key: tuple[int, int]) -> PatchPair:
         epoch, index = key
-        place = shuffled_index([self.seed, _LOW, epoch], index, len(self.low))
-        return self.patches(self.low[place], self.full[place], [self.seed, _PATCH, epoch, index])
+        number = shuffled_index([self.seed, _LOW, epoch], index, len(self.low))
+        return self.patches(self.low[number], self.full[number], [self.seed, _PATCH, epoch, index])
 
     def patches(self, low: NDArray[np.int16], full: NDArray[np.int16], seed: list[int]) -> PatchPair:
-        """The patches that ``seed`` draws from two slices (H, W) of the same size."""
+        """Return the patches that ``seed`` draws from two slices (H, W) of the same size."""
         chosen = self.transform.chosen_seed(full, seed)
         other = chosen if self.same_crop else [*chosen, _FULL]
         return {"low_dose": self.transform.draw(low, chosen), "full_dose": self.transform.draw(full, other)}
@@ -122,23 +122,23 @@ class PairedPatches(Dataset[PatchPair]):
 def make_loader(
     dataset: Dataset[PatchPair], sampler: EpochSampler, batch_size: int, workers: int
 ) -> DataLoader[PatchPair]:
-    """Batches (N, 1, h, w) of ``dataset`` in the order of ``sampler``; the global generators are left alone."""
+    """Return a loader of batches (N, 1, h, w) in the order of ``sampler``; it does not use the global generators."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
-        generator=torch.Generator(),  # else every epoch would draw a base seed from the global one
+        generator=torch.Generator(),  # otherwise every epoch draws a base seed from the global generator
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=follow_parent if workers else None,
     )
 
 
 def stop_workers(loader: DataLoader[PatchPair]) -> None:
-    """Ends the workers of a loader now; to the garbage collector, torch needs five seconds for each of them."""
+    """Stop the loader's workers now; if left to garbage collection, torch takes five seconds for each."""
     iterator = getattr(loader, "_iterator", None)
     if iterator is not None and loader.num_workers:
         iterator._shutdown_workers()  # noqa: SLF001 (there is no public way)
         for worker in iterator._workers:  # noqa: SLF001
-            worker.kill()  # one that still hangs in a read; the others have ended
+            worker.kill()  # only has an effect on a worker that is still blocked in a read

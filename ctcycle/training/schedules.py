@@ -1,4 +1,4 @@
-"""What changes while training goes on, as pure functions of the iteration: nothing to save, exact on resume."""
+"""Training schedules as pure functions of progress: they have no state to save, so resuming is exact."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from ctcycle.config.training import Schedule
 
 
 def learning_rate_factor(progress: float, schedule: Schedule) -> float:
-    """1 until ``decay_start``, then linear to ``decay_final`` at progress 1; progress in [0, 1]."""
+    """Return 1 until ``decay_start``, then decay linearly to ``decay_final`` at progress 1; progress in [0, 1]."""
     if progress <= schedule.decay_start:
         return 1.0
     done = (progress - schedule.decay_start) / (1 - schedule.decay_start)
@@ -14,10 +14,13 @@ def learning_rate_factor(progress: float, schedule: Schedule) -> float:
 
 
 def adversarial_factor(progress: float, schedule: Schedule) -> float:
-    """1, and ``finish_adversarial`` in the finishing phase; progress in [0, 1]."""
+    """Return the factor of the adversarial weight: 1, from ``finish_start`` on ``finish_adversarial``.
+
+    ``progress`` is in [0, 1].
+    """
     return schedule.finish_adversarial if progress >= schedule.finish_start else 1.0
 
 
 def iteration_seed(seed: int, iteration: int) -> int:
-    """The seed of everything drawn in one iteration."""
+    """Return the seed for all random draws in one iteration."""
     return int(np.random.SeedSequence([seed, iteration]).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""One training run from its folder to its best checkpoint: built, handlers attached, run or resumed, finished."""
+"""Runs or resumes one training: builds its parts, attaches the handlers, trains, and writes the final files."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,13 +24,13 @@ from ctcycle.training.sampling import stop_workers
 
 @dataclass
 class TrainingRun:
-    """A training and its folder.
+    """A training run and its folder.
 
     Attributes:
-        settings: of the training.
-        folder: where everything goes; opened by the caller.
+        settings: the training's settings.
+        folder: the run folder, already opened.
         name: shown in MLflow and on the progress bar.
-        resolved: the settings as plain data, for MLflow; by default made from them.
+        resolved: the settings as plain data, for MLflow; derived from ``settings`` by default.
     """
 
     settings: AnySettings
@@ -39,15 +39,15 @@ class TrainingRun:
     resolved: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self) -> dict[str, float]:
-        """Train from the last checkpoint, or from the start, to the end.
+        """Train to the end, resuming from the last checkpoint if there is one.
 
         Returns:
-            The scores of the best checkpoint, ``val/...`` and ``epoch``; empty where there is nothing to validate on.
+            The scores of the best checkpoint, ``val/...`` and ``epoch``; empty if there are no validation pairs.
 
         Raises:
             DivergedError: a loss is not finite.
-            StoppedError: a signal or the settings stopped it; the checkpoint is written.
-            CtcycleError: data, device, checkpoint or output are not usable.
+            StoppedError: a signal or the settings stopped the run; a checkpoint has been saved.
+            CtcycleError: the data, device, checkpoint or output cannot be used.
         """
         parts, request = build(self.settings), StopRequest()
         params = self.resolved or self.settings.model_dump(mode="json", by_alias=True)
@@ -82,7 +82,7 @@ class TrainingRun:
         if not len(parts.pairs):
             best.save()
         losses, picture = self.folder.losses(), self.folder.figures / "losses.png"
-        if losses:  # there are none where the run was shorter than tracking.every
+        if losses:  # none if the run was shorter than tracking.every
             loss_curves(picture, losses, parts.method.LOSS_GROUPS)
             tracker.artifact(picture, "figures")
         write_fingerprint(self.folder.path, [series.hu for series in parts.low_dose.series.values()])
@@ -91,14 +91,14 @@ class TrainingRun:
 
 
 def _train(parts: Parts, handlers: Handlers) -> None:
-    """Run the engine to the end; first do a validation that a signal broke off."""
+    """Finish a validation that a signal interrupted, then run the engine to the end."""
     trainer, epochs, length = parts.trainer, parts.settings.training.epochs, len(parts.loader)
     try:
         if handlers.validation.due:
             trainer.fire_event(Events.EPOCH_COMPLETED)
         if trainer.state.iteration < epochs * length:
             trainer.run(parts.loader, max_epochs=epochs, epoch_length=length)
-    except StopNow:  # in a validation
+    except StopNow:  # during validation
         handlers.stop.now(trainer)
         raise
     finally:

@@ -1,7 +1,7 @@
-"""From a stored slice to a training patch: MONAI array transforms without metadata: crop, augmentations, HU scaling.
+"""Turns a stored slice into a training patch with MONAI array transforms: crop, augmentations, HU scaling.
 
-Randomness is a pure function of numbers handed in: the random members of a pipeline are re-seeded for every sample, so
-that any sample can be made again, by any worker, in any order.
+Random transforms are re-seeded for every sample from numbers passed by the caller, so any worker can reproduce any
+sample, in any order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,21 +33,21 @@ def rows_and_columns(patch_size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def hu_scaling(window: HUWindow) -> list[Any]:
-    """The MONAI transforms that do what `HUWindow.normalise` does, to the last bit of float32."""
+    """Return MONAI transforms equivalent to `HUWindow.normalise`, bit-identical in float32."""
     below = ThresholdIntensity(window.low, above=True, cval=window.low)
     above = [ThresholdIntensity(window.high, above=False, cval=window.high)] if window.clip_upper else []
-    scale = NormalizeIntensity(window.centre, window.hu_per_unit)  # type: ignore[arg-type]  # numbers are taken, too
+    scale = NormalizeIntensity(window.centre, window.hu_per_unit)  # type: ignore[arg-type]  # also accepts numbers
     return [CastToType(np.float32), below, *above, scale]
 
 
 class PatchTransform:
-    """One slice (H, W) in HU to one training patch (1, h, w) float32 in the network's range.
+    """Makes a training patch (1, h, w), float32 in the network's range, from a slice (H, W) in HU.
 
     Args:
-        patch_size: px, the side of a square or (rows, columns); the place is drawn by MONAI's RandSpatialCrop.
-        augmentations: MONAI transforms by name; applied to the patch in HU, in order.
-        window: applied last.
-        skip_air: probability of drawing anew a patch that is nearly all air (mean under -850 HU, at most ten times).
+        patch_size: side of a square or (rows, columns), in px; MONAI's RandSpatialCrop draws the position.
+        augmentations: MONAI transforms by name, applied in order to the patch in HU.
+        window: HU window, applied last.
+        skip_air: probability of redrawing a patch that is nearly all air (mean below -850 HU), with at most ten draws.
     """
 
     AIR_HU = -850.0
@@ -68,16 +68,16 @@ class PatchTransform:
         self.skip_air = skip_air
 
     def __call__(self, image: NDArray[np.int16], seed: Sequence[int]) -> Tensor:
-        """The patch that ``seed`` draws from ``image``; the same seed draws the same place and flips.
+        """Return the patch that ``seed`` draws from ``image``; the same seed gives the same crop and augmentations.
 
         Args:
-            image: (H, W), HU; not changed.
-            seed: any numbers ≥ 0.
+            image: (H, W), HU; not modified.
+            seed: non-negative integers.
         """
         return self.draw(image, self.chosen_seed(image, seed))
 
     def chosen_seed(self, image: NDArray[np.int16], seed: Sequence[int]) -> list[int]:
-        """The seed with its attempt: the first whose patch is not nearly all air, so that a pair can share it."""
+        """Return ``seed`` extended by the number of the accepted draw, so that both images of a pair can share it."""
         for attempt in range(self.ATTEMPTS if self.skip_air else 1):
             candidate = [*seed, attempt]
             if not self.skip_air or self._patch_hu(image, candidate).float().mean() > self.AIR_HU:
@@ -87,12 +87,12 @@ class PatchTransform:
         return candidate
 
     def draw(self, image: NDArray[np.int16], seed: Sequence[int]) -> Tensor:
-        """The patch that ``seed`` draws, whether it is air or not; arguments as for the call."""
+        """Return the patch that ``seed`` draws, even if it is all air; arguments as in `__call__`."""
         patch: Tensor = self._scaling(self._patch_hu(image, seed))
         return patch.contiguous()
 
     def _patch_hu(self, image: NDArray[np.int16], seed: Sequence[int]) -> Tensor:
-        set_track_meta(False)  # here, since a spawned loader worker does not inherit it
+        set_track_meta(False)  # set here because spawned loader workers do not inherit it
         states = np.random.SeedSequence(seed).generate_state(max(1, len(self._random)))
         for member, state in zip(self._random, states, strict=False):
             member.R.seed(int(state))
@@ -101,7 +101,7 @@ class PatchTransform:
 
 
 def _random_members(part: Any) -> Iterator[Randomizable]:
-    """``part`` and the transforms inside it that draw numbers of their own (the grid of RandAffine, for one)."""
+    """Yield ``part`` and its nested random transforms (such as the grid of RandAffine)."""
     if isinstance(part, Randomizable):
         yield part
         for member in vars(part).values():

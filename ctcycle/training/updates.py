@@ -1,4 +1,4 @@
-"""How loss terms become updates of networks, the same for all methods."""
+"""Optimiser steps from loss terms, shared by all training methods."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ Batch = Mapping[str, Tensor]
 """``{"low_dose", "full_dose"}``, each (N, 1, H, W) in the network's range."""
 
 Losses = dict[str, Tensor]
-"""Loss terms as scalars, by the name that they are logged under."""
+"""Loss terms as scalars, by the name they are logged under."""
 
 
 @contextmanager
 def frozen(*nets: nn.Module) -> Iterator[None]:
-    """No gradients for the parameters of ``nets`` inside; gradients still flow through them."""
+    """Compute no gradients for the parameters of ``nets`` in this context; gradients still flow through the nets."""
     for net in nets:
         net.requires_grad_(requires_grad=False)
     try:
@@ -28,15 +28,15 @@ def frozen(*nets: nn.Module) -> Iterator[None]:
 
 @dataclass
 class Updates:
-    """How losses become updates, shared by all steps.
+    """Optimisers, precision and random generators of a training method.
 
     Attributes:
-        optimisers: "gen", and "disc" where there are discriminators.
-        clip_norm: gradients are scaled down to this norm; None leaves them.
-        autocast: dtype of the forward passes; None is float32.
+        optimisers: "gen", and "disc" if there are discriminators.
+        clip_norm: largest gradient norm; None disables clipping.
+        autocast: dtype of forward passes; None means float32.
         adversarial: factor of the adversarial weight, set by the schedule.
-        rng: CPU generator for the image pools, re-seeded for every iteration.
-        noise_rng: generator on the device for noise channels, re-seeded likewise.
+        rng: CPU generator for the image pools, re-seeded in every iteration.
+        noise_rng: generator on the device for noise channels, re-seeded in every iteration.
     """
 
     optimisers: Mapping[str, torch.optim.Optimizer]
@@ -47,7 +47,7 @@ class Updates:
     noise_rng: torch.Generator = field(default_factory=torch.Generator)
 
     def minimise(self, loss: Tensor, optimiser: str) -> None:
-        """One update of the parameters that ``optimiser`` holds."""
+        """Take one step of ``optimiser`` on ``loss``."""
         optim = self.optimisers[optimiser]
         optim.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -56,11 +56,11 @@ class Updates:
         optim.step()
 
     def forward_precision(self, device: torch.device) -> torch.autocast:
-        """The context that forward passes run in."""
+        """Return the autocast context for forward passes."""
         return torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
     def reseed(self, seed: int) -> None:
-        """Makes what is drawn next a pure function of ``seed``."""
+        """Re-seed both generators with ``seed``."""
         self.rng.manual_seed(seed)
         self.noise_rng.manual_seed(seed)
 

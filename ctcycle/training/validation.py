@@ -1,4 +1,4 @@
-"""Validation: an evaluator engine that runs the denoiser on whole slices of patients that are not trained on."""
+"""Validation: an evaluator engine that runs the denoiser on whole slices of held-out patients."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ Images = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class ValidationPairs:
-    """Low dose and full dose of the same slices, as float32 in HU.
+    """Slices at low and full dose, paired by index; items are float32 in HU.
 
     Attributes:
         low: low-dose slices (H, W), HU.
-        full: the full dose of the same slices.
+        full: the same slices at full dose.
     """
 
     low: Sequence[HUSlice] = ()
     full: Sequence[HUSlice] = ()
 
     @classmethod
-    def spread(cls, low: StoredSlices, full: StoredSlices, most: int) -> "ValidationPairs":
-        """Return at most ``most`` pairs, evenly spread."""
-        chosen = np.unique(np.linspace(0, len(low) - 1, min(most, len(low))).astype(int))
+    def spread(cls, low: StoredSlices, full: StoredSlices, limit: int) -> "ValidationPairs":
+        """Return at most ``limit`` pairs, evenly spaced."""
+        chosen = np.unique(np.linspace(0, len(low) - 1, min(limit, len(low))).astype(int))
         return cls(tuple(low[i] for i in chosen), tuple(full[i] for i in chosen))
 
     def __len__(self) -> int:
@@ -50,12 +50,12 @@ class ValidationPairs:
 
 
 class HUScores(Metric):
-    """Means over slices of a protocol's PSNR (dB), SSIM and RMSE (HU): an Ignite metric with several values.
+    """An Ignite metric of mean PSNR (dB), SSIM and RMSE (HU) over slices, under a protocol.
 
-    An update is (denoised, full dose), each (H, W) in HU; the result is a mapping of the three names.
+    An update takes (denoised, full dose), each (H, W) in HU. The result maps the three names to their means.
 
     Args:
-        protocol: the convention of the scores.
+        protocol: name of the metric protocol.
     """
 
     NAMES: ClassVar = ("psnr", "ssim", "rmse_hu")
@@ -67,13 +67,13 @@ class HUScores(Metric):
 
     @reinit__is_reduced
     def reset(self) -> None:
-        """Forget all slices."""
+        """Discard all scores."""
         self._sums = torch.zeros(len(self.NAMES), dtype=torch.float64)
         self._count = 0
 
     @reinit__is_reduced
     def update(self, output: Images) -> None:
-        """Score one slice.
+        """Add the scores of one slice.
 
         Raises:
             DivergedError: the denoised slice is not finite.
@@ -81,7 +81,7 @@ class HUScores(Metric):
         denoised, full = output
         if not np.isfinite(denoised).all():
             raise DivergedError(
-                "validation: the denoiser's output is not finite; the last checkpoint is kept, lower optimizer.lr"
+                "validation: the denoiser's output is not finite; lower optimizer.lr (the last checkpoint is kept)"
             )
         found = score(self.protocol, denoised, full)
         self._sums += torch.tensor([getattr(found, name) for name in self.NAMES], dtype=torch.float64)
@@ -89,16 +89,16 @@ class HUScores(Metric):
 
     @sync_all_reduce("_sums", "_count")
     def compute(self) -> dict[str, float]:
-        """Return the means by name."""
+        """Return the mean of each score, by name."""
         return dict(zip(self.NAMES, (self._sums / self._count).tolist(), strict=True))
 
 
 def make_evaluator(current: Callable[[], Denoiser], protocol: ProtocolName) -> Engine:
-    """Return an engine that runs over `ValidationPairs`; its metrics are those of `HUScores`.
+    """Return an evaluator engine for `ValidationPairs`; it stores `HUScores` as the metric "scores".
 
     Args:
-        current: gives the denoiser at the start of each run; ``state.denoiser`` keeps it.
-        protocol: the convention of the scores.
+        current: called at the start of each run for the denoiser, which is kept in ``state.denoiser``.
+        protocol: name of the metric protocol.
     """
 
     def denoise(engine: Engine, images: Images) -> Images:

@@ -85,7 +85,7 @@ def test_every_base_says_that_it_cannot_be_run_and_others_build_on_it(path: Path
     with pytest.raises(ConfigError, match=r"(task|method) is missing"):
         load_config(path)
     comment = " ".join(line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#"))
-    assert "It cannot be run alone: it names no" in comment
+    assert "It cannot be run on its own: it has no" in comment
     others = (other.read_text() for other in {*SHIPPED, *BASES} - {path})
     assert any(re.search(rf"^base:.*\b{path.name}", text, re.MULTILINE) for text in others)
 
@@ -236,7 +236,7 @@ def test_what_a_part_says_of_its_own_values_is_passed_on(folder: Path) -> None:
 def test_low_dose_of_real_scans_or_simulated_patients(folder: Path) -> None:
     text = "task: simulate\nlow_dose: {sources: [{path: a}]}\n"
     assert complaints(folder, text, "low_dose.copies=0") == [
-        "command line: low_dose: copies is 0; it must be from 1 to 1000"
+        "command line: low_dose: copies=0; it must be from 1 to 1000"
     ]
     (line,) = complaints(folder, text, "simulation.patients=3")
     assert line.endswith("simulation and low_dose are both set; set only one of them")

@@ -124,7 +124,7 @@ def test_patches_larger_than_the_slices(data: SliceData, size: tuple[int, int] |
         check_patch_size(low, size)
         return
     rows, columns = (65, 65) if size == 65 else size
-    sentence = rf"series \w+: its slices are 64x64 px, smaller than the {rows}x{columns} px of data.patch_size; set"
+    sentence = rf"series \w+: slices are 64x64 px, smaller than the {rows}x{columns} px of data.patch_size; set"
     with pytest.raises(ManifestError, match=sentence):
         check_patch_size(low, size)
 

@@ -148,7 +148,7 @@ def test_equal_slices_leave_no_infinity_in_the_json(tmp_path):
     assert row["psnr"] is None
     assert row["psnr_gain"] is None
     assert row["ssim_gain"] == 0
-    assert any("input, hu2000: slices that equal full dose: 1" in note for note in found.notes)
+    assert any("input, hu2000: slices equal to full dose: 1" in note for note in found.notes)
     assert math.isinf(read_slices(tmp_path / "slices.csv")[0].psnr)
     assert "-" in format_table(found.rows, "hu2000")
 
@@ -185,7 +185,7 @@ def test_the_markdown_table_has_a_cell_for_every_column(evaluation):
 @pytest.mark.parametrize(
     ("denoise", "message"),
     [
-        (lambda low: low[:-1], r"series 1\.2\.0, slice 0, method m: the output is \(63, 64\)"),
+        (lambda low: low[:-1], r"series 1\.2\.0, slice 0, method m: output of shape \(63, 64\)"),
         (lambda low: np.full_like(low, np.nan), "method m: 4096 output values are not finite"),
     ],
 )
@@ -211,11 +211,11 @@ def test_nothing_to_evaluate_is_an_error():
 
 
 def test_methods_compare_only_on_the_same_slices(evaluation):
-    with pytest.raises(SeriesError, match="was not run on the slices of method input"):
+    with pytest.raises(SeriesError, match="was not evaluated on the same slices as method input"):
         summarise([*evaluation.records[:-1]])
 
 
 def test_a_broken_table_is_refused(tmp_path):
     (tmp_path / "slices.csv").write_text("method,protocol\ninput,hu2000\n")
-    with pytest.raises(SeriesError, match=r"slices\.csv: not a readable table"):
+    with pytest.raises(SeriesError, match=r"slices\.csv: cannot read it as a table"):
         read_slices(tmp_path / "slices.csv")

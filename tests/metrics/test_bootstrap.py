@@ -15,7 +15,7 @@ def test_means_by_patient():
 
 @pytest.mark.parametrize(("values", "patients"), [([1.0], ["a", "b"]), ([], [])])
 def test_values_and_patients_must_match(values, patients):
-    with pytest.raises(ValueError, match="as many of each"):
+    with pytest.raises(ValueError, match="pass one patient per value"):
         patient_means(values, patients)
 
 

@@ -126,7 +126,7 @@ def test_what_cannot_be_projected_is_left_out_with_its_reason(scans: Path, tmp_p
     report = simulated(tmp_path / "out", LowDoseSettings((Source(source, dose="full_dose"),), views=60))
     reasons = {item.path.name: item.reason for item in report.skipped}
     assert report.low_dose == 1
-    assert "spacing is not known" in reasons["in"]  # npy slices are named by their folder
+    assert "unknown pixel spacing" in reasons["in"]  # npy slices are named by their folder
     assert "4 x 2 mm" in reasons["oblong"]
     assert "lungs" in reasons
     assert not list((tmp_path / "out").rglob(".*"))

@@ -1,9 +1,10 @@
-"""Kills a training again and again, and compares what it ends with to one that was left alone.
+"""Kill training runs repeatedly, resume them, and compare the results to an uninterrupted run.
 
     python tests/stress/kills.py --kills 20
 
-Half of the kills come at random times, half at named points: inside the write of a checkpoint, between its renames, in
-a validation, around a call of MLflow. All are SIGKILL. Every attempt is a fork of one process that has imported all.
+Half of the kills happen at random times, half at named points: while a checkpoint is written, between its renames,
+during validation, around a call to MLflow. All are SIGKILL. Each attempt is a fork of a process that has everything
+imported.
 """
 
 import argparse
@@ -50,18 +51,18 @@ POINTS: dict[tuple[Any, str], int] = {
     (Tracker, "_perform"): 8,
     (RunFolder, "finish"): 1,
 }
-"""What a training calls: it is killed just before or just after one of so many calls."""
+"""Functions that training calls, with their number of calls; it is killed just before or after one of the calls."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A place in the program.
+    """A point in the program at which to kill it.
 
     Attributes:
-        owner: whose function.
-        name: of the function.
-        call: at which call of it, counted from 1.
-        after: when it returns, not when it is called.
+        owner: module or class of the function.
+        name: name of the function.
+        call: number of the call, from 1.
+        after: kill when the call returns instead of when it starts.
     """
 
     owner: Any
@@ -74,7 +75,7 @@ class Point:
         return f"{'after' if self.after else 'before'} call {self.call} of {where}"
 
     def arm(self) -> None:
-        """Makes this process kill itself there."""
+        """Make this process kill itself at this point."""
         function, calls = getattr(self.owner, self.name), 0
 
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -92,10 +93,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Moment:
-    """A time.
+    """A time at which to kill the program.
 
     Attributes:
-        seconds: after the start.
+        seconds: time since the start.
     """
 
     seconds: float
@@ -105,7 +106,7 @@ class Moment:
 
 
 def in_fork(action: Callable[[], int], log: Path, kill: Point | Moment | None = None) -> bool:
-    """Runs ``action`` in a process of its own; whether it ended by itself, with exit code 0, before it was killed.
+    """Run ``action`` in a forked process; return whether it finished with exit code 0 before it was killed.
 
     Raises:
         RuntimeError: it ended in another way.
@@ -120,7 +121,7 @@ def in_fork(action: Callable[[], int], log: Path, kill: Point | Moment | None = 
         os._exit(action())
     if isinstance(kill, Moment):
         time.sleep(kill.seconds)
-        os.kill(child, signal.SIGKILL)  # no harm where it has ended: nobody has waited for it yet
+        os.kill(child, signal.SIGKILL)  # safe if it has already ended: it has not been waited for
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code not in ({0, -signal.SIGKILL} if kill else {0}):
         raise RuntimeError(f"exit code {code}:\n{log.read_text()[-3000:]}")
@@ -128,12 +129,12 @@ def in_fork(action: Callable[[], int], log: Path, kill: Point | Moment | None = 
 
 
 class Trial:
-    """One uninterrupted training, and others that are killed.
+    """An uninterrupted training run, and others that are killed and resumed.
 
     Args:
-        folder: for everything.
-        store: an empty SQLite store of MLflow.
-        seed: of the kills.
+        folder: folder for all files.
+        store: an empty MLflow SQLite store.
+        seed: seed of the kills.
     """
 
     def __init__(self, folder: Path, store: Path, seed: int) -> None:
@@ -147,13 +148,13 @@ class Trial:
         self.seconds = time.monotonic() - started
 
     def train(self, run: Path, kill: Point | Moment | None = None, overrides: list[str] | None = None) -> bool:
-        """Starts or continues ``run``; whether it is finished."""
+        """Start or resume ``run``; return whether it has finished."""
         config = write_train_config(self.data, run, "cyclegan")
         line = ["--config", str(config), *LENGTH, *(overrides or [])]
         return in_fork(partial(run_command, line), run.with_suffix(".log"), kill)
 
     def kills(self) -> Iterator[Point | Moment]:
-        """Kills of both kinds in turn, without end."""
+        """Yield kills of both kinds alternately, without end."""
         points = [Point(*function, call, after) for function, call in POINTS.items() for after in (False, True)]
         self.random.shuffle(points)
         for point in cycle(points):
@@ -161,7 +162,7 @@ class Trial:
             yield Moment(self.random.uniform(0, self.seconds))
 
     def survive(self, number: int) -> int:
-        """Kills trainings until that has been done ``number`` times, compares each, and gives how many there were."""
+        """Kill training runs ``number`` times in total, compare each result, and return the number of runs."""
         kills, done, runs = self.kills(), 0, 0
         kill = next(kills)
         while done < number:
@@ -171,11 +172,11 @@ class Trial:
             while done < number and not finished:
                 often = ["training.checkpoint_minutes=1e-5", f"data.workers={self.random.randint(0, 1)}"]
                 finished = self.train(run, kill, often)
-                if finished:  # it was too late for this one, which comes next
+                if finished:  # it finished before the kill, which is used for the next run
                     continue
                 done += 1
                 state = CheckpointFolder(run / "checkpoints").load_last()
-                print(f"{done} {run.name}: {kill}; checkpoint of iteration {state['iteration'] if state else 0}")
+                print(f"{done} {run.name}: {kill}; checkpoint at iteration {state['iteration'] if state else 0}")
                 kill = next(kills)
             if not finished:
                 self.train(run)
@@ -183,7 +184,7 @@ class Trial:
         return runs
 
     def compare(self, run: Path) -> None:
-        """Asserts that ``run`` ended like the uninterrupted one, in its folder and in MLflow."""
+        """Assert that ``run`` gave the same results as the uninterrupted run, in its folder and in MLflow."""
         assert_same_run(run, self.whole)
         assert history(run) == history(self.whole)
         left = {path.name for path in run.rglob("*") if path.name.startswith(".")} | {
@@ -193,7 +194,7 @@ class Trial:
 
 
 def history(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """What MLflow has of a finished run: every metric but the times, (step, value) in the order of its steps."""
+    """Return the metrics of a finished run in MLflow, except times, each as (step, value) in order of steps."""
     client, run_id = MlflowClient(recorded_uri(run)), json.loads((run / "tracking.json").read_text())["run_id"]
     found = client.get_run(run_id)
     assert found.info.status == "FINISHED", found.info.status
@@ -202,9 +203,9 @@ def history(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def warm_up(store: Path) -> None:
-    """Has everything imported that a training imports on its way, and ``store`` made if there is none.
+    """Import everything that training imports lazily, and create ``store`` if it does not exist.
 
-    No gradient is computed: torch does not allow that in a fork of a process that has done it.
+    Compute no gradients: torch does not allow them in a fork of a process that has computed some.
     """
     MlflowClient(f"sqlite:///{store}").search_experiments()
     torch.optim.Adam([torch.zeros(1)])
@@ -216,20 +217,20 @@ def warm_up(store: Path) -> None:
     samples.slice_panels = trainer.loss_curves = draw  # type: ignore[assignment]
 
 
-def faults(arguments: list[str]) -> None:
-    """The command line."""
+def main(arguments: list[str]) -> None:
+    """Run the stress test from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--store", type=Path, help="an empty SQLite store of MLflow, which takes seconds to make")
+    parser.add_argument("--kills", type=int, default=20, help="number of kills (default: 20)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the kills (default: 0)")
+    parser.add_argument("--store", type=Path, help="an empty MLflow SQLite store, which takes seconds to create")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         store = given.store or Path(folder) / "mlflow.db"
         warm_up(store)
         trial = Trial(Path(folder), store, given.seed)
         runs = trial.survive(given.kills)
-    print(f"{given.kills} kills in {runs} trainings: each ended as the one that was left alone, to the last bit")
+    print(f"{given.kills} kills in {runs} training runs: all results are bit-identical to the uninterrupted run")
 
 
 if __name__ == "__main__":
-    faults(sys.argv[1:])
+    main(sys.argv[1:])

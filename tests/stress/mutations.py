@@ -1,11 +1,12 @@
-"""Damages DICOM files at random, again and again, and hands them to what reads them; then a batch with bad studies.
+"""Read thousands of randomly damaged DICOM files, then denoise a batch that contains bad studies.
 
     python tests/stress/mutations.py --mutations 5000 --studies 1000
 
-Each damaged file is scanned and denoised, in forks of this process whose memory is limited. Whatever is done to a
-file, it is read or refused: no other exception, no crash of a decoder, no endless reading, no memory beyond a bound.
-After that a folder of many studies is denoised, one in fifty of them bad: all others are done, and the bad ones named.
-Last, as many files as a large archive has in one folder are scanned.
+Each damaged file is indexed and denoised in a forked process with limited memory. It must be read or refused, without
+any other exception, decoder crash, hang, or excessive memory use.
+After that a folder of many studies is denoised, of which one in fifty is bad: all others must be denoised, and the bad
+ones reported.
+Finally, a folder with as many files as in a large archive is indexed.
 """
 
 import argparse
@@ -39,28 +40,28 @@ from ctcycle.errors import CtcycleError
 from ctcycle.inference.folders import DenoiseOptions, denoise_folder
 
 SECONDS = 10.0
-"""A file of some kilobytes that takes longer hangs."""
+"""A file of a few kilobytes that takes longer counts as a hang."""
 
 MEGABYTES = 1024
-"""What reading such a file may take, on top of what is there already."""
+"""Memory that reading such a file may use, in addition to that of the process."""
 
 DERIVATION = Derivation("1.0.0", "none", "0" * 64)
 BATCH = 250
 
 
 class NoDenoiser:
-    """Stands where a network stands, and changes nothing."""
+    """A stand-in for a denoiser that changes nothing."""
 
     mu_water = 0.02
 
     def correction(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Nothing: (H, W) zeros."""
+        """Return no correction: (H, W) zeros."""
         return np.zeros_like(hu)
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Inside, an exception is raised after so many seconds."""
+    """Raise HangError in this context after ``seconds``."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise HangError(f"more than {seconds} s")
@@ -75,14 +76,14 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 class HangError(BaseException):
-    """Not to be caught by what catches any exception of a decoder."""
+    """A BaseException, so that code that catches all decoder exceptions does not catch it."""
 
 
 def examine(content: bytes, folder: Path) -> str:
-    """Scans and denoises a folder that holds one file of these bytes; what became of it: read, or refused.
+    """Index and denoise a folder with one file of these bytes; return whether it was "read" or "refused".
 
     Raises:
-        AssertionError: something was left behind that should not be.
+        AssertionError: unexpected files were left behind.
     """
     source, out = folder / "in", folder / "out"
     source.mkdir(parents=True, exist_ok=True)
@@ -112,7 +113,7 @@ def _limit_memory() -> None:
 
 
 def _examine_all(known: list[Victim], numbers: range, folder: Path) -> Counter[str]:
-    """What became of each of these files, and of which something else came than a refusal."""
+    """Count the outcomes of these files; each failure is an entry of its own, with its traceback."""
     found: Counter[str] = Counter()
     for number in numbers:
         file = damaged(known, number)
@@ -121,17 +122,17 @@ def _examine_all(known: list[Victim], numbers: range, folder: Path) -> Counter[s
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 found[examine(file.content, folder)] += 1
-        except BaseException:  # noqa: BLE001 (whatever it is, it is a find)
+        except BaseException:  # noqa: BLE001 (any exception is a finding)
             found[f"FAILED {file.name}\n{traceback.format_exc()}"] += 1
     return found
 
 
 def fuzz(mutations: int, first: int = 0) -> Counter[str]:
-    """Examines so many files, in forks; prints what went wrong, and gives what became of them all."""
+    """Examine ``mutations`` damaged files in forks, print the failures, and return the counts of all outcomes."""
     total: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         known = victims(Path(folder) / "good")
-        examine(known[0].content, Path(folder))  # so that all is imported that the forks need
+        examine(known[0].content, Path(folder))  # imports everything that the forks need
         for start in range(first, first + mutations, BATCH):
             numbers = range(start, min(start + BATCH, first + mutations))
             log, child = Path(folder) / f"log{start}", os.fork()
@@ -157,10 +158,10 @@ def fuzz(mutations: int, first: int = 0) -> Counter[str]:
 
 
 def batch(studies: int, folder: Path) -> str:
-    """Denoises so many studies of which one in fifty is bad, and tells what became of them.
+    """Denoise ``studies`` studies, of which one in fifty is bad, and return the summary that is printed.
 
     Raises:
-        AssertionError: a good one is missing, or a bad one is not named.
+        AssertionError: a good study is missing, or a bad one is not reported.
     """
     bad = {f"study{number:04d}" for number in range(7, studies, 50)}
     for number in range(studies):
@@ -185,7 +186,7 @@ def batch(studies: int, folder: Path) -> str:
 
 
 def _spoil(files: list[Path], way: int) -> None:
-    """Makes a study of two slices unusable, in one of four ways."""
+    """Damage a study of two slices, in one of four ways."""
     content = files[0].read_bytes()
     if way % 4 == 0:
         files[0].write_bytes(content[: len(content) // 2])
@@ -198,7 +199,7 @@ def _spoil(files: list[Path], way: int) -> None:
 
 
 def large_folder(files: int, folder: Path) -> tuple[float, int]:
-    """Scans a folder of so many slices; how many seconds that took, and how many megabytes at most."""
+    """Index a folder of ``files`` slices; return the seconds it took and the peak memory in megabytes."""
     slices = write_series(folder / "in", np.repeat(stored_body(1), files, axis=0))
     assert len(slices) == files
     started = time.monotonic()
@@ -207,13 +208,13 @@ def large_folder(files: int, folder: Path) -> tuple[float, int]:
     return time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def faults(arguments: list[str]) -> int:
-    """The command line."""
+def main(arguments: list[str]) -> int:
+    """Run the stress test from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mutations", type=int, default=5000)
-    parser.add_argument("--first", type=int, default=0, help="number of the first one")
-    parser.add_argument("--studies", type=int, default=1000)
-    parser.add_argument("--files", type=int, default=10_000, help="slices in one folder")
+    parser.add_argument("--mutations", type=int, default=5000, help="number of damaged files (default: 5000)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first damaged file (default: 0)")
+    parser.add_argument("--studies", type=int, default=1000, help="number of studies in the batch (default: 1000)")
+    parser.add_argument("--files", type=int, default=10_000, help="slices in the large folder (default: 10000)")
     given = parser.parse_args(arguments)
     started = time.monotonic()
     found = fuzz(given.mutations, given.first)
@@ -227,9 +228,9 @@ def faults(arguments: list[str]) -> int:
         print(f"{given.studies} studies: {batch(given.studies, Path(folder))}; {time.monotonic() - started:.0f} s")
     with tempfile.TemporaryDirectory() as folder:
         seconds, megabytes = large_folder(given.files, Path(folder))
-        print(f"a folder of {given.files} slices: scanned in {seconds:.1f} s; at most {megabytes} MB")
+        print(f"a folder of {given.files} slices: indexed in {seconds:.1f} s; at most {megabytes} MB")
     return 1 if found["failed"] else 0
 
 
 if __name__ == "__main__":
-    sys.exit(faults(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

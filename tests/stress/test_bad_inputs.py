@@ -1,4 +1,4 @@
-"""Every kind of bad input gives what the table of `bad_inputs` says: one line, its exit code, nothing half made."""
+"""Every kind of bad input has the outcome listed in `bad_inputs`: one line, the exit code, no partial output."""
 
 import copy
 import errno
@@ -38,13 +38,13 @@ SENTENCE = re.compile(r"[^\n]{10,}")
 
 @dataclass(frozen=True)
 class Done:
-    """What a command has left.
+    """The result of a command.
 
     Attributes:
         code: its exit code.
-        out: what it printed.
-        err: what it printed to stderr.
-        folder: its output.
+        out: its standard output.
+        err: its standard error.
+        folder: its output folder.
     """
 
     code: int
@@ -54,13 +54,13 @@ class Done:
 
     @property
     def everything(self) -> str:
-        """All that was said anywhere."""
+        """All text that was printed or written to files."""
         files = [file for file in self.folder.rglob("*") if file.suffix in {".txt", ".json", ".csv"}]
         return "\n".join([self.out, self.err, *(file.read_text() for file in files)])
 
 
 def config_of(kind: Kind, place: Place, tiny: TinyData, out: Path) -> Path:
-    """The config of the task that the kind is given to, to be changed by what the kind says."""
+    """Write the config of the kind's task, to which the kind's overrides are applied, and return its path."""
     if kind.task.startswith("train"):
         return write_train_config(tiny, out, "supervised" if "supervised" in kind.task else "cyclegan")
     task, manifest, run = kind.task.replace("config", "scan"), str(tiny.manifest), str(place.run)
@@ -107,7 +107,7 @@ def test_each_kind_gives_what_the_table_says(
 
 
 def _check_batch(kind: Kind, done: Done) -> None:
-    """The good series is done in any case; the other one as a whole, or not at all."""
+    """The good series is always denoised; the bad one completely or not at all."""
     found = json.loads((done.folder / "summary.json").read_text())
     files = [name for name in tree(done.folder) if name.endswith((".dcm", ".npy", ".nii.gz"))]
     assert {name for name in files if name.startswith("good/")} == {"good/IM00001.dcm", "good/IM00002.dcm"}
@@ -119,7 +119,7 @@ def _check_batch(kind: Kind, done: Done) -> None:
 
 
 def scalars(value: Any, keys: Keys = ()) -> Iterator[Keys]:
-    """Where each scalar stands, but those that say what all others mean."""
+    """Yield the keys of each scalar, except those that determine the meaning of the others."""
     if isinstance(value, dict | list):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from scalars(item, (*keys, key))
@@ -151,7 +151,7 @@ WRONG: dict[str, object] = {
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("shipped", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_every_value_of_every_config_is_taken_or_named_with_its_file(shipped: Path, wrong: str, tmp_path: Path) -> None:
-    """All values are replaced at once; those that are complained of are put right, until nothing is complained of."""
+    """Replace all values at once; restore those that are reported as errors, until no error is left."""
     right, path = load_config(shipped).resolved, tmp_path / "x.yaml"
     places = set(scalars(right))
     named = sorted(((dotted(place), place) for place in places), key=lambda item: -len(item[0]))
@@ -173,7 +173,7 @@ def test_every_value_of_every_config_is_taken_or_named_with_its_file(shipped: Pa
 
 
 def _speaks_of(said: str, name: str) -> bool:
-    """Whether a key, or one that it lies under, is named."""
+    """Return whether the text names a key or one of its parents."""
     above = [name[: match.start()] for match in re.finditer(r"[.\[]", name)]
     return any(re.search(rf"(?<![\w.]){re.escape(key)}(?![\w\[])", said) for key in (name, *above))
 
@@ -185,7 +185,7 @@ def test_a_file_that_may_not_be_read_is_named(
     write_series(tmp_path / "in" / "b", series="1.2.826.0.1.2")
     opened = Path.open
 
-    def forbid(self: Path, *args: Any, **kwargs: Any) -> Any:  # the tests may be run by root, who may read all
+    def forbid(self: Path, *args: Any, **kwargs: Any) -> Any:  # the tests may be run by root, who can read every file
         if self == files[1]:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
         return opened(self, *args, **kwargs)
@@ -199,7 +199,7 @@ def test_a_file_that_may_not_be_read_is_named(
 
 
 def test_ten_thousand_files_are_scanned_in_time(tmp_path: Path) -> None:
-    """Links to one image and to one text: making as many files takes longer than looking at them."""
+    """The files are links to one image and one text, since creating so many files takes longer than scanning them."""
     (image,) = write_series(tmp_path / "in" / "image", stored_body(1))
     text = tmp_path / "in" / "text"
     text.write_text("no image")
@@ -225,7 +225,7 @@ def test_the_process_itself_ends_so(name: str, tiny: TinyData, tiny_run: Path, t
     config = config_of(kind, place, tiny, tmp_path / "out")
     command = [sys.executable, "-m", "ctcycle.run", "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TABLE.parents[3])
-    assert done.returncode == 3, done.stderr  # alone, even what is left out is not enough
+    assert done.returncode == 3, done.stderr  # 3 even if files were only ignored: nothing was denoised
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith((str(tmp_path), "0 denoised"))
 

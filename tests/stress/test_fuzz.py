@@ -1,4 +1,4 @@
-"""Random damage, random order, random numbers: nothing but what is promised comes of it."""
+"""Randomly damaged files, file orders and values never cause anything but the documented outcomes."""
 
 import logging
 import resource
@@ -30,7 +30,7 @@ MEGABYTES = 300
 
 @pytest.fixture
 def quiet_log() -> Any:
-    """Each refusal is logged, which takes longer than the refusal."""
+    """Disable logging, which takes longer than the refusals being logged."""
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
@@ -64,7 +64,7 @@ def _claim(dataset: Dataset, **values: int) -> None:
         setattr(dataset, keyword, value)
 
 
-# What fuzzing has found: each of these ended the process, or with another exception.
+# Found by fuzzing: each of these used to crash the process or raise another exception.
 FOUND: dict[str, Callable[[Dataset], object]] = {
     "RLE of fewer pixels than rows and columns say": lambda dataset: _claim(dataset, Rows=255),
     "JPEG-LS with more samples than there are": lambda dataset: _claim(dataset, BitsAllocated=255, BitsStored=9),
@@ -84,7 +84,7 @@ def test_what_fuzzing_found(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.\x8d.2.1\0"),  # no UID at all, of which pydicom warns
+        (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.\x8d.2.1\0"),  # not a valid UID; pydicom warns
         (b"\x28\x00\x01\x01US\x02\x00", b"\x28\x00\x01\x01FD\x02\x00"),  # two bytes for a number of eight
         (b"\x28\x00\x52\x10DS", b"\x28\x00\x52\x10IS"),  # an intercept declared as an integer
     ],
@@ -99,7 +99,7 @@ def test_what_fuzzing_found_in_bytes(old: bytes, new: bytes, tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Files of three series, two of them in one folder, with a copy, a localizer, a damaged file and an MR image."""
+    """Return files of three series, two in one folder, with a copy, a localizer, a damaged file and an MR image."""
     folder = tmp_path_factory.mktemp("mixed")
     one = write_series(folder / "a", stored_body(4), series="1.2.826.0.1.1", names=["d", "a", "c", "b"])
     two = write_series(folder / "a", series="1.2.826.0.1.2", names=["7", "e", "01"])
@@ -172,10 +172,10 @@ def test_whole_steps_of_the_rescale_are_added_exactly(stored: StoredValues, step
 
 
 class Brighter(torch.nn.Module):
-    """Adds the same everywhere, so that any seam between tiles shows."""
+    """Adds a constant everywhere, so that any seam between tiles is visible."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """(N, 1, H, W) to the same."""
+        """Map (N, 1, H, W) to the same shape."""
         return values + 0.125
 
 

@@ -1,4 +1,4 @@
-"""Who the patients are stays in their images: nothing else that any task writes or says holds a trace of it."""
+"""The patients' identity stays in their images: nothing else that any task writes or prints contains a trace of it."""
 
 import gzip
 import logging
@@ -22,7 +22,7 @@ from ctcycle.ct.dicom.headers import quiet
 from ctcycle.run import main
 
 NUMBER = "776655443322"
-"""In every UID."""
+"""Part of every UID."""
 
 IDENTITY: dict[str, Any] = {
     "PatientName": "Zzcanärius^Ägidius",
@@ -59,14 +59,14 @@ HOLDS_PATIENT = {"OtherPatientIDsSequence": "NESTEDCANARY12"}
 
 
 def secrets() -> list[str]:
-    """Every word that names somebody or something, and dates as people write them, too."""
+    """Return every identifying word, and all dates also in the form YYYY-MM-DD."""
     words = [part for value in (*IDENTITY.values(), *HOLDS_PATIENT.values()) for part in str(value).split("^")]
     dates = [f"{value[:4]}-{value[4:6]}-{value[6:]}" for key, value in IDENTITY.items() if key.endswith("Date")]
     return [*words, *dates, NUMBER]
 
 
 def needles() -> dict[bytes, str]:
-    """Each of them in every encoding; ASCII letters in lower case, others in both."""
+    """Return each secret in every encoding; ASCII letters in lower case, others in both cases."""
     codes = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "latin-1", "unicode_escape")
     forms = [(word, form) for word in secrets() for form in (word, word.lower(), word.upper())]
     return {form.encode(code).lower(): word for word, form in forms for code in codes}
@@ -76,13 +76,13 @@ NEEDLES = needles()
 
 
 def found_in(content: bytes) -> set[str]:
-    """What of the identity stands in some bytes."""
+    """Return the secrets contained in some bytes."""
     lower = content.lower()
     return {word for needle, word in NEEDLES.items() if needle in lower}
 
 
 def parts(path: Path) -> Iterator[bytes]:
-    """What a file holds: its bytes, and what is packed in it."""
+    """Yield the bytes of a file and of everything compressed or archived in it."""
     content = path.read_bytes()
     yield content
     if content[:2] == b"\x1f\x8b":
@@ -98,7 +98,7 @@ def parts(path: Path) -> Iterator[bytes]:
 
 
 def leaks(folder: Path) -> dict[str, set[str]]:
-    """Files below a folder that hold any of the identity, or have it in their name; images of the patient may."""
+    """Return the files under a folder with secrets in their name or content; DICOM images may contain them."""
     found = {}
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder).as_posix()
@@ -111,7 +111,7 @@ def leaks(folder: Path) -> dict[str, set[str]]:
 
 
 def plant(dataset: Dataset, series: int, number: int) -> None:
-    """Gives an image the identity, in UTF-8, and UIDs that hold the number."""
+    """Plant the identity in an image, in UTF-8, and the number in its UIDs."""
     dataset.SpecificCharacterSet = "ISO_IR 192"
     for keyword, value in IDENTITY.items():
         setattr(dataset, keyword, value)
@@ -127,7 +127,7 @@ def plant(dataset: Dataset, series: int, number: int) -> None:
 
 @pytest.fixture(scope="module")
 def images(tiny: TinyData, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny data as images of identified people, in folders that name nobody; the IDs differ by a letter."""
+    """Return the tiny data as images of identified patients, in anonymous folders; the IDs differ by one letter."""
     folder = tmp_path_factory.mktemp("images")
     for count, source in enumerate(sorted(tiny.series.glob("sim*/*_dose"))):
         for number, file in enumerate(sorted(source.iterdir())):
@@ -141,7 +141,7 @@ def images(tiny: TinyData, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def broken(folder: Path) -> Path:
-    """Every kind of failure, with images of the same people."""
+    """Write images of the same patients with every kind of failure."""
     pixels = stored_body(2)
 
     def write(name: str, series: int, change: Any = lambda _dataset, _number: None) -> list[Path]:
@@ -187,7 +187,7 @@ def test_no_task_tells_who_anybody_is(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.WARNING, "matplotlib")  # it tells of every font
+    caplog.set_level(logging.WARNING, "matplotlib")  # it logs every font
     bad = broken(tmp_path.with_name(f"{tmp_path.name}-bad"))
     Path("runs").mkdir()
     shutil.copy(mlflow_store, "runs/mlflow.db")
@@ -229,7 +229,7 @@ def test_no_task_tells_who_anybody_is(
 
 
 def _check_that_this_could_fail(folder: Path, bad: Path, everything: str) -> None:
-    """What was to be written is there, what was to be refused was, and what is looked for can be found."""
+    """Check that the expected files exist, that bad series were refused, and that secrets can be found."""
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     assert {"runs/mlflow.db", "runs/train/log.txt", "runs/scan/manifest.csv", "runs/evaluate/results.json"} <= files
     assert any(name.endswith(".png") for name in files)

@@ -1,4 +1,4 @@
-"""DICOM files of every kind of writing, and ways to damage them, each by a number that makes it again."""
+"""DICOM files in every encoding, and reproducible ways to damage them, each identified by a number."""
 
 import io
 import struct
@@ -23,12 +23,12 @@ from pydicom.uid import (
 
 @dataclass(frozen=True)
 class Victim:
-    """A good file, to be damaged.
+    """A valid file to damage.
 
     Attributes:
-        name: of its kind.
+        name: name of the encoding.
         content: its bytes.
-        elements: of its top level: where each value begins, and how many bytes it has.
+        elements: offset and length in bytes of each top-level value.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Victim:
 
 
 def victims(folder: Path) -> list[Victim]:
-    """One small image in every way of writing that differs to a reader, and an Enhanced one."""
+    """Return a small image in every encoding that a reader handles differently, and an Enhanced one."""
     pixels = stored_body(2)
     found = [_victim(save(slice_dataset(pixels[0]), folder / "explicit"))]
     for syntax in (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian):
@@ -56,7 +56,7 @@ def victims(folder: Path) -> list[Victim]:
 
 
 def as_lossless_jpeg(source: Path, target: Path) -> Path:
-    """Rewrites a file as lossless JPEG, as many scanners send it."""
+    """Rewrite a file as lossless JPEG, as many scanners send it."""
     reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
     reader.SetFileName(str(source))
     assert reader.Read()
@@ -81,16 +81,16 @@ Mutation = Callable[[Victim, np.random.Generator], bytes]
 
 
 def flip_bytes(victim: Victim, rng: np.random.Generator) -> bytes:
-    """Other values for some bytes, half of the time of the header only."""
+    """Replace some bytes by random values, in half of the cases only in the header."""
     content = bytearray(victim.content)
     end = len(content) if rng.random() < 0.5 else min(len(content), 1200)
-    for place in rng.integers(132, end, size=rng.integers(1, 30)):
-        content[place] = rng.integers(256)
+    for offset in rng.integers(132, end, size=rng.integers(1, 30)):
+        content[offset] = rng.integers(256)
     return bytes(content)
 
 
 def cut(victim: Victim, rng: np.random.Generator) -> bytes:
-    """The end is missing, or a piece from the middle."""
+    """Remove the end, or a piece from the middle."""
     start = int(rng.integers(0, len(victim.content)))
     if rng.random() < 0.6:
         return victim.content[:start]
@@ -98,14 +98,14 @@ def cut(victim: Victim, rng: np.random.Generator) -> bytes:
 
 
 def repeat(victim: Victim, rng: np.random.Generator) -> bytes:
-    """A piece stands twice."""
+    """Duplicate a piece."""
     start = int(rng.integers(132, len(victim.content)))
     end = start + int(rng.integers(1, 500))
     return victim.content[:end] + victim.content[start:]
 
 
 def lie_about_length(victim: Victim, rng: np.random.Generator) -> bytes:
-    """Another length before a value, of two or of four bytes."""
+    """Overwrite the length of a value, with two or four bytes."""
     start, _size = _element(victim, rng)
     if rng.random() < 0.5:
         return _overwritten(victim, start - 2, struct.pack("<H", rng.choice([0, 1, 7, 255, 65534, 65535])))
@@ -114,14 +114,14 @@ def lie_about_length(victim: Victim, rng: np.random.Generator) -> bytes:
 
 
 def change_vr(victim: Victim, rng: np.random.Generator) -> bytes:
-    """Another type before a value, known or not."""
+    """Overwrite the VR of a value with a known or unknown one."""
     start, _size = _element(victim, rng)
     types = [b"SQ", b"UN", b"OB", b"OW", b"US", b"FD", b"DS", b"IS", b"PN", b"UI", b"AT", b"UT", b"??", b"\0\0", b"SV"]
     return _overwritten(victim, start - int(rng.choice([4, 8])), types[rng.integers(len(types))])
 
 
 def change_value(victim: Victim, rng: np.random.Generator) -> bytes:
-    """A value of the same length that nobody expects: a number beyond all bounds, none at all, another sign."""
+    """Replace a value by an unexpected one of the same length: a huge number, nothing, another sign."""
     start, size = _element(victim, rng)
     texts = [b"1e999", b"nan", b"-inf", b"-1", b"0", b"9" * 16, b"\\" * 8, b"\xff\xfe", b"", b"1e308\\-1e308\\1e308"]
     words = [b"\0\0", b"\xff\xff", b"\0\x80", b"\1\0", b"\x09\0", b"\xff\x7f"]
@@ -131,7 +131,7 @@ def change_value(victim: Victim, rng: np.random.Generator) -> bytes:
 
 
 def nest_sequences(victim: Victim, rng: np.random.Generator) -> bytes:
-    """Sequences in sequences, some without an end, where an element began."""
+    """Insert nested sequences before an element, some without an end."""
     start, _size = _element(victim, rng)
     depth = int(rng.choice([1, 20, 500, 3000]))
     opened = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
@@ -143,7 +143,7 @@ def nest_sequences(victim: Victim, rng: np.random.Generator) -> bytes:
 
 
 def claim_size(victim: Victim, rng: np.random.Generator) -> bytes:
-    """More rows, columns, frames, bits or samples than there are pixels for, or than any memory holds."""
+    """Claim more rows, columns, frames, bits or samples than there are pixels, or than fit into memory."""
     dataset = dcmread(io.BytesIO(victim.content))
     sizes = [0, 1, 9, 255, 4096, 8192, 8193, 32768, 65535]
     keywords = ["Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "SamplesPerPixel", "PixelRepresentation"]
@@ -174,10 +174,10 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file that was damaged.
+    """A damaged file.
 
     Attributes:
-        name: what was done to what, and the number that makes it again.
+        name: number, mutation and encoding.
         content: its bytes.
     """
 
@@ -186,7 +186,7 @@ class Damaged:
 
 
 def damaged(known: list[Victim], number: int) -> Damaged:
-    """The file of a number: always the same."""
+    """Return the damaged file with a number; the same number always gives the same file."""
     rng = np.random.default_rng([20240607, number])
     victim, mutation = known[rng.integers(len(known))], MUTATIONS[number % len(MUTATIONS)]
     return Damaged(f"{number}: {mutation.__name__} of {victim.name}", mutation(victim, rng))

@@ -1,4 +1,4 @@
-"""A bundle as an export made it: its files, its workflows, and what goes into it."""
+"""Helpers for exported bundles: plans, results, files and workflows."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ctcycle.evaluation.results import SliceRecord, summarise
 
 
 def write_results(path: Path, run: Path) -> Path:
-    """The results of an evaluation of ``run``, as `mine`, on two patients that it was trained on."""
+    """Write the results of an evaluation of ``run``, named `mine`, on two patients that it was trained on."""
     rng = np.random.default_rng(0)
     records = [
         SliceRecord(method, "hu2000", patient, "s", number, *rng.uniform(0.5, 30, 5), 10.0, 5.0)  # type: ignore[arg-type]
@@ -38,7 +38,7 @@ def read_json(path: Path) -> Any:
 
 
 def workflow(bundle: Path, name: str, **overrides: Any) -> Any:
-    """The workflow of a config of the bundle, initialised."""
+    """Return an initialised workflow of one of the bundle's configs."""
     from monai.bundle import ConfigWorkflow
 
     kind = "train" if name == "train" else "infer"
@@ -54,6 +54,6 @@ def workflow(bundle: Path, name: str, **overrides: Any) -> Any:
 
 
 def low_dose(tiny: TinyData) -> NDArray[np.float32]:
-    """The low-dose slices of the test patient, in HU."""
+    """Return the low-dose slices of the test patient, in HU."""
     found, _ = find_series(tiny.series / TEST / "low_dose")
     return read_series(found[0]).hu

@@ -17,7 +17,7 @@ with locked(Path(sys.argv[1])):
 
 
 def holder(folder: Path) -> subprocess.Popen[str]:
-    """A process that holds the lock until its standard input ends."""
+    """Start a process that holds the lock until its standard input is closed."""
     line = [sys.executable, "-c", HOLD, str(folder)]
     process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Something that happens in the middle of a training."""
+"""Injects an action into the middle of a training run."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from ctcycle.training.building import Parts
 
 @contextmanager
 def at_iteration(iteration: int, act: Callable[[dict[str, torch.Tensor]], object]) -> Iterator[None]:
-    """Inside, ``act`` is called with the batch of one iteration, just before its step."""
+    """Call ``act`` with the batch of one iteration, just before its update."""
     step = Parts.update
 
     def changed(parts: Parts, engine: Engine, batch: dict[str, torch.Tensor]) -> Any:

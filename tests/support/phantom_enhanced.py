@@ -1,4 +1,4 @@
-"""Enhanced multi-frame CT made for tests: the body of phantom_series as the frames of one file."""
+"""Enhanced multi-frame CT for tests: the body of phantom_series as the frames of one file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +21,9 @@ _OF_FRAMES = (
 def enhanced_dataset(
     stored: NDArray[Any], positions: Sequence[float], slopes: Sequence[float] = (), name: str = "1"
 ) -> FileDataset:
-    """An Enhanced CT image, frames in the order of ``stored`` (F, H, W) at these positions in mm.
+    """Return an Enhanced CT image with frames in the order of ``stored`` (F, H, W), at these positions in mm.
 
-    With ``slopes`` each frame has a rescale of its own; without, all share one. ``name`` tells it from others of its
+    With ``slopes`` each frame has its own rescale; without, all share one. ``name`` distinguishes the images of a
     series.
     """
     dataset = slice_dataset(stored[0])
@@ -70,9 +70,9 @@ def enhanced_dataset(
 
 
 def write_enhanced(path: Path, stored: NDArray[np.uint16], order: Sequence[int] = ()) -> Path:
-    """One Enhanced file of (F, H, W) stored values, 2 mm apart as `phantom_series.write_series` puts them.
+    """Write one Enhanced file of (F, H, W) stored values, with slices 2 mm apart as in `phantom_series.write_series`.
 
-    ``order`` says which slice each frame shows.
+    ``order`` gives the slice shown by each frame.
     """
     order = order or range(len(stored))
     return save(enhanced_dataset(stored[list(order)], [2.0 * (number + 1) for number in order]), path)

@@ -1,4 +1,4 @@
-"""DICOM series made for tests: a body in air, with every oddity that real archives show, and a planted identity."""
+"""DICOM series for tests: a body in air, with the oddities of real archives and a planted identity."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ PATIENT_ID = "PIDCANARY77"
 
 
 def body_hu(slices: int = 3, size: int = 32, seed: int = 0) -> NDArray[np.float32]:
-    """An elliptic body of soft tissue with a bone in air, noisy: (slices, size, size + 4) in whole HU."""
+    """Return a noisy elliptic body of soft tissue with a bone, in air: (slices, size, size + 4) in whole HU."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : (size + 4) * 1j]
     radius = np.hypot(rows / 0.7, columns / 0.85)
@@ -27,12 +27,12 @@ def body_hu(slices: int = 3, size: int = 32, seed: int = 0) -> NDArray[np.float3
 
 
 def stored_body(slices: int = 3, dtype: str = "uint16", slope: float = 1.0, intercept: float = -1024.0) -> NDArray[Any]:
-    """The body as a scanner would store it."""
+    """Return the body as a scanner would store it."""
     return np.rint((body_hu(slices) - intercept) / slope).astype(dtype)
 
 
 def slice_dataset(stored: NDArray[Any], series: str = "1.2.826.0.1.77", number: int = 1) -> FileDataset:
-    """One CT image at ``number`` times 2 mm, all that CT Image Storage needs, ready to be changed."""
+    """Return a complete CT Image Storage data set, positioned at ``number`` times 2 mm."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset("", Dataset(), preamble=b"\0" * 128, file_meta=meta)
@@ -55,7 +55,7 @@ def slice_dataset(stored: NDArray[Any], series: str = "1.2.826.0.1.77", number: 
 
 
 def put_pixels(dataset: Dataset, stored: NDArray[Any]) -> None:
-    """Gives the image these stored values and the elements that describe them."""
+    """Set the image's stored values and the elements that describe them."""
     dataset.Rows, dataset.Columns = stored.shape
     dataset.BitsAllocated = dataset.BitsStored = 8 * stored.itemsize
     dataset.HighBit = dataset.BitsStored - 1
@@ -64,7 +64,7 @@ def put_pixels(dataset: Dataset, stored: NDArray[Any]) -> None:
 
 
 def save(dataset: Dataset, path: Path) -> Path:
-    """Writes the image, Explicit VR Little Endian or as its file meta says, however odd its values."""
+    """Write the image in the transfer syntax of its file meta, however odd its values."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID") or CTImageStorage
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID") or "1.2.826.0.1.9"
@@ -87,14 +87,14 @@ def write_series(
     names: Sequence[str] = (),
     changes: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """A series of (S, H, W) stored values, one file per slice.
+    """Write a series of (S, H, W) stored values, one file per slice, and return the files.
 
     Args:
-        folder: where to.
+        folder: output folder.
         stored: integers; the body of `stored_body` by default.
         series: SeriesInstanceUID.
-        names: of the files, in slice order; ``0001.dcm`` and so on by default.
-        changes: elements by keyword that all slices get; None removes one.
+        names: file names in slice order; ``0001.dcm`` etc. by default.
+        changes: elements to set in all slices, by keyword; None removes an element.
     """
     stored = stored_body() if stored is None else stored
     files = []
@@ -107,7 +107,7 @@ def write_series(
 
 
 def change(dataset: Dataset, changes: Mapping[str, Any]) -> None:
-    """Sets elements by keyword; None removes one."""
+    """Set elements by keyword; None removes an element."""
     for keyword, value in changes.items():
         if value is None:
             dataset.pop(keyword, None)

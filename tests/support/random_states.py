@@ -1,4 +1,4 @@
-"""The state of every global random generator, so that a test can say that it was left alone."""
+"""The state of all global random generators, to check that code does not use them."""
 
 import pickle
 import random
@@ -9,6 +9,6 @@ from monai.utils import get_seed
 
 
 def random_states() -> bytes:
-    """Equal before and after whatever draws nothing from a global generator."""
+    """Return the states as bytes; they are equal before and after code that draws from no global generator."""
     numpy_state = np.random.get_state()  # noqa: NPY002 (the global one is what is watched)
     return pickle.dumps((random.getstate(), numpy_state, torch.get_rng_state().tolist(), get_seed()))

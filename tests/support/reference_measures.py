@@ -1,4 +1,4 @@
-"""The figures of `ctcycle.ct.measures` by scikit-image and scipy, which a bundle does not have."""
+"""The measures of `ctcycle.ct.measures`, computed with scikit-image and scipy, which bundles do without."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ def ssim(
     *,
     uniform: bool = False,
 ) -> float:
-    """Mean SSIM where the window lies inside: Gaussian (sigma 1.5), or 7 px wide and uniform."""
+    """Return the mean SSIM away from the border, with a Gaussian (sigma 1.5) or a uniform 7 px window."""
     shape = {"win_size": 7} if uniform else {"sigma": 1.5, "gaussian_weights": True, "use_sample_covariance": False}
     _, values = structural_similarity(output, reference, data_range=data_range, full=True, **shape)
     border = 3 if uniform else 5
@@ -25,7 +25,7 @@ def ssim(
 
 
 def tissue_windows(hu: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Centres of the windows that hold soft tissue alone."""
+    """Return a mask of the centres of windows that contain only soft tissue."""
     smooth = ndimage.gaussian_filter(hu.astype(np.float64), 2.0, mode="reflect")
     lowest = ndimage.minimum_filter(smooth, SIDE, mode="constant", cval=-np.inf)
     highest = ndimage.maximum_filter(smooth, SIDE, mode="constant", cval=np.inf)
@@ -34,7 +34,7 @@ def tissue_windows(hu: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 def window_deviations(hu: NDArray[np.floating], windows: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Sample standard deviation in each window."""
+    """Return the sample standard deviation in each window."""
     image = hu.astype(np.float64)
     mean, mean_square = (ndimage.uniform_filter(values, SIDE)[windows] for values in (image, image**2))
     deviations: NDArray[np.float64] = np.sqrt(np.maximum(mean_square - mean**2, 0.0) * (SIDE**2 / (SIDE**2 - 1)))
@@ -42,5 +42,5 @@ def window_deviations(hu: NDArray[np.floating], windows: NDArray[np.bool_]) -> N
 
 
 def soft_tissue_noise(hu: NDArray[np.floating], windows: NDArray[np.bool_] | None = None) -> float:
-    """The 30th percentile of the deviations in soft tissue."""
+    """Return the 30th percentile of the standard deviations in soft tissue."""
     return float(np.percentile(window_deviations(hu, tissue_windows(hu) if windows is None else windows), 30))

@@ -1,4 +1,4 @@
-"""The smallest folder that is a bundle."""
+"""The smallest valid bundle folder."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def bundle_config() -> dict[str, Any]:
 
 
 def write_bundle(folder: Path, config: Any = None) -> ResNetGenerator:
-    """A bundle of a network that was not trained; gives the network."""
+    """Write a bundle with an untrained network, and return the network."""
     (folder / "configs").mkdir(parents=True)
     (folder / "models").mkdir()
     (folder / "configs" / "metadata.json").write_text("{}")

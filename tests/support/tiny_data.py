@@ -1,4 +1,4 @@
-"""A tiny simulated data set, made once a session, and configs that train on it in a second."""
+"""A tiny simulated data set, made once per test session, and configs that train on it within a second."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class TinyData:
 
     Attributes:
         series: the folder of simulated DICOM series, ``sim000/low_dose`` and so on.
-        manifest: of all of them; `VAL` and `TEST` are held out.
+        manifest: manifest of all series; `VAL` and `TEST` are held out.
     """
 
     series: Path
@@ -62,7 +62,7 @@ class TinyData:
 
 
 def make_tiny_data(folder: Path) -> TinyData:
-    """Simulates the patients and scans them."""
+    """Simulate the patients and index their series in a manifest."""
     data = TinyData(folder / "series", folder / "manifest.csv")
     simulate_dataset(data.series, SETTINGS, seed=0)
     report = scan_sources([Source(data.series)], data.manifest, SplitSettings(val=(VAL,), test=(TEST,)))
@@ -71,12 +71,12 @@ def make_tiny_data(folder: Path) -> TinyData:
 
 
 def train_config(data: TinyData, out: Path, method: str, *overrides: str) -> LoadedConfig:
-    """The config of a tiny run of ``method`` into ``out``."""
+    """Return the config of a tiny run of ``method`` into ``out``."""
     return load_config(write_train_config(data, out, method), overrides)
 
 
 def write_train_config(data: TinyData, out: Path, method: str) -> Path:
-    """Writes it beside ``out``, under its name."""
+    """Write the config of a tiny run next to ``out``, with the same name and the suffix ``.yaml``."""
     config = {**TRAIN, **METHODS[method], "method": method, "out": str(out)}
     config["data"] = {**TRAIN["data"], "manifest": str(data.manifest)}
     path = out.with_suffix(".yaml")
@@ -86,13 +86,13 @@ def write_train_config(data: TinyData, out: Path, method: str) -> Path:
 
 
 def train(data: TinyData, out: Path, method: str, *overrides: str) -> Path:
-    """Trains as the command line does, and gives the run folder."""
+    """Train as the command line does, and return the run folder."""
     running.run(train_config(data, out, method, *overrides))
     return out
 
 
 def training_run(loaded: LoadedConfig) -> TrainingRun:
-    """The run of a config, its folder opened, not started."""
+    """Return the run of a config with its folder opened, not yet started."""
     config: Any = loaded.config
     folder = RunFolder(config.out)
     folder.open(loaded.resolved, overwrite=False)
@@ -100,7 +100,7 @@ def training_run(loaded: LoadedConfig) -> TrainingRun:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """Asserts that two run folders hold the same training, to the last bit."""
+    """Assert that two run folders contain bit-identical training results."""
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
     for name in ("last", "best"):
         states = [read_checkpoint(run / "checkpoints" / f"{name}.pt") for run in (one, other)]
@@ -108,7 +108,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def assert_same(one: Any, other: Any, where: str = "") -> None:
-    """Asserts that nested containers of tensors and numbers are equal to the last bit, naming the place if not."""
+    """Assert that nested containers of tensors and numbers are bit-identical; failures name the entry."""
     assert type(one) is type(other), where
     if isinstance(one, Mapping):
         assert one.keys() == other.keys(), where

@@ -122,7 +122,7 @@ def test_methods_are_compared_on_the_same_slices_whatever_the_split(
         ("supervised", 12, 6),
     ]
     assert not (out / "figures" / "panels.png").exists()
-    assert "scored inside the body alone" in (out / "results.md").read_text()
+    assert "scored inside the body only" in (out / "results.md").read_text()
 
 
 def test_the_best_checkpoint_or_the_last(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def config(tiny: TinyData, tmp_path: Path) -> Path:
         (
             ["data.patch_size=[64, 80]"],
             3,
-            "its slices are 64x64 px, smaller than the 64x80 px of data.patch_size; set a smaller size",
+            "slices are 64x64 px, smaller than the 64x80 px of data.patch_size; set a smaller patch size",
         ),
         (["data.same_crop=false"], 3, "are cropped or flipped differently; set data.same_crop=true"),
         (["optimizer.lr=1e38"], 5, "is not finite; lower"),
@@ -198,15 +198,15 @@ def test_a_log_file_on_a_full_disk_hides_nothing(
 
 def test_log_and_terminal(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", str(config), "training.epochs=2", "training.stop_after_epoch=1"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("after iteration 3; the same command goes on")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("after iteration 3; run it again to resume")
     assert main(["--config", str(config), "training.epochs=2"]) == 0
     said = capsys.readouterr()
-    assert f"{tmp_path / 'run'}: goes on after iteration 3" in said.err
+    assert f"{tmp_path / 'run'}: resuming from iteration 3" in said.err
     assert "reading slices" not in said.err  # a bar that erases itself cannot do so in a log file
     assert said.out.startswith("supervised trained; best epoch 2: ")
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "INFO" in log
-    assert "goes on after iteration 3" in log
+    assert "resuming from iteration 3" in log
     assert logging.getLogger("ctcycle").handlers == []
 
 

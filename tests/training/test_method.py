@@ -104,7 +104,7 @@ def test_training_can_start_from_what_is_trained(tiny: TinyData, tiny_run: Path,
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("generator.filters=5", "another generator"),
+        ("generator.filters=5", "different generator"),
         ("data.hu_window={low: -1024, high: 3071}", "trained with HUWindow"),
     ],
 )

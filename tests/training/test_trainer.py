@@ -55,7 +55,7 @@ def test_a_stopped_run_goes_on_to_the_last_bit(method: str, tiny: TinyData, tmp_
     assert last(run)["best"]["epoch"] == 2
     with (
         at_iteration(7, lambda _: signal.raise_signal(signal.SIGTERM)),
-        pytest.raises(StoppedError, match="stopped by a signal after iteration 7; the same command goes on") as stop,
+        pytest.raises(StoppedError, match="stopped by a signal after iteration 7; run it again to resume") as stop,
     ):
         train(tiny, run, method, "data.workers=2")
     assert stop.value.exit_code == 143
@@ -245,7 +245,9 @@ def test_a_changed_manifest_is_refused(tiny: TinyData, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         train(data, tmp_path / "run", "supervised", "training.stop_after_epoch=1")
     manifest.write_text(text.replace(",val,", ",train,"))
-    with pytest.raises(ConfigError, match=r"manifest\.csv: has changed since the run in .*run began; choose another"):
+    with pytest.raises(
+        ConfigError, match=r"manifest\.csv: has changed since the run in .*run started; set a different"
+    ):
         train(data, tmp_path / "run", "supervised")
 
 
@@ -254,7 +256,7 @@ def test_a_checkpoint_of_other_networks_is_refused(tiny: TinyData, tiny_run: Pat
     with pytest.raises(StoppedError):
         train(tiny, run, "supervised", "training.stop_after_epoch=1", "generator.filters=5")
     (run / "checkpoints" / "last.pt").write_bytes((tiny_run / "checkpoints" / "last.pt").read_bytes())
-    with pytest.raises(BundleError, match=r"last\.pt: does not fit its config in this version of ctcycle"):
+    with pytest.raises(BundleError, match=r"last\.pt: checkpoint is incompatible with this version of ctcycle"):
         train(tiny, run, "supervised", "generator.filters=5")
 
 
@@ -262,7 +264,7 @@ def test_diverged_losses_stop_the_run_and_the_last_good_checkpoint_stays(
     tiny: TinyData, tiny_run: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    sentence = "^iteration 5: gen_supervised is not finite; lower optimizer.lr .* until then the last checkpoint stays"
+    sentence = "^iteration 5: gen_supervised is not finite; lower optimizer.lr .*the last checkpoint is kept until then"
     broken = at_iteration(5, lambda batch: batch["low_dose"][0].fill_(np.inf))
     with broken, pytest.raises(DivergedError, match=sentence):
         train(tiny, run, "supervised")
@@ -310,7 +312,7 @@ def test_without_validation_pairs_the_last_weights_are_the_best(tiny: TinyData, 
     run = train(TinyData(tiny.series, manifest), tmp_path / "run", "supervised", "training.epochs=1")
     best, ema = read_checkpoint(run / "checkpoints" / "best.pt")["denoiser"], last(run)["ema"]
     assert_same(best, {name.removeprefix("module."): value for name, value in ema.items() if name != "n_averaged"})
-    assert "no validation patient has both doses" in (run / "log.txt").read_text()
+    assert "no paired validation data: the last checkpoint will be used as best.pt" in (run / "log.txt").read_text()
 
 
 def test_the_manifest_in_the_run_folder_can_be_used(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
@@ -382,7 +384,7 @@ def test_a_signal_to_the_whole_group_stops_with_a_checkpoint(
     assert "Traceback" not in errors
     done = last(run)["iteration"]
     assert 5 <= done < 300
-    assert errors.splitlines()[-1] == f"{run}: stopped by a signal after iteration {done}; the same command goes on"
+    assert errors.splitlines()[-1] == f"{run}: stopped by a signal after iteration {done}; run it again to resume"
     if number == signal.SIGTERM:
         train(tiny, run, "supervised", *long)
         assert_same_run(run, train(tiny, tmp_path / "whole", "supervised", *long))

@@ -1,1 +1,1 @@
-"""What adversarial methods share: losses on logits, a history of generated images, pasted noise, the noise gain."""
+"""Building blocks shared by the adversarial methods: losses, image pool, pasted noise, noise gain."""

@@ -14,28 +14,29 @@ _GAIN_SLICES = 32
 
 
 def needs_gain(spec: DiscriminatorSpec) -> bool:
-    """Whether the gain is to be measured, and matters to the view."""
+    """Return whether the gain has to be measured: it is "auto" and the view uses it."""
     return spec.gain == "auto" and spec.view == "highpass"
 
 
 def with_gain(spec: DiscriminatorSpec, gain: float) -> DiscriminatorSpec:
-    """Return the spec with ``gain`` where it says "auto"."""
+    """Return the spec with its gain set to ``gain`` if it was "auto"."""
     return replace(spec, gain=gain) if spec.gain == "auto" else spec
 
 
 def measure_gain(slices: Sequence[NDArray[np.int16]], spec: DiscriminatorSpec, hu_per_unit: float) -> float:
-    """Return the gain that gives the noise of low-dose slices a standard deviation of 1 in a high-pass view.
+    """Return the gain that scales low-dose noise to a standard deviation of 1 in the high-pass view.
 
-    Measured in the flat soft tissue of up to 32 slices spread over all, the median of their deviations (from the median
-    absolute deviation, which borders between organs hardly move).
+    The noise is measured in flat soft tissue of up to 32 evenly spaced slices. Each slice's standard deviation is
+    estimated from the median absolute deviation, which edges between organs barely affect; the result is the median
+    over the slices.
 
     Args:
         slices: low-dose slices (H, W), HU.
-        spec: of the view.
-        hu_per_unit: HU that 1 stands for in the network's range.
+        spec: the discriminator's spec.
+        hu_per_unit: HU per unit of the network's range.
 
     Raises:
-        SeriesError: none of the slices shows enough soft tissue.
+        SeriesError: no slice has enough soft tissue.
     """
     found = []
     for number in np.linspace(0, len(slices) - 1, min(_GAIN_SLICES, len(slices))).astype(int):
@@ -46,6 +47,6 @@ def measure_gain(slices: Sequence[NDArray[np.int16]], spec: DiscriminatorSpec, h
             found.append(1.4826 * float(np.median(np.abs(noise))))
     if not found or not np.median(found) > 0:
         raise SeriesError(
-            "low-dose slices: too little soft tissue to measure the noise; set discriminator.gain to a number"
+            "low-dose slices: too little soft tissue to measure noise; set discriminator.gain to a number"
         )
     return hu_per_unit / float(np.median(found))

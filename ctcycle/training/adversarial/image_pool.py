@@ -1,14 +1,14 @@
-"""A history of generated images, so that a discriminator does not forget old fakes (Shrivastava et al. 2017)."""
+"""A pool of earlier generated images, so that the discriminator remembers old fakes (Shrivastava et al. 2017)."""
 
 import torch
 from torch import Tensor
 
 
 class ImagePool:
-    """Hands out half new, half old images (Zhu et al. 2017 keep 50).
+    """A pool that returns a mix of new and old generated images (Zhu et al. 2017 use a size of 50).
 
     Args:
-        size: images kept; 0 hands every image straight through.
+        size: number of images kept; 0 disables the pool, and every image is returned unchanged.
     """
 
     def __init__(self, size: int) -> None:
@@ -16,13 +16,14 @@ class ImagePool:
         self._images: list[Tensor] = []
 
     def exchange(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        """Images (N, C, H, W) for the discriminator: each new one or, with probability ½, an older one in its place.
+        """Return a batch for the discriminator in which each image is swapped for an older one with probability ½.
 
-        The older image is replaced by the new one. Until the pool is full, every image is kept and handed through.
+        A swapped-out image takes the place of the older one in the pool. Until the pool is full, every image is stored
+        and returned unchanged.
 
         Args:
-            images: detached images.
-            rng: a CPU generator; two numbers are drawn for each image once the pool is full.
+            images: (N, C, H, W), detached.
+            rng: a CPU generator; two numbers are drawn per image once the pool is full.
         """
         if self.size == 0:
             return images
@@ -33,16 +34,16 @@ class ImagePool:
             self._images.append(image.clone())
             return image
         keep = torch.rand((), generator=rng).item() < 0.5
-        place = int(torch.randint(self.size, (), generator=rng))
+        index = int(torch.randint(self.size, (), generator=rng))
         if keep:
             return image
-        old, self._images[place] = self._images[place], image.clone()
-        return old.to(image.device)  # a pool that was loaded lies on the CPU
+        old, self._images[index] = self._images[index], image.clone()
+        return old.to(image.device)  # a pool loaded from a checkpoint is on the CPU
 
     def state_dict(self) -> dict[str, list[Tensor]]:
-        """The images kept, in order."""
+        """Return the stored images, in order."""
         return {"images": list(self._images)}
 
     def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
-        """Puts back what `state_dict` gave."""
+        """Restore the state returned by `state_dict`."""
         self._images = list(state["images"])

@@ -1,6 +1,6 @@
-"""Adversarial losses on logits: pure functions; every other term of the methods is a mean absolute error.
+"""Adversarial losses on logits, as pure functions.
 
-``form`` is "least_squares" (Mao et al. 2017), "bce" (Goodfellow et al. 2014, not saturating) or "hinge" (Lim & Ye
+``form`` is "least_squares" (Mao et al. 2017), "bce" (Goodfellow et al. 2014, non-saturating) or "hinge" (Lim & Ye
 2017).
 """
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def generator_loss(form: str, fake: Tensor) -> Tensor:
-    """How far the discriminator is from taking ``fake`` (logits, any shape) for real; the mean, a scalar."""
+    """Return the generator's loss, a scalar: low when the discriminator takes ``fake`` (logits, any shape) for real."""
     if form == "least_squares":
         return (fake - 1).square().mean()
     if form == "bce":
@@ -20,7 +20,7 @@ def generator_loss(form: str, fake: Tensor) -> Tensor:
 
 
 def discriminator_loss(form: str, real: Tensor, fake: Tensor) -> Tensor:
-    """How far the discriminator is from telling ``real`` from ``fake`` (logits, any shape); halved once, a scalar."""
+    """Return the discriminator's loss, a scalar: the average over ``real`` and ``fake`` (logits, any shape)."""
     if form == "least_squares":
         return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
     if form == "bce":

@@ -1,4 +1,4 @@
-"""Noise taken from one patient's low dose and pasted on another patient's full dose."""
+"""Noise extracted from one patient's low-dose patches and added to another patient's full-dose patches."""
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,14 @@ from ctcycle.networks.discriminator import HighPass
 
 
 class PastedNoise(nn.Module):
-    """Simulates low dose of full-dose patches: ``f + k r`` with ``r = q - G(q)``, its mean taken off.
+    """Simulates low-dose patches from full-dose ones: ``f + k r`` with the zero-mean residual ``r = q - G(q)``.
 
-    ``k = min(3, sqrt((E_q - E_f) / E_r))`` gives the pasted noise the energy that the two domains differ by; E are
-    running means of the squared high-pass of low dose q, full dose f and residual r, kept with the weights. No pair is
-    needed. The idea, the formula and the evidence are our own experiments'.
+    ``k = min(3, sqrt((E_q - E_f) / E_r))`` scales the added noise to the energy difference between the two domains.
+    E are running means of the squared high-pass of low dose q, full dose f and residual r, saved with the weights. No
+    pairs are needed. The method and its formula come from this project's own experiments.
 
     Args:
-        sigma_px: of the Gaussian that the high-pass takes off.
+        sigma_px: standard deviation of the Gaussian that the high-pass subtracts, in pixels.
         momentum: of the running means.
     """
 
@@ -32,12 +32,12 @@ class PastedNoise(nn.Module):
 
     @torch.no_grad()
     def forward(self, low: Tensor, full: Tensor, denoised: Tensor) -> Tensor:
-        """Return simulated low dose of ``full``; no gradient flows through it, the running means are updated.
+        """Return ``full`` with simulated low-dose noise, without gradient, and update the running means.
 
         Args:
-            low: (N, 1, H, W) patches of some patients.
-            full: (N, 1, H, W) patches of others.
-            denoised: the generator's answer to ``low``.
+            low: (N, 1, H, W) low-dose patches.
+            full: (N, 1, H, W) full-dose patches of other patients.
+            denoised: the generator's output for ``low``.
         """
         residual = low - denoised
         residual = residual - residual.mean(dim=(-2, -1), keepdim=True)
@@ -47,13 +47,13 @@ class PastedNoise(nn.Module):
         return full + self.factor() * residual
 
     def factor(self) -> Tensor:
-        """k: what the residual is multiplied with, in [0, 3]; a scalar."""
+        """Return k, the factor that scales the residual, in [0, 3]; a scalar."""
         low, full, residual = self.energies.unbind()
         ratio = (low - full).clamp(min=1e-8) / residual.clamp(min=1e-12)
         return ratio.sqrt().clamp(max=self.LARGEST)
 
 
 def swap_term(networks: nn.ModuleDict, low: Tensor, full: Tensor, fake_full: Tensor) -> Tensor:
-    """Return the L1 between full dose and what the denoiser makes of it under another patient's noise; a scalar."""
+    """Return the L1 distance between full dose and its denoised version with another patient's noise; a scalar."""
     noisy = networks["swap"](low, full, fake_full.detach())
     return F.l1_loss(networks["low2full"](noisy), full)

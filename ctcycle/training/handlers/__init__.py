@@ -1,1 +1,1 @@
-"""What happens around the update function: one handler a concern, each attachable to any Ignite engine."""
+"""Handlers that act around the update function, one per concern; each can be attached to any Ignite engine."""

@@ -1,4 +1,4 @@
-"""The running mean of a network's weights."""
+"""The running average of a network's weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ from torch.optim.swa_utils import AveragedModel
 
 
 class WeightAverage:
-    """An exponential running mean of the weights of a network; its decay grows from 0.18 to ``decay`` at the start.
+    """An exponential moving average of a network's weights; its decay ramps up from 0.18 to ``decay``.
 
     Args:
-        net: the network that is trained.
-        decay: in [0, 1); 0 keeps no mean, and the network itself is the result.
+        net: the network being trained.
+        decay: in [0, 1); 0 disables averaging, and the result is the network itself.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
@@ -25,22 +25,22 @@ class WeightAverage:
 
     @property
     def result(self) -> nn.Module:
-        """The network with the mean weights: what is evaluated and deployed."""
+        """The network with the averaged weights, used for validation and export."""
         mean: nn.Module = self.net if self._mean is None else self._mean.module
         return mean
 
     def attach(self, engine: Engine) -> None:
-        """Take the network into its mean after every iteration of ``engine``."""
+        """Update the average after every iteration of ``engine``."""
         if self._mean is not None:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, _engine: Engine | None = None) -> None:
-        """Take the network into its mean now."""
+        """Update the average with the network's current weights."""
         if self._mean is not None:
             self._mean.update_parameters(self.net)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the mean weights and their count; empty without a mean."""
+        """Return the averaged weights and the number of updates; empty if averaging is disabled."""
         return {} if self._mean is None else self._mean.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

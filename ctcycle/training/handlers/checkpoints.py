@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state to resume from, and the best denoiser so far."""
+"""Checkpoints: the complete training state to resume from, and the best denoiser so far."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,26 +11,26 @@ from ctcycle.runs.checkpoints import CheckpointFolder, State
 from ctcycle.training.handlers.events import TrainingEvents, ends_epoch, register
 
 
-class Remembers(Protocol):
-    """Anything with a state to save."""
+class Stateful(Protocol):
+    """An object whose state is saved in checkpoints."""
 
     def state_dict(self) -> Any:
-        """Return what is saved."""
+        """Return the state to save."""
 
     def load_state_dict(self, state: Any) -> object:
-        """Restore it."""
+        """Restore the state returned by `state_dict`."""
 
 
 class TrainingState:
-    """All that a checkpoint holds, gathered from those who remember it.
+    """The complete state of a training run, collected from its stateful parts.
 
     Args:
-        engine: whose iteration it is.
-        method: whose entries stand at the top level.
-        others: by the name of their entry.
+        engine: the trainer, for the iteration.
+        method: the training method; its entries are saved at the top level.
+        others: the other stateful parts, by the name of their entry.
     """
 
-    def __init__(self, engine: Engine, method: Remembers, others: Mapping[str, Remembers]) -> None:
+    def __init__(self, engine: Engine, method: Stateful, others: Mapping[str, Stateful]) -> None:
         self.engine, self.method, self.others = engine, method, others
 
     def state_dict(self) -> State:
@@ -39,10 +39,10 @@ class TrainingState:
         return {"iteration": self.engine.state.iteration, **self.method.state_dict(), **others}
 
     def load_state_dict(self, state: State) -> None:
-        """Restore the state; an entry that an earlier version did not write is left as it is.
+        """Restore the state returned by `state_dict`; entries missing from older checkpoints are skipped.
 
         Raises:
-            KeyError, RuntimeError, ValueError: the state belongs to other networks.
+            KeyError, RuntimeError, ValueError: the state does not fit these networks.
         """
         self.method.load_state_dict(state)
         for name, part in self.others.items():
@@ -51,17 +51,17 @@ class TrainingState:
 
 
 _LATER_ENTRIES = {"collapse", "validation_due"}
-"""Entries that the first checkpoints lack."""
+"""Entries that older checkpoints do not have."""
 
 
 class Checkpoints:
-    """Saves the state after each epoch, and inside of long epochs by the clock.
+    """Saves the training state after each epoch, and every few minutes during long epochs.
 
     Args:
-        folder: of the run's checkpoints.
-        state: what is saved.
-        minutes: between two checkpoints inside an epoch.
-        before: called before each save; raises where nothing may be written.
+        folder: the run's checkpoint folder.
+        state: the state to save.
+        minutes: interval between checkpoints within an epoch.
+        before: called before each save; raises if the folder must not be written to.
     """
 
     def __init__(
@@ -74,19 +74,19 @@ class Checkpoints:
         self._saved_iteration = -1
 
     def attach(self, engine: Engine) -> None:
-        """Save while ``engine`` runs; attach it behind whatever changes the state."""
+        """Save while ``engine`` runs; attach this after all handlers that change the state."""
         engine.add_event_handler(Events.STARTED, self._start_clock)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_inside_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_epoch)
 
     def save(self) -> None:
-        """Save now."""
+        """Save the state now."""
         self.before()
         self.folder.save_last(self.state.state_dict())
         self._saved_iteration, self._saved_at = self.state.engine.state.iteration, time.monotonic()
 
     def save_if_new(self) -> None:
-        """Save, unless that was done in this very iteration."""
+        """Save the state unless it has already been saved in this iteration."""
         if self._saved_iteration != self.state.engine.state.iteration:
             self.save()
 
@@ -105,11 +105,11 @@ class BestWeights:
     """Saves the denoiser whenever its validation PSNR is the best so far.
 
     Args:
-        folder: of the run's checkpoints.
-        weights: gives the denoiser's weights as they are now.
+        folder: the run's checkpoint folder.
+        weights: returns the denoiser's current weights.
 
     Attributes:
-        scores: value and epoch of the best validation; empty before.
+        scores: scores and epoch of the best validation; empty before the first one.
     """
 
     def __init__(self, folder: CheckpointFolder, weights: Callable[[], Mapping[str, Tensor]]) -> None:
@@ -117,19 +117,19 @@ class BestWeights:
         self.scores: dict[str, float] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Look at every validation of ``engine``; attach it behind what reports the scores."""
+        """Check after every validation of ``engine``; attach this after the handlers that log the scores."""
         register(engine)
         engine.add_event_handler(TrainingEvents.VALIDATED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Compare the latest scores with the best."""
+        """Save the weights if the latest scores are the best."""
         scores: dict[str, float] = engine.state.scores  # type: ignore[attr-defined]
         if not self.scores or scores["val/psnr"] > self.scores["val/psnr"]:
             self.scores = {"epoch": engine.state.epoch, **scores}
             self.save()
 
     def save(self) -> None:
-        """Save the present weights as the best."""
+        """Save the current weights as the best."""
         self.folder.save_best(self.weights(), self.scores)
 
     def state_dict(self) -> dict[str, float]:

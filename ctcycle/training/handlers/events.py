@@ -1,13 +1,13 @@
-"""Events of a training besides Ignite's own."""
+"""Training events in addition to Ignite's own."""
 
 from ignite.engine import Engine, EventEnum
 
 
 class TrainingEvents(EventEnum):
-    """What handlers of a trainer tell each other.
+    """Events by which the handlers of a trainer notify each other.
 
-    LOSSES_AVERAGED: ``state.loss_means`` has the mean of each loss term since the last time.
-    VALIDATED: ``state.scores`` has the scores of the denoiser, ``val/...``; ``state.denoiser`` the denoiser.
+    LOSSES_AVERAGED: ``state.loss_means`` holds the mean of each loss term since the previous event.
+    VALIDATED: ``state.scores`` holds the denoiser's scores, ``val/...``, and ``state.denoiser`` the denoiser.
     """
 
     LOSSES_AVERAGED = "losses_averaged"
@@ -15,10 +15,10 @@ class TrainingEvents(EventEnum):
 
 
 def register(engine: Engine) -> None:
-    """Make the events known to an engine; twice does no harm."""
+    """Register the training events with an engine; safe to call more than once."""
     engine.register_events(*(event for event in TrainingEvents if event not in engine._allowed_events))  # noqa: SLF001 (there is no public way)
 
 
 def ends_epoch(engine: Engine) -> bool:
-    """Whether the current iteration is the last of its epoch."""
+    """Return whether the current iteration is the last of its epoch."""
     return engine.state.iteration % (engine.state.epoch_length or 1) == 0

@@ -10,10 +10,10 @@ from ctcycle.training.handlers.events import TrainingEvents, register
 
 
 class LossLog:
-    """Averages the loss terms of every ``every`` iterations, and fires LOSSES_AVERAGED with the means.
+    """Averages each loss term over ``every`` iterations, then fires LOSSES_AVERAGED with the means.
 
     Args:
-        every: iterations in a mean.
+        every: number of iterations to average over.
     """
 
     def __init__(self, every: int) -> None:
@@ -24,12 +24,12 @@ class LossLog:
         self._count = 0
 
     def attach(self, engine: Engine) -> None:
-        """Count every completed iteration of ``engine``, whose output is a mapping of loss terms."""
+        """Collect the losses of every iteration of ``engine``, whose output is a mapping of loss terms."""
         register(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Take the terms of the iteration that just ended."""
+        """Add the loss terms of the iteration that just ended."""
         terms: Mapping[str, Tensor] = engine.state.output  # type: ignore[assignment]
         for name, term in terms.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(term, dtype=torch.float32)) + term
@@ -38,15 +38,15 @@ class LossLog:
             self.flush(engine)
 
     def flush(self, engine: Engine) -> None:
-        """Fire the event for the iterations since the last one, if there are any."""
+        """Fire the event for the iterations since the last event, if there are any."""
         if self._count:
-            means = torch.stack(list(self._sums.values())) / self._count  # one wait for the device
+            means = torch.stack(list(self._sums.values())) / self._count  # synchronises with the device once
             engine.state.loss_means = dict(zip(self._sums, means.tolist(), strict=True))  # type: ignore[attr-defined]
             self._sums, self._count = {}, 0
             engine.fire_event(TrainingEvents.LOSSES_AVERAGED)
 
     def state_dict(self) -> dict[str, object]:
-        """Return the sums and their count."""
+        """Return the running sums and the number of iterations in them."""
         return {"sums": dict(self._sums), "count": self._count}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:

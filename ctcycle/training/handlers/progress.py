@@ -1,4 +1,4 @@
-"""A progress bar over a whole training."""
+"""A progress bar for the whole training run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A bar over all iterations with the time left; a resumed run starts where it was.
+    """A progress bar over all iterations, with the remaining time; a resumed run starts at its iteration.
 
     Args:
-        name: shown before the bar.
+        name: the bar's label.
     """
 
     def __init__(self, name: str) -> None:
@@ -19,13 +19,13 @@ class Progress:
         self._bar: tqdm | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Follow ``engine``; nothing is shown outside of `shown`."""
+        """Follow the iterations of ``engine``; the bar is only visible inside `shown`."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Inside, the bar is on the screen; its line is ended however the run ends."""
+        """Show the bar while the context is open, and close it however the run ends."""
         with tqdm(desc=self.name, unit="it", dynamic_ncols=True) as self._bar:
             yield
         self._bar = None

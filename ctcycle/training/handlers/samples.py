@@ -1,4 +1,4 @@
-"""Pictures of validation slices."""
+"""Figures of validation slices during training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +12,12 @@ from ctcycle.training.validation import ValidationPairs
 
 
 class Samples:
-    """Draws low dose, denoised and full dose of the first and the middle validation slice after each validation.
+    """Draws the first and the middle validation slice after each validation: low dose, denoised and full dose.
 
     Args:
         pairs: the validation slices.
-        folder: for ``validation_0001.png`` and so on, by epoch.
-        drawn: gets the path of each picture.
+        folder: where to write the figures, ``validation_0001.png`` etc., numbered by epoch.
+        drawn: called with the path of each figure.
     """
 
     def __init__(self, pairs: ValidationPairs, folder: Path, drawn: Callable[[Path], None]) -> None:
@@ -29,7 +29,7 @@ class Samples:
         engine.add_event_handler(TrainingEvents.VALIDATED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Draw the denoiser that was just validated."""
+        """Draw the slices with the denoiser that was just validated."""
         path = self.folder / f"validation_{engine.state.epoch:04d}.png"
         slice_panels(path, [self._row(number, engine.state.denoiser) for number in sorted({0, len(self.pairs) // 2})])  # type: ignore[attr-defined]
         self.drawn(path)

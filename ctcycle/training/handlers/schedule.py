@@ -1,4 +1,4 @@
-"""Before each iteration: seeds, learning rates and the adversarial weight."""
+"""Sets the random seeds, learning rates and adversarial weight before each iteration."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ from ctcycle.training.updates import Updates
 
 
 class ScheduleHandler:
-    """Sets what changes while training goes on, as a pure function of the iteration.
+    """Sets seeds, learning rates and the adversarial weight as pure functions of the iteration.
 
     Args:
         updates: changed in place.
-        schedule: how things change with progress.
-        rates: learning rate at the start, by optimiser.
-        seed: of the run.
+        schedule: when and how far the rates and the weight decay.
+        rates: initial learning rate, by optimiser.
+        seed: the run's seed.
     """
 
     def __init__(self, updates: Updates, schedule: Schedule, rates: Mapping[str, float], seed: int) -> None:
@@ -26,11 +26,11 @@ class ScheduleHandler:
         self.updates, self.schedule, self.rates, self.seed = updates, schedule, rates, seed
 
     def attach(self, engine: Engine) -> None:
-        """Act before every iteration of ``engine``, whose state knows epochs and their length."""
+        """Act before every iteration of ``engine``; its state must have the number of epochs and their length."""
         engine.add_event_handler(Events.ITERATION_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Prepare the iteration that is about to start."""
+        """Set everything for the iteration that is about to start."""
         state = engine.state
         progress = (state.iteration - 1) / ((state.max_epochs or 1) * (state.epoch_length or 1))
         for name, optimiser in self.updates.optimisers.items():
@@ -39,6 +39,6 @@ class ScheduleHandler:
         self.updates.adversarial = adversarial_factor(progress, self.schedule)
         number = iteration_seed(self.seed, state.iteration)
         self.updates.reseed(number)
-        torch.default_generator.manual_seed(number)  # dropout draws from it
+        torch.default_generator.manual_seed(number)  # used by dropout
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(number)

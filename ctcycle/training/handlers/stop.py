@@ -1,4 +1,4 @@
-"""Stops a training when a signal or the config asks for it, with a checkpoint."""
+"""Saves a checkpoint and stops training when a signal or the config requests it."""
 
 from pathlib import Path
 from typing import NoReturn
@@ -12,13 +12,13 @@ from ctcycle.training.handlers.events import ends_epoch
 
 
 class Stop:
-    """Raises StoppedError after the iteration, or the epoch, in which a stop was asked for; the state is saved.
+    """Saves the state and raises StoppedError after the iteration or epoch in which a stop was requested.
 
     Args:
-        request: notes signals.
+        request: records stop signals.
         checkpoints: saves the state.
         run: the run folder, for the message.
-        after_epoch: stop when this epoch has ended; None trains to the end.
+        after_epoch: stop at the end of this epoch; None trains to the end.
     """
 
     def __init__(self, request: StopRequest, checkpoints: Checkpoints, run: Path, after_epoch: int | None) -> None:
@@ -27,18 +27,22 @@ class Stop:
         self.request, self.checkpoints, self.run, self.after_epoch = request, checkpoints, run, after_epoch
 
     def attach(self, engine: Engine) -> None:
-        """Act while ``engine`` runs; attach it behind the checkpoints."""
+        """Check for stop requests while ``engine`` runs; attach this after the checkpoints."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._inside_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
 
     def now(self, engine: Engine) -> None:
-        """Stop, with the state saved, if a signal asked for it."""
+        """Save the state and stop if a signal has requested it.
+
+        Raises:
+            StoppedError: a signal was received.
+        """
         if self.request.code:
             self.checkpoints.save_if_new()
             self._stop(engine, self.request.code, "by a signal")
 
     def _inside_epoch(self, engine: Engine) -> None:
-        if not ends_epoch(engine):  # its end comes after its validation
+        if not ends_epoch(engine):  # at the end of an epoch, validate first
             self.now(engine)
 
     def _after_epoch(self, engine: Engine) -> None:
@@ -49,4 +53,4 @@ class Stop:
 
     def _stop(self, engine: Engine, code: int, reason: str) -> NoReturn:
         iteration = engine.state.iteration
-        raise StoppedError(f"{self.run}: stopped {reason} after iteration {iteration}; the same command goes on", code)
+        raise StoppedError(f"{self.run}: stopped {reason} after iteration {iteration}; run it again to resume", code)

@@ -1,4 +1,4 @@
-"""Losses, scores and speed of a training, to the run folder and to MLflow."""
+"""Logs the losses, scores and speed of a training run to the run folder and to MLflow."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ from ctcycle.training.handlers.events import TrainingEvents, register
 
 
 class Tracking:
-    """Writes mean losses and validation scores to ``metrics.jsonl`` and MLflow, and the speed to MLflow only.
+    """Logs mean losses and validation scores to ``metrics.jsonl`` and MLflow, and the speed to MLflow only.
 
     Args:
-        folder: of the run.
-        tracker: its run in MLflow.
-        hu_per_unit: HU that 1 stands for in the network's range.
-        l1_terms: beginnings of the names of losses that are also written in HU.
+        folder: the run folder.
+        tracker: the MLflow run.
+        hu_per_unit: HU per unit of the network's range.
+        l1_terms: prefixes of the names of losses that are also logged in HU.
     """
 
     def __init__(self, folder: RunFolder, tracker: Tracker, hu_per_unit: float, l1_terms: tuple[str, ...]) -> None:
@@ -27,7 +27,7 @@ class Tracking:
         self._timer = Timer(average=True)
 
     def attach(self, engine: Engine) -> None:
-        """Follow ``engine``, on which a `LossLog` and a `Validation` fire their events."""
+        """Log the events that a `LossLog` and a `Validation` fire on ``engine``."""
         register(engine)
         self._timer.attach(engine, start=Events.EPOCH_STARTED, step=Events.ITERATION_COMPLETED)
         engine.add_event_handler(TrainingEvents.LOSSES_AVERAGED, self.losses)
@@ -35,7 +35,7 @@ class Tracking:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.speed)
 
     def losses(self, engine: Engine) -> None:
-        """Write the latest mean losses."""
+        """Log the latest mean losses."""
         means: Mapping[str, float] = engine.state.loss_means  # type: ignore[attr-defined]
         values = {f"train/{name}": value for name, value in means.items()}
         in_hu = {name: value for name, value in means.items() if name.startswith(self.l1_terms)}
@@ -44,12 +44,12 @@ class Tracking:
         self.tracker.metrics(values, engine.state.iteration)
 
     def scores(self, engine: Engine) -> None:
-        """Write the latest validation scores."""
+        """Log the latest validation scores."""
         scores: Mapping[str, float] = engine.state.scores  # type: ignore[attr-defined]
         self.folder.append_metrics({"iteration": engine.state.iteration, "epoch": engine.state.epoch, **scores})
         self.tracker.metrics(scores, engine.state.iteration)
 
     def speed(self, engine: Engine) -> None:
-        """Write the seconds that an iteration took in this epoch; they are no part of the result."""
+        """Log the seconds per iteration of this epoch; to MLflow only, since they differ between identical runs."""
         if self._timer.step_count:
             self.tracker.metrics({"time/seconds_per_iteration": self._timer.value()}, engine.state.iteration)

@@ -1,4 +1,4 @@
-"""Validation at the end of epochs."""
+"""Validation at the end of an epoch."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,16 +11,16 @@ from ctcycle.training.validation import ValidationPairs
 
 
 class Validation:
-    """Runs an evaluator at the end of every few epochs and of the last one, and fires VALIDATED with its scores.
+    """Runs an evaluator after every ``every`` epochs and after the last one, and fires VALIDATED with the scores.
 
     Args:
         evaluator: from `ctcycle.training.validation.make_evaluator`.
-        pairs: what it runs over; nothing happens where there are none.
+        pairs: the validation pairs; if there are none, validation is skipped.
         every: epochs between two validations.
-        interruptible: makes a context in which a signal may break off the evaluator.
+        interruptible: returns a context in which a signal may interrupt the evaluator.
 
     Attributes:
-        due: whether an epoch has ended whose validation is still to be done.
+        due: whether the validation of a completed epoch has not finished yet.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Validation:
         self.due = False
 
     def attach(self, engine: Engine) -> None:
-        """Validate at the ends of epochs of ``engine``."""
+        """Validate at the end of epochs of ``engine``."""
         register(engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Validate now if the epoch that just ended asks for it."""
+        """Validate if this is due after the epoch that just ended."""
         state = engine.state
         if not len(self.pairs) or not (state.epoch % self.every == 0 or state.epoch == state.max_epochs):
             return

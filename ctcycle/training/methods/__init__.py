@@ -1,1 +1,1 @@
-"""The training methods, one module each; its name is the value of `method` in a config, `METHOD` its class."""
+"""The training methods, one per module: the module is named after `method` in the config, `METHOD` is the class."""

@@ -22,14 +22,14 @@ from ctcycle.training.updates import Batch, Losses, Updates, detached, frozen
 
 @dataclass
 class CycleGAN(UnpairedMethod):
-    """CycleGAN (Zhu et al. 2017): both generators with one optimiser, then both discriminators with another.
+    """CycleGAN (Zhu et al. 2017): updates both generators with one optimiser, then both discriminators with another.
 
     Attributes:
-        networks: "low2full", "full2low", "disc_full", "disc_low", and "swap" where the noise-swap weight is not zero.
-        updates: how losses become updates.
-        loss: weights and switches.
-        pool_full: history of fake full-dose patches.
-        pool_low: history of fake low-dose patches.
+        networks: "low2full", "full2low", "disc_full", "disc_low", and "swap" if the noise-swap weight is not zero.
+        updates: optimisers, and the values set by the schedule.
+        loss: weights and switches of the loss terms.
+        pool_full: pool of fake full-dose patches.
+        pool_low: pool of fake low-dose patches.
     """
 
     loss: CycleGANLoss
@@ -44,7 +44,7 @@ class CycleGAN(UnpairedMethod):
 
     @staticmethod
     def make_networks(settings: CycleGANSettings, gain: float) -> dict[str, nn.Module]:
-        """Return both generators, both discriminators, and what pastes noise where the loss asks for it."""
+        """Return both generators, both discriminators, and the noise-swap module if the loss uses it."""
         spec = with_gain(settings.discriminator, gain)
         nets: dict[str, nn.Module] = {"low2full": build_generator(settings.generator)}
         nets["disc_full"] = Discriminator(spec)
@@ -61,11 +61,11 @@ class CycleGAN(UnpairedMethod):
 
     @property
     def pools(self) -> Mapping[str, ImagePool]:
-        """Histories of generated images, by name."""
+        """The image pools, by name."""
         return {"pool_full": self.pool_full, "pool_low": self.pool_low}
 
     def __call__(self, _engine: Engine | None, batch: Batch) -> Losses:
-        """One update on ``batch``; gives its loss terms."""
+        """Update the networks on ``batch`` and return the detached loss terms."""
         low, full = batch["low_dose"], batch["full_dose"]
         nets, device = self.networks, low.device
         with frozen(nets["disc_full"], nets["disc_low"]), self.updates.forward_precision(device):
@@ -84,7 +84,7 @@ class CycleGAN(UnpairedMethod):
         return detached({**terms, **judged})
 
     def degrade(self, full: Tensor) -> Tensor:
-        """Fake low dose (N, 1, H, W) of full dose, with new white noise where full2low has a channel for it."""
+        """Return fake low-dose patches (N, 1, H, W), drawing white noise if full2low has a noise channel."""
         net = self.networks["full2low"]
         if getattr(net, "in_channels", 1) == 1:
             return net(full)  # type: ignore[no-any-return]
@@ -107,7 +107,7 @@ class CycleGAN(UnpairedMethod):
         return terms
 
     def _identity_terms(self, low: Tensor, full: Tensor, fake_full: Tensor, fake_low: Tensor) -> Losses:
-        """Each generator leaves its target domain alone (or, the printed formulas' reading, its source domain)."""
+        """Return L1 terms that keep each generator's target domain unchanged (in the report's formulas, its source)."""
         source = self.loss.identity_domain == "source"
         terms = {
             "gen_identity_full": F.l1_loss(*((fake_full, low) if source else (self.networks["low2full"](full), full)))

@@ -1,4 +1,7 @@
-"""Noise swap: one generator, one discriminator, its own residual pasted on other patients; no pairs."""
+"""Noise swap: one generator and one discriminator, trained without pairs.
+
+The generator must also remove the residual of another patient's low dose, added to full dose.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,13 +24,13 @@ from ctcycle.training.updates import Batch, Losses, Updates, detached, frozen
 
 @dataclass
 class NoiseSwap(UnpairedMethod):
-    """One generator, one discriminator: adversarial, identity and noise-swap terms (not a CycleGAN).
+    """One generator and one discriminator with adversarial, identity and noise-swap losses (not a CycleGAN).
 
     Attributes:
         networks: "low2full", "disc_full", "swap".
-        updates: how losses become updates.
-        loss: weights.
-        pool_full: history of fakes for the discriminator.
+        updates: optimisers, and the values set by the schedule.
+        loss: weights of the loss terms.
+        pool_full: pool of fake full-dose patches.
     """
 
     loss: AdversarialLoss
@@ -41,7 +44,7 @@ class NoiseSwap(UnpairedMethod):
 
     @staticmethod
     def make_networks(settings: NoiseSwapSettings, gain: float) -> dict[str, nn.Module]:
-        """Return the denoiser, its judge, and what pastes noise where the loss asks for it."""
+        """Return the denoiser, its discriminator, and the noise-swap module if the loss uses it."""
         nets: dict[str, nn.Module] = {"low2full": build_generator(settings.generator)}
         nets["disc_full"] = Discriminator(with_gain(settings.discriminator, gain))
         if settings.loss.noise_swap:
@@ -55,11 +58,11 @@ class NoiseSwap(UnpairedMethod):
 
     @property
     def pools(self) -> Mapping[str, ImagePool]:
-        """Histories of generated images, by name."""
+        """The image pools, by name."""
         return {"pool_full": self.pool_full}
 
     def __call__(self, _engine: Engine | None, batch: Batch) -> Losses:
-        """One update on ``batch``; gives its loss terms."""
+        """Update the networks on ``batch`` and return the detached loss terms."""
         low, full = batch["low_dose"], batch["full_dose"]
         nets, weights = self.networks, self.loss
         with frozen(nets["disc_full"]), self.updates.forward_precision(low.device):

@@ -1,4 +1,4 @@
-"""Supervised training on true pairs."""
+"""Supervised training on paired slices."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ctcycle.data.pair_check import check_pair, pair_name
 from ctcycle.data.pairs import SlicePair
 from ctcycle.data.slices import SliceData, StoredSlices
 from ctcycle.errors import ManifestError
-from ctcycle.training.method import Method, Shown
+from ctcycle.training.method import Method, ProgressBar
 from ctcycle.training.sampling import PairedPatches
 from ctcycle.training.transforms import PatchTransform
 from ctcycle.training.updates import Batch, Losses, Updates, detached
@@ -23,12 +23,12 @@ from ctcycle.training.updates import Batch, Losses, Updates, detached
 
 @dataclass
 class Supervised(Method):
-    """``L1(G(low), full)`` on true pairs, or Huber's loss (1964), divided by its threshold so that it nears L1.
+    """``L1(G(low), full)`` on pairs, or the Huber loss (1964) divided by its threshold (smooth L1).
 
     Attributes:
         networks: "low2full".
-        updates: how losses become updates.
-        quadratic_below: differences below this count squared, in the network's unit; 0 is L1.
+        updates: optimisers, and the values set by the schedule.
+        quadratic_below: threshold below which the loss is quadratic, in the network's units; 0 is L1.
     """
 
     quadratic_below: float = 0.0
@@ -38,19 +38,19 @@ class Supervised(Method):
 
     @staticmethod
     def make_networks(settings: SupervisedSettings, _gain: float) -> dict[str, nn.Module]:
-        """Return the denoiser alone."""
+        """Return the denoiser, the only network."""
         return {"low2full": build_generator(settings.generator)}
 
     @classmethod
     def create(cls, settings: SupervisedSettings, networks: nn.ModuleDict, updates: Updates) -> "Supervised":
-        """Return the method; the loss's threshold is given in HU."""
+        """Return the method, with the loss threshold converted from HU to the network's units."""
         return cls(networks, updates, settings.loss.quadratic_below_hu / settings.data.hu_window.hu_per_unit)
 
     @staticmethod
     def make_patches(
-        settings: SupervisedSettings, slices: SliceData, transform: PatchTransform, shown: Shown
+        settings: SupervisedSettings, slices: SliceData, transform: PatchTransform, progress: ProgressBar
     ) -> PairedPatches:
-        """Return pairs of patches; with the guard, checked to show the same anatomy."""
+        """Return pairs of patches; if ``data.guard`` is set, check that each pair shows the same anatomy."""
         data, pairs = settings.data, slices.pairs("train")
         if data.pairing == "shuffled":
             order = np.random.default_rng([settings.seed]).permutation(len(pairs))
@@ -58,11 +58,11 @@ class Supervised(Method):
         low, full = (StoredSlices(slices.series, [getattr(pair, dose) for pair in pairs]) for dose in SlicePair._fields)
         patches = PairedPatches(low, full, transform, settings.seed, data.same_crop)
         if data.guard:
-            check_pairs(patches, pairs, data.guard_threshold, shown)
+            check_pairs(patches, pairs, data.guard_threshold, progress)
         return patches
 
     def __call__(self, _engine: Engine | None, batch: Batch) -> Losses:
-        """One update on ``batch``; gives its loss terms."""
+        """Update the network on ``batch`` and return the detached loss term."""
         low, full = batch["low_dose"], batch["full_dose"]
         with self.updates.forward_precision(low.device):
             term = F.smooth_l1_loss(self.networks["low2full"](low), full, beta=self.quadratic_below)
@@ -74,21 +74,21 @@ def check_pairs(
     data: PairedPatches,
     pairs: Sequence[SlicePair],
     threshold: float,
-    seen: Shown = iter,
+    progress: ProgressBar = iter,
 ) -> None:
-    """Stops before training where the pairs that a data set delivers do not match.
+    """Check that the pairs of a training set match, before training.
 
     Args:
-        data: what will be trained on.
-        pairs: what its entries are, for the message.
-        threshold: lowest correlation that passes.
-        seen: wraps the numbers of the pairs: a progress bar.
+        data: the training set.
+        pairs: the slices of each entry, for the message.
+        threshold: lowest correlation accepted as the same anatomy.
+        progress: wraps the indices of the pairs in a progress bar.
 
     Raises:
-        ManifestError: a pair does not match, or the two images of a pair are cropped or flipped differently.
+        ManifestError: a pair does not match, or its two images are cropped or flipped differently.
     """
-    for number in seen(range(len(pairs))):
-        remedy = "set data.guard=false to train all the same"
+    for number in progress(range(len(pairs))):
+        remedy = "set data.guard=false to train anyway"
         check_pair(data.low[number], data.full[number], pairs[number], threshold, remedy)
     for number in range(min(len(pairs), 8)):
         image = data.full[number]
@@ -96,7 +96,7 @@ def check_pairs(
         if not bool((sample["low_dose"] == sample["full_dose"]).all()):
             raise ManifestError(
                 f"{pair_name(pairs[number])}: low dose and full dose are cropped or flipped differently; "
-                "set data.same_crop=true, or data.guard=false to train all the same"
+                "set data.same_crop=true, or data.guard=false to train anyway"
             )
 
 

@@ -1,4 +1,4 @@
-"""What is handed to ctcycle that is odd or broken, and what it does about it: one row for each kind."""
+"""Odd or broken inputs for ctcycle, and how each is handled: one row for each kind."""
 
 from bad_inputs.data_sets import DATA_SETS
 from bad_inputs.images import IMAGES

@@ -1,4 +1,4 @@
-"""Data sets, manifests and runs that cannot be scanned, trained on, evaluated or used."""
+"""Data sets, manifests, runs and configs that cannot be used."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ def _kind(task: Task, name: str, outcome: Outcome, says: str, make: Make, exit_c
 
 
 def sources(*paths: str, **settings: Any) -> Callable[[Path], list[str]]:
-    """The value of ``sources`` for folders under another."""
+    """Return a function that gives the override of ``sources`` for folders under its argument."""
 
     def value(folder: Path) -> list[str]:
         more = "".join(f", {key}: '{setting}'" for key, setting in settings.items())
@@ -35,12 +35,12 @@ def sources(*paths: str, **settings: Any) -> Callable[[Path], list[str]]:
 
 
 def given(*values: str) -> Make:
-    """These values on the command line."""
+    """Return these command line overrides."""
     return lambda _place: list(values)
 
 
 def scanned(*paths: str, make: Callable[[Path], object] = lambda _folder: None, **settings: Any) -> Make:
-    """A scan of folders that ``make`` has filled."""
+    """A scan of folders filled by ``make``."""
 
     def made(place: Place) -> list[str]:
         write_series(place.folder / "good" / "p1" / "low_dose")
@@ -51,7 +51,7 @@ def scanned(*paths: str, make: Callable[[Path], object] = lambda _folder: None, 
 
 
 def with_manifest(change: Callable[[str], str]) -> Make:
-    """The good manifest, its text changed."""
+    """The valid manifest with its text changed."""
 
     def made(place: Place) -> list[str]:
         path = place.folder / "manifest.csv"
@@ -63,7 +63,7 @@ def with_manifest(change: Callable[[str], str]) -> Make:
 
 
 def with_rows(change: Callable[[ManifestRow], ManifestRow | None]) -> Make:
-    """The good manifest, its rows changed, or taken out."""
+    """The valid manifest with rows changed or removed."""
 
     def made(place: Place) -> list[str]:
         path, manifest = place.folder / "manifest.csv", read_manifest(place.data / "manifest.csv")
@@ -75,7 +75,7 @@ def with_rows(change: Callable[[ManifestRow], ManifestRow | None]) -> Make:
 
 
 def with_series(change: Callable[[Path], object]) -> Make:
-    """The good data set, the files of a training series changed after it was scanned."""
+    """The valid data set with the files of a training series changed after indexing."""
 
     def made(place: Place) -> list[str]:
         shutil.copytree(place.data, place.folder / "data", ignore=shutil.ignore_patterns(".*"))
@@ -88,7 +88,7 @@ def with_series(change: Callable[[Path], object]) -> Make:
 
 
 def with_leak(place: Place) -> list[str]:
-    """A validation patient's slices once more, for training, under another ID."""
+    """A validation patient's slices, added to the training split under another ID."""
     manifest, copy = read_manifest(place.data / "manifest.csv"), place.folder / "copy"
     held_out = next(row for row in manifest if row.patient == VAL and row.dose == "full_dose")
     copy.mkdir(parents=True)
@@ -117,12 +117,12 @@ def small_slices(place: Place) -> list[str]:
 
 
 def evaluated(**values: Any) -> Make:
-    """An evaluation with these values."""
+    """An evaluation with these overrides."""
     return lambda _place: [f"{key}={value}" for key, value in values.items()]
 
 
 def turned(key: str, split: str) -> Make:
-    """A manifest in which one full-dose series of a split is turned by a quarter: it no longer fits its low dose."""
+    """A manifest in which one full-dose series of a split is rotated by 90 degrees, so that it no longer matches."""
 
     def made(place: Place) -> list[str]:
         manifest = read_manifest(place.data / "manifest.csv")
@@ -142,7 +142,7 @@ def turned(key: str, split: str) -> Make:
 
 
 def one_dose(place: Place) -> list[str]:
-    """Test patients with one dose only."""
+    """A manifest whose test patients have only one dose."""
     manifest = read_manifest(place.data / "manifest.csv")
     rows = tuple(row for row in manifest.rows if row.split != "test" or row.dose == "low_dose")
     write_manifest(place.folder / "manifest.csv", replace(manifest, rows=rows))
@@ -150,7 +150,7 @@ def one_dose(place: Place) -> list[str]:
 
 
 def broken_run(change: Callable[[Path], object]) -> Make:
-    """A training run whose folder was changed."""
+    """A training run with its folder changed."""
 
     def made(place: Place) -> list[str]:
         shutil.copytree(place.run, place.folder / "run")
@@ -165,7 +165,7 @@ def _cut(path: Path) -> None:
 
 
 def _flip(path: Path) -> None:
-    """Turns the bits of one byte of the largest tensor: between tensors there is room that says nothing."""
+    """Flip the bits of one byte in the largest tensor; the padding between tensors is not checked."""
     content = bytearray(path.read_bytes())
     with ZipFile(path) as archive:
         record = archive.read(max(archive.infolist(), key=lambda item: item.file_size))
@@ -186,7 +186,7 @@ def _without(**unwanted: str) -> Callable[[ManifestRow], ManifestRow | None]:
 
 
 def _last_column(text: str, name: str, value: str) -> str:
-    """The table with another value in one column of its first row."""
+    """Return the table with another value in one column of its first row."""
     header, row, *rest = text.splitlines()
     cells = row.split(",")
     cells[header.split(",").index(name)] = value

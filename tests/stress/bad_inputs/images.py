@@ -1,4 +1,4 @@
-"""Odd and broken images among those that are to be denoised."""
+"""Odd and broken images to denoise."""
 
 import gzip
 import struct
@@ -42,12 +42,12 @@ def _kind(name: str, outcome: Outcome, says: str, make: Make, *, alone: bool = F
 
 
 def changed(**changes: Any) -> Make:
-    """A series all of whose slices have other elements; None removes one."""
+    """A series with changed elements in all slices; None removes an element."""
     return lambda folder: write_series(folder, series=SERIES, changes=changes)
 
 
 def one_changed(**changes: Any) -> Make:
-    """A series of which one slice has other elements."""
+    """A series with changed elements in one slice."""
 
     def make(folder: Path) -> None:
         file = write_series(folder, series=SERIES)[1]
@@ -59,7 +59,7 @@ def one_changed(**changes: Any) -> Make:
 
 
 def one_more(**changes: Any) -> Make:
-    """A series with one more file in its folder: an image with other elements and a UID of its own."""
+    """A series with an additional image in its folder, with changed elements and its own UID."""
 
     def make(folder: Path) -> None:
         write_series(folder, series=SERIES)
@@ -76,7 +76,7 @@ def stored(values: NDArray[Any], **changes: Any) -> Make:
 
 
 def one_file(content: bytes | Callable[[bytes], bytes], name: str = "0002.dcm") -> Make:
-    """A series with a file of this content among its slices, or one of its slices made of its content."""
+    """A series with one file of the given content, or computed from the content of its second slice."""
 
     def make(folder: Path) -> None:
         write_series(folder, series=SERIES)
@@ -87,7 +87,7 @@ def one_file(content: bytes | Callable[[bytes], bytes], name: str = "0002.dcm") 
 
 
 def written(name: str, content: bytes) -> Make:
-    """A file alone."""
+    """A single file."""
 
     def make(folder: Path) -> None:
         folder.mkdir()
@@ -114,19 +114,19 @@ def syntax(kind: UID) -> Make:
 
 
 def lossless_jpeg(folder: Path) -> None:
-    """A series as many scanners send it."""
+    """A series in lossless JPEG, as many scanners send it."""
     for file in write_series(folder, series=SERIES):
         as_lossless_jpeg(file, file)
 
 
 def twelve_bits(folder: Path) -> None:
-    """Numbers up to 4095, as scanners store them."""
+    """Values up to 4095, as scanners store them."""
     bits = {"BitsStored": 12, "HighBit": 11}
     write_series(folder, np.minimum(stored_body(), 4095), series=SERIES, changes=bits)
 
 
 def padded(folder: Path) -> None:
-    """-2000 outside the circle, and the tag that says so."""
+    """Padding of -2000 outside the field of view, with PixelPaddingValue."""
     values = stored_body(dtype="int16", intercept=0.0)
     values[:, :4] = -2000
     write_series(folder, values, series=SERIES, changes={"RescaleIntercept": 0, "PixelPaddingValue": -2000})
@@ -145,12 +145,12 @@ def with_gap(folder: Path) -> None:
 
 
 def with_copy(folder: Path) -> None:
-    """One file twice, byte for byte."""
+    """A byte-identical copy of one file."""
     (folder / "copy.dcm").write_bytes(write_series(folder, series=SERIES)[1].read_bytes())
 
 
 def at_one_position(folder: Path) -> None:
-    """Two reconstructions of one slice."""
+    """Two different images at the same position."""
     write_series(folder, series=SERIES)
     save(slice_dataset(stored_body(4)[3], SERIES, 2), folder / "again.dcm")
 
@@ -170,7 +170,7 @@ def two_series(folder: Path) -> None:
 
 
 def linked_in_a_circle(folder: Path) -> None:
-    """Links to the folder itself, to nothing, and to themselves."""
+    """Links to the folder itself, to a missing file, and to themselves."""
     write_series(folder, series=SERIES)
     (folder / "again").symlink_to(folder, target_is_directory=True)
     (folder / "up").symlink_to(folder.parent, target_is_directory=True)
@@ -210,14 +210,14 @@ def nifti(values: NDArray[Any], name: str = "ct.nii.gz", affine: NDArray[Any] | 
 
 
 def nifti_cut(folder: Path) -> None:
-    """The end is missing."""
+    """A NIfTI file without its end."""
     nifti(body_hu())(folder)
     content = (folder / "ct.nii.gz").read_bytes()
     (folder / "ct.nii.gz").write_bytes(content[: len(content) // 2])
 
 
 def cut_stream(folder: Path) -> None:
-    """A compressed stream that ends early, in a file that is whole."""
+    """A truncated compressed stream in an otherwise complete file."""
     syntax(JPEG2000Lossless)(folder)
     dataset = dcmread(folder / "2.dcm")
     stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
@@ -226,24 +226,24 @@ def cut_stream(folder: Path) -> None:
 
 
 def unknown_syntax(folder: Path) -> None:
-    """Files that name a transfer syntax that does not exist."""
+    """Files with a transfer syntax that does not exist."""
     for file in write_series(folder, series=SERIES):
         file.write_bytes(file.read_bytes().replace(*UNKNOWN_SYNTAX))
 
 
 def endless_sequence(content: bytes) -> bytes:
-    """Sequences in sequences, thousands deep, in front of everything."""
+    """Insert sequences nested thousands deep before all elements."""
     opened = struct.pack("<HH2sHI", 8, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
     start = content.index(b"\x08\x00\x08\x00CS")
     return content[:start] + opened * 5000 + content[start:]
 
 
 def named(**texts: str) -> Make:
-    """A series that says this of its patient, study and description, however odd."""
+    """A series with these texts in its elements, however odd."""
     changes: Mapping[str, Any] = {"SpecificCharacterSet": "ISO_IR 192", **texts}
 
     def make(folder: Path) -> None:
-        with quiet():  # pydicom warns of them, too
+        with quiet():  # pydicom also warns about them
             write_series(folder, series=SERIES, changes=changes)
 
     return make

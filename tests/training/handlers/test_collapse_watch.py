@@ -45,13 +45,13 @@ WON = {"disc_full": 0.004, "disc_low": 0.009}
 def test_discriminators_that_always_win_are_told_once_with_what_to_try(stop_after: int) -> None:
     rows = [moving(number, **(WON if number > 3 else {})) for number in range(1, 20)]
     (told,) = watch(rows, stop_after)
-    assert told.startswith("iteration 160: every discriminator's loss has been below 0.01 for 100 iterations")
+    assert told.startswith("iteration 160: all discriminator losses below 0.01 for 100 iterations")
     assert "try a smaller optimizer.lr_discriminator, image_pool=50 or discriminator.spectral_norm=true" in told
 
 
 def test_losses_that_do_not_move_are_told() -> None:
     (told,) = watch([moving(0), *[HEALTHY] * 10])
-    assert told.startswith("iteration 140: the adversarial losses have not moved for 100 iterations")
+    assert told.startswith("iteration 140: adversarial losses unchanged for 100 iterations")
 
 
 @pytest.mark.parametrize(
