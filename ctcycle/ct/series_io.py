@@ -252,10 +252,8 @@ def _checked(info: SeriesInfo, images: Iterable[NDArray[np.float32]]) -> Iterato
         if count > info.shape[0]:
             break
         if image.shape != info.shape[1:] or not np.isfinite(image).all():
-            raise SeriesError(
-                f"{info.path}: got an image of shape {image.shape} or with NaN or infinity for slice {count - 1}; "
-                f"must be finite and {info.shape[1:]}"
-            )
+            found = "NaN or infinity" if image.shape == info.shape[1:] else f"shape {image.shape}"
+            raise SeriesError(f"{info.path}: new slice {count - 1} has {found}; must be finite and {info.shape[1:]}")
         yield image
     if count != info.shape[0]:
         raise SeriesError(f"{info.path}: got {count} slices to write, but the series has {info.shape[0]}")

@@ -225,7 +225,9 @@ def test_sources_without_ct_are_all_named(tmp_path):
         scan_sources(sources, tmp_path / "m.csv", SplitSettings())
     lines = str(caught.value).splitlines()
     assert lines[0].startswith(f"no CT under {tmp_path / 'empty'} (0 files seen); DICOM, NIfTI and npy are read")
-    assert lines[1].startswith(f"no CT under {tmp_path / 'texts'} (1 file seen); files that are no CT images or hidden")
+    assert lines[1].startswith(
+        f"no CT under {tmp_path / 'texts'} (1 file seen); ignored 1 file (hidden or not CT images)"
+    )
     assert lines[2] == f"{tmp_path / 'none'}: does not exist; give the folder that holds the scans"
 
 

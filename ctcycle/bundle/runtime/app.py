@@ -239,7 +239,7 @@ def _flag(name: str, value: Any) -> bool:
     values: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
     found = values.get(str(value).lower())
     if found is None:
-        raise ConfigError(f"{name}={value}: must be true or false")
+        raise ConfigError(f"{name}={value!r}: must be true or false")
     return found
 
 
@@ -247,11 +247,11 @@ def _number(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}={value}: must be a number") from error
+        raise ConfigError(f"{name}={value!r}: must be a number") from error
 
 
 def _device(device: str | torch.device) -> torch.device:
     try:
         return resolve_device(str(device))
     except (RuntimeError, KeyError) as error:
-        raise ConfigError(f"device={device}: must be auto, cpu, cuda, cuda:N or mps") from error
+        raise ConfigError(f"device={str(device)!r}: must be auto, cpu, cuda, cuda:N or mps") from error
