@@ -1,6 +1,6 @@
-"""Being asked to stop: by the keyboard (SIGINT), a scheduler (SIGTERM) or a batch system's warning (SIGUSR1).
+"""Stop requests: Ctrl-C (SIGINT), a scheduler (SIGTERM) or a batch system's warning (SIGUSR1).
 
-The exit code is the shell's, 128 + the number of the signal: 130, 143 and, on Linux, 138.
+Exit codes follow the shell's convention, 128 + signal number: 130, 143 and, on Linux, 138.
 """
 
 import ctypes
@@ -15,15 +15,15 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _ECHO_S = 0.5
-"""A signal sooner after the first is taken for its echo: timeout(1) and others signal a process and then its group."""
+"""A second signal within this time counts as an echo: timeout(1) and others signal a process and then its group."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class StopNow(KeyboardInterrupt):
-    """Work was given up at once because a signal asked for it.
+    """Interrupts work at once because of a signal.
 
     Attributes:
-        number: of the signal.
+        number: the signal number.
     """
 
     def __init__(self, number: int) -> None:
@@ -32,60 +32,60 @@ class StopNow(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Notes the first signal, so that the caller can bring its work to a good end; a second one ends the process.
+    """Records the first signal so that the caller can finish cleanly; a second signal ends the process.
 
     Attributes:
-        code: exit code that the signal asks for; 0 while there was none.
+        code: exit code for the signal that was received; 0 if none was.
     """
 
     def __init__(self) -> None:
         self.code = 0
-        self._noted_at = 0.0
-        self._gives_up = False
+        self._received_at = 0.0
+        self._interrupts = False
         self._process = os.getpid()
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Inside, signals come here."""
-        with _handling(SIGNALS, self._note):
+        """Record signals while the context is open."""
+        with _handling(SIGNALS, self._record):
             yield self
 
     @contextmanager
     def giving_up(self) -> Iterator[None]:
-        """Inside, for long work that changes nothing, the first signal is not only noted: the work is given up.
+        """Interrupt work at the first signal; for long work that changes nothing.
 
         Raises:
-            StopNow: a signal came, or had come before.
+            StopNow: a signal arrived, now or before the context was entered.
         """
-        self._gives_up = True
+        self._interrupts = True
         try:
             if self.code:
                 raise StopNow(self.code - 128)
             yield
         finally:
-            self._gives_up = False
+            self._interrupts = False
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
+    def _record(self, number: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            return  # a worker that was forked this moment, and is about to ignore signals
+            return  # a worker that was just forked and does not ignore signals yet
         now = time.monotonic()
         if self.code == 0:
-            self.code, self._noted_at = 128 + number, now
-            if self._gives_up:
+            self.code, self._received_at = 128 + number, now
+            if self._interrupts:
                 raise StopNow(number)
-        elif now - self._noted_at > _ECHO_S:
-            os.write(2, b"\nstopped at once by a second signal; the last checkpoint stays, the same command goes on\n")
+        elif now - self._received_at > _ECHO_S:
+            os.write(2, b"\nkilled by a second signal; the last checkpoint is intact, run it again to resume\n")
             os._exit(128 + number)
 
 
 @contextmanager
 def stopping_at_once() -> Iterator[None]:
-    """Inside, SIGTERM and SIGUSR1 raise StopNow, as SIGINT raises KeyboardInterrupt: what is open gets closed."""
+    """Raise StopNow on SIGTERM and SIGUSR1, as SIGINT raises KeyboardInterrupt, so that open resources are closed."""
     process = os.getpid()
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if os.getpid() != process:
-            os._exit(128 + number)  # a forked worker, which has nothing to close and nobody to tell
+            os._exit(128 + number)  # a forked worker, which has nothing to close
         raise StopNow(number)
 
     with _handling(SIGNALS[1:], stop):
@@ -103,14 +103,14 @@ def _handling(numbers: tuple[signal.Signals, ...], handler: Callable[[int, Frame
 
 
 def follow_parent(_worker: int) -> None:
-    """Makes a loader worker ignore the signals that ask to stop, and end with its parent, however that ends.
+    """Make a loader worker ignore stop signals and exit with its parent, however the parent ends.
 
-    A signal to the whole group or job would else kill the worker, and with it the run before its checkpoint is written.
+    Otherwise a signal to the whole group or job kills the worker, and the run fails before it writes its checkpoint.
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":  # elsewhere torch's workers look for their parent every five seconds
+    if sys.platform == "linux":  # on other systems torch's workers poll for their parent every five seconds
         parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before the call
+        if os.getppid() != parent:  # the parent ended before the call
             os._exit(0)

@@ -51,7 +51,7 @@ def test_a_full_disk_is_an_output_error_that_says_where_and_why(tmp_path: Path) 
     def full(_stream: IO[bytes]) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OutputError, match=r"state: cannot be written \(No space left on device\); free"):
+    with pytest.raises(OutputError, match=r"state: cannot write \(No space left on device\); free up space"):
         write_file(tmp_path / "state", full)
     assert list(tmp_path.iterdir()) == []
 
@@ -60,7 +60,7 @@ def test_a_full_disk_is_an_output_error_that_says_where_and_why(tmp_path: Path) 
 def test_impossible_names_are_output_errors(tmp_path: Path, name: str) -> None:
     (tmp_path / "taken" / "inside").mkdir(parents=True)
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot write"):
         write_text(tmp_path / name, "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
 
@@ -140,13 +140,13 @@ def test_a_folder_that_cannot_take_its_name_leaves_the_earlier_one(out: Path, mo
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(OutputError, match=r"out: cannot be written \(No space left"), new_folder(out, may_replace=True):
+    with pytest.raises(OutputError, match=r"out: cannot write \(No space left"), new_folder(out, may_replace=True):
         pass
     assert entries(out.parent) == ["out", "out/old"]
 
 
 def test_what_comes_to_be_there_meanwhile_is_not_replaced(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="out: cannot be written"), new_folder(tmp_path / "out"):
+    with pytest.raises(OutputError, match="out: cannot write"), new_folder(tmp_path / "out"):
         (tmp_path / "out" / "thesis").mkdir(parents=True)
     assert entries(tmp_path) == ["out", "out/thesis"]
 

@@ -78,7 +78,7 @@ def test_from_nothing_to_denoised_scans(
     assert main(["--config", "tiny.yaml"]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     assert f"-> {runs / 'results.json'}" in said
-    assert "1 denoised, 0 were there already, 0 refused" in said
+    assert "1 denoised, 0 already done, 0 refused" in said
 
     assert read_manifest(Path(MANIFEST)).patients == tuple(f"sim{number:03d}" for number in range(8))
     results = json.loads((runs / "results.json").read_text())["rows"]
@@ -101,6 +101,6 @@ def test_from_nothing_to_denoised_scans(
     assert main(["--config", "tiny.yaml"]) == 0
     again, beside = capsys.readouterr()
     assert again.count("already finished; set overwrite=true to rerun") == len(PIPELINE["steps"]) - 1
-    assert "is there already" in beside  # denoising looks for new series
+    assert "already exists, skipping" in beside  # denoising looks for new series
     assert f"-> {runs / 'results.json'}" in again
     assert times(runs) == before

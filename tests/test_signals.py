@@ -58,7 +58,7 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=5)
     assert process.returncode == 130
-    assert errors == "\nstopped at once by a second signal; the last checkpoint stays, the same command goes on\n"
+    assert errors == "\nkilled by a second signal; the last checkpoint is intact, run it again to resume\n"
 
 
 @each_signal

@@ -1,1 +1,1 @@
-"""From a training run to a MONAI bundle: a folder that denoises where ctcycle is not installed."""
+"""Export a training run as a MONAI bundle, a folder that runs without ctcycle."""

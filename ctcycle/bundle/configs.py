@@ -1,4 +1,4 @@
-"""The configs of a bundle as plain data: what is run for inference, evaluation and fine-tuning."""
+"""Generate the configs of a bundle for inference, evaluation and fine-tuning, as plain data."""
 
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +11,7 @@ FINGERPRINT = "configs/fingerprint.json"
 
 
 def formulas(window: HUWindow) -> tuple[str, str]:
-    """How HU become the network's numbers ``x``, and ``x`` HU, in words."""
+    """Return the formulas from HU to the network's values ``x`` and back, as text."""
     scale, centre = f"{window.hu_per_unit:g}", f"{window.centre:g}"
     if not window.centre:
         return f"clip(HU) / {scale}", f"{scale} x"
@@ -32,7 +32,7 @@ keys=plain
 level=INFO
 handlers=console
 
-# its messages quote the header, which may name a patient
+# its messages quote headers, which may name a patient
 [logger_pydicom]
 level=CRITICAL
 handlers=
@@ -51,12 +51,12 @@ format=%(asctime)s %(levelname)s %(message)s
 
 
 def model_configs(trained: BundleFacts) -> dict[str, Config]:
-    """Return all configs that the code and the model decide, by their names."""
+    """Return by name all configs that depend only on the code and the model."""
     return {"inference": inference(trained), "evaluate": evaluate(trained), "train": train(trained)}
 
 
 def inference(trained: BundleFacts) -> Config:
-    """``configs/inference.json``: a folder of CT in, denoised CT out."""
+    """Return ``configs/inference.json``, which denoises a folder of CT series."""
     flags = ("overwrite", "assume_hu", "residual", "uncertainty", "strict", "keep_private")
     return {
         "bundle_root": ".",
@@ -88,7 +88,7 @@ def inference(trained: BundleFacts) -> Config:
 
 
 def evaluate(trained: BundleFacts) -> Config:
-    """``configs/evaluate.json``: low and full dose of the same slices in, scores out."""
+    """Return ``configs/evaluate.json``, which scores pairs of low and full dose."""
     return {
         "bundle_root": ".",
         "low": "low_dose",
@@ -112,7 +112,7 @@ def evaluate(trained: BundleFacts) -> Config:
 
 
 def train(trained: BundleFacts) -> Config:
-    """``configs/train.json``: fine-tuning on such pairs with MONAI's own trainer, which needs pytorch-ignite."""
+    """Return ``configs/train.json``, which fine-tunes on pairs with MONAI's trainer and needs pytorch-ignite."""
     return {
         "imports": ["$import monai", "$import torch"],
         "bundle_root": ".",

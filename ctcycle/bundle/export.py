@@ -1,4 +1,4 @@
-"""From a training run to a bundle folder, which is written atomically."""
+"""Export a training run as a bundle folder, written atomically."""
 
 import json
 import logging
@@ -34,20 +34,20 @@ _ZOO_MB = 25
 
 @dataclass(frozen=True)
 class BundlePlan:
-    """What is to be made of which run.
+    """The settings for exporting a bundle.
 
     Attributes:
         run: folder of a training run.
-        bundle: the folder to make; its name is the bundle's name.
-        checkpoint: "best" or "last" of the run.
-        formats: beside the weights: "onnx", "pt2".
-        results: ``results.json`` of evaluations of the run, by their headings in the model card.
-        average_flips: whether the mean over four flips is the bundle's default.
-        fingerprint: whether the bundle says what it was trained on.
-        version: of the bundle.
-        changes: what changed in which earlier version; a text for this version replaces the default.
-        card: what only the authors know.
-        overwrite: replace an earlier bundle.
+        bundle: the folder to create; its name is the bundle's name.
+        checkpoint: checkpoint of the run, "best" or "last".
+        formats: formats in addition to the weights: "onnx", "pt2".
+        results: ``results.json`` files of evaluations of the run, by heading in the model card.
+        average_flips: whether the bundle averages over four flips by default.
+        fingerprint: whether the bundle includes a fingerprint of its training data.
+        version: version of the bundle.
+        changes: changes by version; an entry for this version replaces the default text.
+        card: model card entries supplied by the authors.
+        overwrite: replace an existing bundle.
     """
 
     run: Path
@@ -64,13 +64,13 @@ class BundlePlan:
 
     @property
     def changelog(self) -> dict[str, str]:
-        """What changed in which version; the exported one is always among them."""
-        return {self.version: "made from a training run", **self.changes}
+        """Changes by version, always including the exported one."""
+        return {self.version: "exported from a training run", **self.changes}
 
 
 @dataclass(frozen=True)
 class _Source:
-    """All that a bundle is made of."""
+    """The data from which a bundle is built."""
 
     plan: BundlePlan
     method: str
@@ -82,7 +82,7 @@ class _Source:
     data_license: str
 
     def facts(self, costs: dict[str, Any]) -> Facts:
-        """What the model card tells, with what the finished bundle costs."""
+        """Return the facts for the model card, given the measured costs of the finished bundle."""
         rows = self.slices.rows() if self.fingerprint else []
         return Facts(
             name=self.plan.bundle.name,
@@ -99,16 +99,16 @@ class _Source:
 
 
 def export_bundle(plan: BundlePlan) -> str:
-    """Make the bundle folder of a training run, measure it, and write its model card.
+    """Create the bundle folder of a training run, measure its speed, and write its model card.
 
     Returns:
-        What was made, for a terminal.
+        A summary for the terminal.
 
     Raises:
-        ConfigError: a package for a format is missing, or a file that the plan names is not what it should be.
-        BundleError: the run holds no denoiser, or one that cannot travel.
-        ManifestError: the training slices have gone.
-        OutputError: the folder exists, or cannot be written.
+        ConfigError: a package for a format is missing, or a file named in the plan is invalid.
+        BundleError: the run has no denoiser, or one that cannot be exported.
+        ManifestError: the training slices are missing.
+        OutputError: the folder already exists or cannot be written.
     """
     check_packages(plan.formats)
     _check_replaceable(plan.bundle, overwrite=plan.overwrite)
@@ -130,7 +130,7 @@ def _read(plan: BundlePlan) -> _Source:
     generator = model.generator
     if not isinstance(generator, ResNetGenerator):
         raise BundleError(
-            f"{plan.run}: its generator is {type(generator).__name__}; only ctcycle's own travels in a bundle"
+            f"{plan.run}: its generator is {type(generator).__name__}; only ResNetGenerator can be exported as a bundle"
         )
     slices = TrainingSlices(plan.run, run.manifest, run.store, run.kernel, run.mu_water)
     fingerprint = slices.fingerprint() if plan.fingerprint else None
@@ -167,19 +167,21 @@ def _write_models(folder: Path, source: _Source) -> None:
     for path in sorted(models.iterdir()):
         if (size := path.stat().st_size / 2**20) > _ZOO_MB:
             _log.warning(
-                "%s is %.0f MB; the model zoo takes larger files than %d MB by link only", path.name, size, _ZOO_MB
+                "%s is %.0f MB; the model zoo accepts files above %d MB only as links", path.name, size, _ZOO_MB
             )
 
 
 def _costs(folder: Path) -> dict[str, Any]:
-    """What the bundle itself, run by a process of its own, finds of its speed, its memory and its formats."""
+    """Return the speed, memory and format parity that the bundle measures for itself in a separate process."""
     command = [sys.executable, "-B", "-W", "ignore", "-m", "scripts.bundle.runtime.speed"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 (constant words)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 (constant arguments)
     try:
         found: dict[str, Any] = json.loads(done.stdout)
     except ValueError as error:
         last = done.stderr.strip().rpartition("\n")[2]
-        raise BundleError(f"the bundle does not run ({last}); this is a fault of the export") from error
+        raise BundleError(
+            f"the exported bundle does not run ({last}); this is a bug in ctcycle, please report it"
+        ) from error
     return found
 
 
@@ -187,20 +189,20 @@ def _check_replaceable(out: Path, *, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / "configs" / "metadata.json").is_file() or out.is_symlink():
-        raise OutputError(f"{out}: exists and is no bundle; choose another `bundle`")
+        raise OutputError(f"{out}: exists and is not a bundle; choose another `bundle`")
     if not overwrite:
-        raise OutputError(f"{out}: exists; choose another `bundle`, or overwrite=true")
+        raise OutputError(f"{out}: already exists; choose another `bundle`, or set overwrite=true")
 
 
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"card.data_license: {path} cannot be read as text ({error})") from error
+        raise ConfigError(f"card.data_license: cannot read {path} as text ({error})") from error
 
 
 def _licence() -> str:
-    """The licence of ctcycle: from its checkout, or from where it is installed."""
+    """Return the licence text of ctcycle, from the checkout or the installed package."""
     checkout = Path(__file__).parents[2] / "LICENSE"
     if checkout.is_file():
         return checkout.read_text(encoding="utf-8")
@@ -209,5 +211,5 @@ def _licence() -> str:
     except PackageNotFoundError:
         installed = []
     if not installed:
-        raise BundleError("ctcycle: its LICENSE file is missing, which a bundle must hold; install it again")
+        raise BundleError("ctcycle: its LICENSE file, which a bundle must include, is missing; reinstall ctcycle")
     return installed[0].read_text()

@@ -1,7 +1,7 @@
-"""The network of a bundle in the formats that other runtimes take: ONNX and torch.export's ``.pt2``.
+"""Export the network of a bundle for other runtimes: ONNX and torch.export's ``.pt2``.
 
-Both hold the network alone, from the normalised range to the normalised range; batch, rows and columns are free, rows
-and columns being multiples of `side_multiple`.
+Both contain only the network; input and output are in the normalised range. Batch, rows and columns are dynamic, with
+rows and columns multiples of `side_multiple`.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ from ctcycle.errors import BundleError, ConfigError
 from ctcycle.networks.specs import GeneratorSpec
 
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "pt2": ()}
-"""Packages beside torch that a format is made and checked with."""
+"""Packages in addition to torch that are needed to export and check a format."""
 
 INPUT, OUTPUT = "image", "denoised"
 
@@ -29,52 +29,60 @@ _NOISY_LOGGER = "torch.onnx._internal.exporter._registration"
 
 
 def check_packages(formats: Sequence[str]) -> None:
-    """Raises ConfigError, with the command that helps, where a package for one of ``formats`` is not installed."""
+    """Check that the packages for ``formats`` are installed.
+
+    Raises:
+        ConfigError: a package is missing; the message gives the command that installs it.
+    """
     for name in formats:
         absent = [package for package in NEEDED[name] if importlib.util.find_spec(package) is None]
         if absent:
             raise ConfigError(
-                f"formats: {name} needs {', '.join(absent)}, not installed here; run `pip install {' '.join(absent)}`, "
-                f"or leave {name} out"
+                f"formats: {name} needs {', '.join(absent)} (not installed); run `pip install {' '.join(absent)}`, "
+                f"or remove {name}"
             )
 
 
 def side_multiple(spec: GeneratorSpec) -> int:
-    """What rows and columns must be a multiple of: 32 px, or more where dilations reach farther."""
+    """Return the number that rows and columns must be a multiple of: 32 px, or more for large dilations."""
     side = 32
-    while side >> spec.downsamplings <= max(spec.dilations, default=1):  # reflection needs more than it reflects
+    while side >> spec.downsamplings <= max(
+        spec.dilations, default=1
+    ):  # reflection padding must be smaller than the image
         side *= 2
     return side
 
 
 def export_network(generator: nn.Module, path: Path, multiple: int) -> None:
-    """Writes a generator as the format that the suffix of ``path`` names, with free batch, rows and columns.
+    """Write a generator in the format given by the suffix of ``path``, with dynamic batch, rows and columns.
 
     Args:
-        generator: (N, 1, H, W) to the same, on the CPU; set to evaluation mode.
-        path: ``.onnx`` or ``.pt2``; ONNX holds its weights in the file itself.
-        multiple: of which H and W are multiples.
+        generator: maps (N, 1, H, W) to the same shape, on the CPU; set to evaluation mode.
+        path: ``.onnx`` or ``.pt2``; an ONNX file includes its weights.
+        multiple: H and W must be multiples of this.
 
     Raises:
-        BundleError: torch cannot express the network in this format.
+        BundleError: torch cannot export the network to this format.
     """
-    example = torch.zeros(2, 1, 2 * multiple, 3 * multiple)  # batches of one would make the batch a constant
+    example = torch.zeros(
+        2, 1, 2 * multiple, 3 * multiple
+    )  # with a batch of one, torch would make the batch size constant
     free = {0: Dim("batch"), 2: multiple * Dim("rows"), 3: multiple * Dim("columns")}
     generator = generator.eval().requires_grad_(requires_grad=False)
     try:
         with _quiet():
             program = torch.export.export(generator, (example,), dynamic_shapes=(free,))
-            _forget_places(program)
+            _remove_source_paths(program)
             _WRITERS[path.suffix](program, path)
-    except Exception as error:  # the exporters raise nearly anything
+    except Exception as error:  # the exporters can raise almost anything
         raise BundleError(
-            f"{path.name}: torch cannot export this network so ({type(error).__name__}: {_first_line(error)}); "
-            "leave the format out"
+            f"{path.name}: torch cannot export this network ({type(error).__name__}: {_first_line(error)}); "
+            "remove this format from `formats`"
         ) from error
 
 
-def _forget_places(program: ExportedProgram) -> None:
-    """Takes out where in whose folders each operation's code lies, which the formats would keep."""
+def _remove_source_paths(program: ExportedProgram) -> None:
+    """Remove the source file paths of each operation, which would otherwise be stored in the exported file."""
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, GraphModule) else ():
             node.meta.pop("stack_trace", None)
@@ -95,7 +103,7 @@ _WRITERS = {".pt2": _write_pt2, ".onnx": _write_onnx}
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hides what the exporters say of themselves: deprecated calls of their own, and that torchvision is absent."""
+    """Suppress the exporters' warnings about their own deprecated calls and the missing torchvision."""
     logger = logging.getLogger(_NOISY_LOGGER)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""``configs/metadata.json`` of a bundle, after MONAI's metadata schema of 2024-07-25."""
+"""Generate ``configs/metadata.json`` of a bundle, following MONAI's metadata schema of 2024-07-25."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
@@ -15,7 +15,7 @@ from ctcycle.runs.bundle_folder import BundleFacts
 
 SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
 REQUIRED = {"pydicom": "3.0.2", "nibabel": "5.3.0", "fire": "0.7.0"}
-"""What a bundle needs beside torch, monai and numpy, and a version that does: fire is for `python -m monai.bundle`."""
+"""Packages that a bundle needs in addition to torch, monai and numpy (fire for `python -m monai.bundle`)."""
 
 
 def metadata(
@@ -25,14 +25,14 @@ def metadata(
     trained: BundleFacts,
     results: Mapping[str, Sequence[Row]],
 ) -> dict[str, Any]:
-    """Return what a bundle says of itself.
+    """Return the metadata of a bundle.
 
     Args:
-        card: what only its authors know.
-        version: of the bundle.
-        changelog: what changed in which version.
+        card: model card entries supplied by the authors.
+        version: version of the bundle.
+        changelog: changes by version.
         trained: the network.
-        results: of the network itself, one row for each protocol, by the headings of their evaluations.
+        results: results of the network, one row per protocol, by evaluation heading.
     """
     return {
         "schema": SCHEMA,
@@ -63,7 +63,7 @@ def metadata(
 
 
 def package_version(name: str) -> str:
-    """The version that is installed here without its build tag; empty if there is none."""
+    """Return the installed version of a package without its build tag; empty if it is not installed."""
     try:
         return installed_version(name).split("+")[0]
     except PackageNotFoundError:

@@ -1,7 +1,7 @@
 """Refresh a bundle from the code: ``python -m ctcycle.bundle.refresh bundles/ct_denoiser``.
 
-``scripts/`` and the configs of inference, evaluation and training are written again. What they say about the model is
-read from the bundle's own ``configs/inference.json``. Weights, other formats, metadata and model card stay as they are.
+Regenerates ``scripts/`` and the configs for inference, evaluation and training. The facts about the model are read from
+the bundle's own ``configs/inference.json``. Weights, other formats, metadata and model card are not changed.
 """
 
 import shutil
@@ -17,14 +17,14 @@ from ctcycle.runs.bundle_folder import is_bundle, read_bundle_facts
 
 
 def refresh(bundle: Path) -> None:
-    """Write the code and the configs of a bundle again; changes that were made to them by hand are lost.
+    """Regenerate the code and configs of a bundle; manual changes to them are lost.
 
     Raises:
-        BundleError: this is no bundle, or its ``inference.json`` cannot be understood.
+        BundleError: the folder is not a bundle, or its ``inference.json`` is not in the expected form.
         OutputError: a file cannot be written or removed.
     """
     if not is_bundle(bundle):
-        raise BundleError(f"{bundle}: not a bundle folder (no configs/metadata.json in it); choose another folder")
+        raise BundleError(f"{bundle}: not a bundle folder (configs/metadata.json is missing); choose another folder")
     configs = model_configs(read_bundle_facts(bundle, any_target=True))
     _clear(bundle / "scripts")
     for name, text in scripts().items():
@@ -34,11 +34,11 @@ def refresh(bundle: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's own), and return the exit code."""
+    """Run the command line ``argv`` (default: that of the process) and return the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         if len(arguments) != 1:
-            raise ConfigError("command line: needs one bundle folder; run python -m ctcycle.bundle.refresh FOLDER")
+            raise ConfigError("command line: must be one bundle folder; run python -m ctcycle.bundle.refresh FOLDER")
         refresh(Path(arguments[0]))
     except CtcycleError as error:
         sys.stderr.write(f"{error}\n")
@@ -52,7 +52,7 @@ def _clear(folder: Path) -> None:
         if folder.exists():
             shutil.rmtree(folder)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be removed ({error.strerror or error}); remove it by hand") from error
+        raise OutputError(f"{folder}: cannot remove ({error.strerror or error}); delete it manually") from error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What an evaluation found of a run, for the model card of its bundle."""
+"""Read the evaluation results of a run for the model card of its bundle."""
 
 import json
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ class Results:
     """The rows of a ``results.json``.
 
     Attributes:
-        rows: of all methods and protocols.
-        method: the name that the bundle's run has among them.
-        notes: sentences that belong beside the tables; no patient is named in them.
+        rows: the rows of all methods and protocols.
+        method: the name of the bundle's run in these rows.
+        notes: sentences to print below the tables; they name no patient.
     """
 
     rows: tuple[Row, ...]
@@ -31,14 +31,14 @@ class Results:
 
 
 def read_results(path: Path, run: Path) -> Results:
-    """Reads the ``results.json`` of an evaluation.
+    """Read the ``results.json`` of an evaluation.
 
     Args:
         path: the file.
-        run: the run folder whose rows are looked for.
+        run: the run folder to look up.
 
     Raises:
-        ConfigError: the file cannot be read, or does not measure this run.
+        ConfigError: the file cannot be read, or holds no results for this run.
     """
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -46,14 +46,16 @@ def read_results(path: Path, run: Path) -> Results:
         runs: dict[str, str] = found["provenance"]["runs"]
         notes: Sequence[str] = found["notes"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"results: {path} is no results.json of an evaluation of this version") from error
-    names = [name for name, place in runs.items() if Path(place).resolve() == run.resolve()]
+        raise ConfigError(
+            f"results: {path} is not a results.json of this version of ctcycle; evaluate the run again"
+        ) from error
+    names = [name for name, folder in runs.items() if Path(folder).resolve() == run.resolve()]
     if not names:
         measured = ", ".join(runs.values()) or "no run"
-        raise ConfigError(f"results: {path} does not measure {run} but {measured}; evaluate the run first")
+        raise ConfigError(f"results: {path} has results for {measured}, not for {run}; evaluate the run first")
     return Results(rows, names[0], tuple(_without_patients(note) for note in notes))
 
 
 def _without_patients(note: str) -> str:
     method, mark, _ = note.partition(": NOT held out")
-    return f"{method}{mark}: it was trained on, or chosen by, patients of this table" if mark else note
+    return f"{method}{mark}: patients in this table were used to train or select it" if mark else note

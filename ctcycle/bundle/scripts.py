@@ -1,7 +1,7 @@
-"""The code that travels in a bundle: whole packages of ctcycle, copied, their imports renamed.
+"""Copy whole packages of ctcycle into a bundle and rename their imports.
 
-A bundle runs where ctcycle is not installed, so its ``scripts`` folder holds all that its configs name.
-``tests/test_layout.py`` holds what may travel to each other, Python's own modules and the packages that a bundle needs.
+A bundle runs without ctcycle, so its ``scripts`` folder contains all code that its configs use.
+``tests/test_layout.py`` checks that this code imports only itself, the standard library and packages a bundle needs.
 """
 
 import ast
@@ -11,7 +11,7 @@ from pathlib import Path
 from ctcycle import __version__
 
 TRAVELS = ("errors", "atomic", "ct", "networks", "inference", "bundle.runtime")
-"""The packages and single modules of ctcycle that are copied."""
+"""The packages and modules of ctcycle that are copied into a bundle."""
 
 _FOLDER = Path(__file__).parent.parent
 _IMPORT = re.compile(r"\b(from|import) ctcycle\b")
@@ -22,19 +22,19 @@ _INITS = {
 
 
 def scripts() -> dict[str, str]:
-    """Return the files of the ``scripts`` folder by their path in it: their text, ready to be written."""
-    copied = {path.relative_to(_FOLDER).as_posix(): path.read_text(encoding="utf-8") for path in _travelling()}
+    """Return the contents of the files in the ``scripts`` folder, by relative path."""
+    copied = {path.relative_to(_FOLDER).as_posix(): path.read_text(encoding="utf-8") for path in _copied_files()}
     note = f"# Copied from ctcycle {__version__} (Apache-2.0) when the bundle was made.\n"
     return {name: note + _renamed(text) for name, text in sorted({**_INITS, **copied}.items())}
 
 
-def _travelling() -> list[Path]:
-    places = [_FOLDER.joinpath(*name.split(".")) for name in TRAVELS]
-    return [path for place in places for path in (place.with_suffix(".py"), *place.rglob("*.py")) if path.is_file()]
+def _copied_files() -> list[Path]:
+    bases = [_FOLDER.joinpath(*name.split(".")) for name in TRAVELS]
+    return [path for base in bases for path in (base.with_suffix(".py"), *base.rglob("*.py")) if path.is_file()]
 
 
 def _renamed(text: str) -> str:
-    """Return the text with ``ctcycle`` as ``scripts`` in its import statements."""
+    """Return the source code with ``ctcycle`` replaced by ``scripts`` in its imports."""
     lines = text.split("\n")
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import | ast.ImportFrom):

@@ -1,4 +1,4 @@
-"""The low-dose slices that a run was trained on, as its bundle describes them."""
+"""Describe and measure the low-dose slices that a run was trained on, for its bundle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from ctcycle.runs.fingerprints import measure_volumes, read_run_fingerprint
 
 @dataclass(frozen=True)
 class TrainingSlices:
-    """Where the low-dose slices of a run are found.
+    """The location of the low-dose training slices of a run.
 
     Attributes:
         run: the run folder, which keeps a copy of the manifest.
-        manifest: as the run's config names it; the default store lies beside it.
+        manifest: the manifest from the run's config; the default store is next to it.
         store: of decoded slices; None for the default.
-        kernel: the only reconstruction kernel; None for all.
+        kernel: reconstruction kernel to select; None for all.
         mu_water: attenuation of water in 1/mm.
     """
 
@@ -30,19 +30,19 @@ class TrainingSlices:
     mu_water: float
 
     def rows(self) -> list[ManifestRow]:
-        """Return the series, from the manifest that the run kept.
+        """Return the low-dose training series from the run's copy of the manifest.
 
         Raises:
-            ManifestError: there is no manifest, or it cannot be read.
+            ManifestError: the manifest is missing or cannot be read.
         """
         chosen = read_manifest(self.run / "manifest.csv").select(dose="low_dose", split="train", kernel=self.kernel)
         return list(chosen)
 
     def fingerprint(self) -> Fingerprint:
-        """Return the fingerprint that the run kept, or else measure it.
+        """Return the fingerprint stored in the run, or measure it if there is none.
 
         Raises:
-            ManifestError: the run's data have gone; the message says how to do without.
+            ManifestError: the training data is missing; the message explains how to export without it.
         """
         return read_run_fingerprint(self.run) or self._measure()
 
@@ -53,13 +53,13 @@ class TrainingSlices:
             return measure_volumes([slices.series[row.series].hu for row in self.rows()])
         except CtcycleError as error:
             raise ManifestError(
-                f"{self.run}: the slices that it was trained on cannot be measured ({error}); put them back, or set "
-                "fingerprint=false, and the bundle will not notice scans that are unlike them"
+                f"{self.run}: cannot measure its training slices ({error}); restore them, or set "
+                "fingerprint=false to export a bundle that cannot detect scans unlike them"
             ) from error
 
 
 def describe(rows: Sequence[ManifestRow]) -> str:
-    """Return how many patients and slices there are, and of which kernels; no patient is named."""
+    """Return the number of patients and slices and the kernels as text; no patient is named."""
     kernels = sorted({row.kernel or "unknown" for row in rows})
     patients = len({row.patient for row in rows})
     what = f"{patients} patient{'s' if patients != 1 else ''}, {sum(row.slices for row in rows)} slices"

@@ -1,1 +1,1 @@
-"""CT series in HU: what a series is, and how it is found, read and written in each format."""
+"""CT series in HU: finding, reading and writing them in each format."""

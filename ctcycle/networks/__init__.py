@@ -1,1 +1,1 @@
-"""The networks and what they are made of, as plain data."""
+"""Generators and discriminators, and their specs as plain data."""

@@ -12,19 +12,19 @@ def test_the_card_tells_what_was_found_and_what_was_not(bundle: Path) -> None:
     card = (bundle / "docs" / "README.md").read_text()
     for text in (
         "# Low-dose CT denoiser",
-        "- Trained by method `supervised` of ctcycle ",
-        "\n## Trained on\n",
+        "- Trained with method `supervised` of ctcycle ",
+        "\n## Training data\n",
         "Not for diagnosis",
         "Six simulated abdomens.",
         "Low dose: 6 patients, 12 slices, kernel soft.",
         "A. Nonymous",
         "Protocol `hu2000`",
         "| mine |",
-        "NOT held out: it was trained on, or chosen by, patients of this table",
-        "So only run bundles that you trust",
+        "NOT held out: patients in this table were used to train or select it",
+        "Only run bundles that you trust",
         "cd tiny_denoiser",
         "`docs/data_license.txt`",
-        "- 0.2.0: made from a training run",
+        "- 0.2.0: exported from a training run",
         "Zhu et al. 2017",
     ):
         assert text in card, text
@@ -37,7 +37,7 @@ def test_the_card_tells_what_was_found_and_what_was_not(bundle: Path) -> None:
 
 def test_formats_agree_within_half_a_step(bundle: Path) -> None:
     card = (bundle / "docs" / "README.md").read_text()
-    rows = re.findall(r"\| `models/model\.(\w+)`, .*? \| ([\d.e+-]+) \| (.*?) \|", card)
+    rows = re.findall(r"\| `models/model\.(\w+)` in .*? \| ([\d.e+-]+) \| (.*?) \|", card)
     assert [name for name, _, _ in rows] == ["pt", "onnx", "pt2"]
     assert all(float(speed) > 0 for _, speed, _ in rows)
     assert all(float(difference.removesuffix(" HU")) <= 0.5 for _, _, difference in rows[1:])

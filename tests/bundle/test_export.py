@@ -81,9 +81,9 @@ def test_network_window_and_water_are_those_of_the_run(tiny: TinyData, tmp_path:
     tensor = read_json(tmp_path / "other" / "configs" / "metadata.json")["network_data_format"]["inputs"]["image"]
     assert tensor["value_range"] == [-0.3, 0.5]
     card = (tmp_path / "other" / "docs" / "README.md").read_text()
-    assert "It sees HU from -900 to 1500." in card
-    assert "does not know what it was trained on" in card
-    assert "Not measured: no evaluation was given" in card
+    assert "The network sees values between -900 and 1500 HU." in card
+    assert "has no fingerprint of its training data" in card
+    assert "No evaluation was given" in card
     assert "1 phantom slices of 8 x 8 px, 2 CPU threads, abacus:" in card
     assert "Peak memory" not in card
     assert not (tmp_path / "other" / "configs" / "fingerprint.json").exists()
@@ -123,7 +123,7 @@ def test_the_fingerprint_is_that_of_the_low_dose_training_slices(bundle: Path, t
 
 @pytest.mark.usefixtures("unmeasured")
 def test_an_existing_bundle_stays_unless_it_may_be_replaced(copy: Path, tiny_run: Path) -> None:
-    with pytest.raises(OutputError, match="exists; choose another `bundle`, or overwrite=true"):
+    with pytest.raises(OutputError, match="already exists; choose another `bundle`, or set overwrite=true"):
         export_bundle(plan_of(tiny_run, copy))
     (copy / "old.txt").touch()
     text = export_bundle(plan_of(tiny_run, copy, overwrite=True, formats=(), fingerprint=False))
@@ -139,13 +139,13 @@ def test_models_too_large_for_the_zoo_are_told(
 ) -> None:
     monkeypatch.setattr("ctcycle.bundle.export._ZOO_MB", 0)
     export_bundle(plan_of(tiny_run, tmp_path / "made", formats=(), fingerprint=False))
-    assert "model.pt is 0 MB; the model zoo takes larger files than 0 MB by link only" in caplog.text
+    assert "model.pt is 0 MB; the model zoo accepts files above 0 MB only as links" in caplog.text
 
 
 def test_what_is_no_bundle_is_never_replaced(tmp_path: Path, tiny_run: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("dear")
-    with pytest.raises(OutputError, match="exists and is no bundle"):
+    with pytest.raises(OutputError, match="exists and is not a bundle"):
         export_bundle(plan_of(tiny_run, tmp_path / "mine", overwrite=True))
     assert (tmp_path / "mine" / "notes.txt").read_text() == "dear"
 

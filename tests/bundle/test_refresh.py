@@ -65,9 +65,11 @@ def test_what_is_no_bundle_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.
     (tmp_path / "scripts" / "mine.py").touch()
     assert main([str(tmp_path)]) == 4
     told = capsys.readouterr().err
-    assert told == f"{tmp_path}: not a bundle folder (no configs/metadata.json in it); choose another folder\n"
+    assert told == f"{tmp_path}: not a bundle folder (configs/metadata.json is missing); choose another folder\n"
     assert main([]) == main(["a", "b"]) == 2
-    assert capsys.readouterr().err.startswith("command line: needs one bundle folder; run python -m ctcycle.bundle.re")
+    assert capsys.readouterr().err.startswith(
+        "command line: must be one bundle folder; run python -m ctcycle.bundle.re"
+    )
     assert [path.name for path in tmp_path.rglob("*")] == ["scripts", "mine.py"]
 
 

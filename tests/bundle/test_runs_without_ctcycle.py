@@ -125,7 +125,7 @@ def test_it_denoises_dicom_and_nifti_where_ctcycle_is_not_installed(
     done = run_bundle(bundle, bundle, without, *given)
     assert done.returncode == 0, done.stderr
     assert "one: 2 of 2 slices" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("3 denoised, 0 were there already, 0 refused")
+    assert done.stdout.splitlines()[-1].startswith("3 denoised, 0 already done, 0 refused")
     denoiser = load_model(tiny_run, device="cpu").denoiser(strength=0.5)
     volumes = [read_series(find_series(folder / "volume.nii.gz")[0][0]).hu for folder in (incoming, out)]
     np.testing.assert_allclose(volumes[1], volumes[0] + denoiser.correction(volumes[0]), atol=1e-3)
@@ -144,5 +144,5 @@ def test_what_is_wrong_is_told_in_the_last_line_from_any_folder(
 ) -> None:
     done = run_bundle(bundle, tmp_path, without, "--input", "nowhere", "--output", "out")
     assert done.returncode == 3
-    assert done.stderr.splitlines()[-1] == "nowhere: does not exist; name a folder or a file of CT images"
+    assert done.stderr.splitlines()[-1] == "nowhere: does not exist; give a folder or file of CT images"
     assert "Traceback" not in done.stderr

@@ -47,7 +47,9 @@ def test_no_patient_is_named(tiny: TinyData, tiny_run: Path) -> None:
 
 
 def test_a_run_whose_data_have_gone_says_how_to_do_without(without_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"cannot be measured .*; put them back, or set fingerprint=false"):
+    with pytest.raises(
+        ManifestError, match=r"cannot measure its training slices .*; restore them, or set fingerprint=false"
+    ):
         export_bundle(plan_of(without_data, tmp_path / "made", formats=()))
     assert not (tmp_path / "made").exists()
 

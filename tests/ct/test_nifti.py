@@ -127,8 +127,8 @@ def test_a_degenerate_affine_leaves_the_last_axis_for_the_slices(tmp_path: Path)
 @pytest.mark.parametrize(
     ("stored", "reason"),
     [
-        (np.zeros((4, 4, 3, 2), dtype=np.float32), "has the shape (4, 4, 3, 2); one volume"),
-        (np.zeros((4, 4, 3), dtype=np.complex64), "holds complex64"),
+        (np.zeros((4, 4, 3, 2), dtype=np.float32), "shape is (4, 4, 3, 2); must be one volume"),
+        (np.zeros((4, 4, 3), dtype=np.complex64), "data type is complex64"),
     ],
 )
 def test_what_is_no_volume_is_left_out(tmp_path: Path, stored: NDArray[np.generic], reason: str) -> None:
@@ -230,7 +230,7 @@ def test_nan_is_named_with_its_slice(tmp_path: Path) -> None:
     hu = body_hu()
     hu[1, 3, 3] = np.nan
     info = write(tmp_path / "ct.nii", hu.T)
-    with pytest.raises(SeriesError, match=r"ct\.nii: slice 1 holds NaN"):
+    with pytest.raises(SeriesError, match=r"ct\.nii: slice 1 contains NaN"):
         read_series(info)
 
 

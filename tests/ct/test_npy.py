@@ -101,17 +101,17 @@ def test_slices_of_two_sizes_are_refused(tmp_path: Path) -> None:
     found, skipped = find_series(tmp_path)
     assert found == []
     assert [(entry.path, entry.reason) for entry in skipped] == [
-        (tmp_path, "the slices are of 4x4 and 4x5 pixels; slices of one size are allowed")
+        (tmp_path, "slices differ in size (4x4 and 4x5 pixels); separate them")
     ]
 
 
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (np.zeros((2, 2, 2, 2)), "has the shape (2, 2, 2, 2)"),
-        (np.zeros((0, 4)), "has the shape (0, 4)"),
-        (np.zeros((4, 4), dtype=bool), "does not hold an array of real numbers"),
-        (np.zeros((4, 4), dtype=complex), "does not hold an array of real numbers"),
+        (np.zeros((2, 2, 2, 2)), "shape is (2, 2, 2, 2)"),
+        (np.zeros((0, 4)), "shape is (0, 4)"),
+        (np.zeros((4, 4), dtype=bool), "is not an array of real numbers"),
+        (np.zeros((4, 4), dtype=complex), "is not an array of real numbers"),
         (np.array([["a", None]], dtype=object), "cannot be read as npy"),
     ],
 )
@@ -136,10 +136,10 @@ def test_cut_and_changed_and_nan_slices_are_named(tmp_path: Path) -> None:
     hu[1, 0, 0] = np.inf
     write_slices(tmp_path, hu, ["1.npy", "2.npy", "3.npy"])
     (info,), _ = find_series(tmp_path)
-    with pytest.raises(SeriesError, match=r"2\.npy: slice 1 holds NaN or infinity"):
+    with pytest.raises(SeriesError, match=r"2\.npy: slice 1 contains NaN or infinity"):
         read_series(info)
     np.save(tmp_path / "2.npy", hu[0, :5])
-    with pytest.raises(SeriesError, match=r"2\.npy: is \(5, 36\) and was \(32, 36\)"):
+    with pytest.raises(SeriesError, match=r"2\.npy: shape is \(5, 36\), but was \(32, 36\)"):
         read_series(info)
     content = (tmp_path / "1.npy").read_bytes()
     (tmp_path / "1.npy").write_bytes(content[:-8])

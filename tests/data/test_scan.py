@@ -229,7 +229,7 @@ def test_sources_without_ct_are_all_named(tmp_path):
         f"no CT found in {tmp_path / 'empty'} (0 files checked); supported formats are DICOM, NIfTI and npy"
     )
     assert lines[1].startswith(
-        f"no CT found in {tmp_path / 'texts'} (1 file checked); files that are no CT images or hidden"
+        f"no CT found in {tmp_path / 'texts'} (1 file checked); ignored 1 file (hidden or not CT images)"
     )
     assert lines[2] == f"{tmp_path / 'none'}: does not exist; give the folder that contains the scans"
 

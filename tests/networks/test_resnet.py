@@ -306,16 +306,16 @@ def test_weights_come_from_the_seed() -> None:
         (
             GeneratorSpec,
             {"dilations": (1, 2)},
-            r"dilations \[1, 2\] must be one positive number, or one for each block",
+            r"dilations=\[1, 2\]; must be one positive number, or one per block",
         ),
         (GeneratorSpec, {"dilations": (0,)}, "positive"),
-        (GeneratorSpec, {"dilations": ()}, "one for each block"),
-        (GeneratorSpec, {"kernel": 4}, "kernel 4 must be odd"),
-        (GeneratorSpec, {"dropout": 1.0}, r"dropout 1.0 must be in \[0, 1\)"),
+        (GeneratorSpec, {"dilations": ()}, "one per block"),
+        (GeneratorSpec, {"kernel": 4}, "kernel=4; must be odd"),
+        (GeneratorSpec, {"dropout": 1.0}, r"dropout=1\.0; must be at least 0 and less than 1"),
         (DiscriminatorSpec, {"layers": 0}, "at least 1"),
-        (DiscriminatorSpec, {"sigma_px": 0.0}, "sigma_px 0.0 must be positive"),
-        (DiscriminatorSpec, {"sigma_px": float("nan")}, "sigma_px nan must be positive"),
-        (DiscriminatorSpec, {"gain": 0.0}, "gain 0.0 must be positive, or auto"),
+        (DiscriminatorSpec, {"sigma_px": 0.0}, "sigma_px=0.0; must be positive"),
+        (DiscriminatorSpec, {"sigma_px": float("nan")}, "sigma_px=nan; must be positive"),
+        (DiscriminatorSpec, {"gain": 0.0}, "gain=0.0; must be positive, or auto"),
     ],
 )
 def test_specifications_that_cannot_be_built_are_refused(kind: Any, changes: dict[str, Any], message: str) -> None:

@@ -117,7 +117,7 @@ def small_disk() -> Iterator[None]:
 
 @pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_is_an_output_error(path: Path) -> None:
-    with pytest.raises(OutputError, match=r"a\.pt: cannot be written \(File too large\)"):
+    with pytest.raises(OutputError, match=r"a\.pt: cannot write \(File too large\)"):
         write_checkpoint(path, {"networks": {"w": torch.zeros(100_000)}})
     assert read_checkpoint(path)["iteration"] == 3
     assert list(path.parent.iterdir()) == [path]

@@ -116,7 +116,7 @@ def test_strength_and_tiles_reach_the_denoiser(tiny_run: Path, tmp_path: Path) -
 
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     write_bundle(tmp_path / "ct")
-    with pytest.raises(ConfigError, match="device 'cuda:99': not on this machine"):
+    with pytest.raises(ConfigError, match="device=cuda:99: not available on this machine"):
         load_model(tmp_path / "ct", device="cuda:99")
 
 

@@ -56,7 +56,7 @@ def test_whatever_is_done_to_a_file_it_is_read_or_refused(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("quiet_log")
 def test_one_bad_study_in_fifty_stops_none_of_the_others(tmp_path: Path) -> None:
-    assert batch(150, tmp_path).startswith("147 denoised, 0 were there already, ")
+    assert batch(150, tmp_path).startswith("147 denoised, 0 already done, ")
 
 
 def _claim(dataset: Dataset, **values: int) -> None:

@@ -38,7 +38,7 @@ def test_every_key_reaches_the_export(tmp_path: Path, monkeypatch: pytest.Monkey
     }
     found = told(config_of(tmp_path / "mine", changelog={"0.1.0": "first"}, **values), monkeypatch)
     assert found == BundlePlan(tmp_path / "run", tmp_path / "mine", changes={"0.1.0": "first"}, **values)
-    assert found.changelog == {"0.2.0": "made from a training run", "0.1.0": "first"}
+    assert found.changelog == {"0.2.0": "exported from a training run", "0.1.0": "first"}
 
 
 def test_defaults_are_those_of_the_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

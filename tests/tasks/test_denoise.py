@@ -54,7 +54,7 @@ def test_a_folder_of_many_with_a_broken_one(tiny_run: Path, tmp_path: Path, caps
     write_series(source / "b", series="1.2.826.0.1.3")
     (source / "b" / "notes.txt").write_text("not an image")
     with pytest.raises(
-        SeriesError, match=r"^2 denoised, 0 were there already, 1 refused, 1 skipped; .*: refused .*in/a/2$"
+        SeriesError, match=r"^2 denoised, 0 already done, 1 refused, 1 skipped; .*: refused .*in/a/2$"
     ) as error:
         denoise(tiny_run, source, tmp_path / "out")
     assert error.value.exit_code == 3
@@ -116,7 +116,7 @@ def test_a_series_with_a_damaged_file_is_refused_and_the_file_named(
     broken = write_series(tmp_path / "in" / "a", series="1.2.826.0.1.1", names=names)[1]
     broken.write_bytes(broken.read_bytes()[:length])
     write_series(tmp_path / "in" / "b", series="1.2.826.0.1.2")
-    with pytest.raises(SeriesError, match=r"^1 denoised, 0 were there already, 1 refused, 0 skipped;"):
+    with pytest.raises(SeriesError, match=r"^1 denoised, 0 already done, 1 refused, 0 skipped;"):
         denoise(tiny_run, tmp_path / "in", tmp_path / "out")
     assert files(tmp_path / "out") == {
         "config.yaml",
@@ -150,7 +150,7 @@ def test_every_refused_series_of_a_folder_is_counted(tiny_run: Path, tmp_path: P
         names = [f"{number}{letter}" for letter in "abc"]
         uid = f"1.2.826.0.1.{number + 1}"
         write_series(tmp_path / "in", series=uid, names=names, changes={"PixelData": b"\0" * 10})
-    with pytest.raises(SeriesError, match=r"^0 denoised, 0 were there already, 7 refused, .* and 2 more$") as error:
+    with pytest.raises(SeriesError, match=r"^0 denoised, 0 already done, 7 refused, .* and 2 more$") as error:
         denoise(tiny_run, tmp_path / "in", tmp_path / "out")
     assert "\n" not in str(error.value)
     refused = summary(tmp_path / "out")["refused"]
@@ -248,10 +248,10 @@ def test_output_inside_the_input(out: str, tiny_run: Path, tmp_path: Path) -> No
 
 def test_nothing_to_denoise(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SeriesError, match=r"empty: no CT found; name a folder or file of DICOM, NIfTI or npy"):
+    with pytest.raises(SeriesError, match=r"empty: no CT found; give a folder or file of DICOM, NIfTI or npy"):
         denoise(tiny_run, tmp_path / "empty", tmp_path / "out")
     write_series(tmp_path / "mr", changes={"Modality": "MR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"})
-    with pytest.raises(SeriesError, match=r"mr: no CT found \(.*MR.*\); name"):
+    with pytest.raises(SeriesError, match=r"mr: no CT found \(.*MR.*\); give"):
         denoise(tiny_run, tmp_path / "mr", tmp_path / "out")
     with pytest.raises(SeriesError, match="nowhere: does not exist"):
         denoise(tiny_run, tmp_path / "nowhere", tmp_path / "out")
@@ -317,6 +317,6 @@ def test_the_header_names_the_model_by_folder_and_weights(tiny_run: Path, tmp_pa
 def test_a_time_series_is_refused_in_a_sentence(tiny_run: Path, tmp_path: Path) -> None:
     nib.Nifti1Image(np.zeros((8, 8, 3, 5), dtype=np.int16), np.eye(4)).to_filename(tmp_path / "time.nii.gz")
     with pytest.raises(
-        SeriesError, match=r"time\.nii\.gz: no CT found \(has the shape \(8, 8, 3, 5\); one volume .* split"
+        SeriesError, match=r"time\.nii\.gz: no CT found \(shape is \(8, 8, 3, 5\); must be one volume .* split"
     ):
         denoise(tiny_run, tmp_path / "time.nii.gz", tmp_path / "out")

@@ -39,7 +39,7 @@ def config(tiny: TinyData, tmp_path: Path) -> Path:
     [
         (["optimizer.learning=1"], 2, "command line: unknown key 'optimizer.learning'"),
         (["training.epochs=many"], 2, "command line: training.epochs: 'many' is not a whole number"),
-        (["device=cuda:93"], 2, "device 'cuda:93': not on this machine; use auto or cpu"),
+        (["device=cuda:93"], 2, "device=cuda:93: not available on this machine; use auto or cpu"),
         (
             ["generator={_target_: UNot}"],
             2,

@@ -124,7 +124,7 @@ def full_disk_at(iteration: int) -> Iterator[None]:
 def test_a_disk_that_fills_up_costs_no_checkpoint(tiny: TinyData, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with (
-        pytest.raises(OutputError, match=r"new\.pt: cannot be written \(File too large\)") as error,
+        pytest.raises(OutputError, match=r"new\.pt: cannot write \(File too large\)") as error,
         full_disk_at(5),
     ):
         train(tiny, run, "supervised", "validation.every=4")

@@ -1,1 +1,1 @@
-"""What runs inside of a bundle; copied into it, with all that it imports."""
+"""Code that runs inside a bundle; it is copied into the bundle with everything it imports."""

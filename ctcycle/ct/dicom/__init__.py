@@ -1,4 +1,4 @@
-"""CT in DICOM files: finding series, reading their stored values, writing derived series."""
+"""CT in DICOM files: find series, read their stored values, write derived series."""
 
 from ctcycle.ct.dicom.derivation import Derivation
 from ctcycle.ct.dicom.finding import find_series, uneven_spacing

@@ -62,11 +62,11 @@ def test_of_one_folder_its_first_slices_are_held_out(tmp_path: Path) -> None:
 def test_a_single_slice_cannot_be_divided(tmp_path: Path) -> None:
     for dose in ("low", "full"):
         write_series(tmp_path / dose, stored_body(1))
-    with pytest.raises(SeriesError, match="a single slice; fine-tuning needs some to train on"):
+    with pytest.raises(SeriesError, match="contains only one slice; fine-tuning needs slices for both training"):
         len(SlicePairs(PairFolder(tmp_path / "low", tmp_path / "full"), "train", WINDOW))
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0])
 def test_all_or_nothing_is_no_division(tmp_path: Path, fraction: float) -> None:
-    with pytest.raises(ConfigError, match=r"val_fraction .*: must lie between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"val_fraction=.*: must be between 0 and 1"):
         SlicePairs(PairFolder(tmp_path, tmp_path), "train", WINDOW, fraction)

@@ -99,19 +99,19 @@ def test_one_uid_in_two_folders_is_two_series(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"Modality": "MR"}, "MR, needs CT"),
-        ({"SOPClassUID": SecondaryCaptureImageStorage}, "Secondary Capture Image Storage, needs CT Image Storage"),
-        ({"NumberOfFrames": 2}, "2 frames, and nothing says where each one lies"),
-        ({"Modality": None, "SOPClassUID": ""}, "neither Modality nor SOPClassUID"),
+        ({"Modality": "MR"}, "MR, not CT"),
+        ({"SOPClassUID": SecondaryCaptureImageStorage}, "Secondary Capture Image Storage, not CT Image Storage"),
+        ({"NumberOfFrames": 2}, "2 frames without a position for each"),
+        ({"Modality": None, "SOPClassUID": ""}, "not identified as CT: neither Modality nor SOPClassUID"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
         ({"PixelData": None}, "no pixel data"),
-        ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1 with 1 samples per pixel, needs MONOCHROME2"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1 with 1 samples per pixel; must be MONOCHROME2"),
         ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "RGB with 3 samples"),
-        ({"Rows": 65535}, "65535 x 36 pixels; 1 to 8192"),
+        ({"Rows": 65535}, "65535 x 36 pixels; must have 1 to 8192"),
         ({"RescaleSlope": None}, "RescaleSlope or RescaleIntercept is missing"),
         ({"RescaleIntercept": None}, "RescaleSlope or RescaleIntercept is missing"),
         ({"RescaleSlope": 0}, "RescaleSlope or RescaleIntercept is missing"),
-        ({"RescaleType": "Z_EFF"}, "RescaleType Z_EFF, needs HU"),
+        ({"RescaleType": "Z_EFF"}, "RescaleType Z_EFF, not HU"),
     ],
 )
 def test_what_is_no_ct_slice_is_left_out_with_one_reason(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
@@ -135,11 +135,11 @@ def test_what_real_archives_leave_out_is_survived(tmp_path: Path, changes: dict[
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"Rows": 31}, "slices of several sizes: 32 x 36 (2), 31 x 36 (1)"),
-        ({"PixelSpacing": [0.75, 0.51]}, "slices of several pixel spacings"),
-        ({"ImageOrientationPatient": [0.995, 0.0998, 0.0, -0.0998, 0.995, 0.0]}, "slices of several orientations"),
-        ({"PatientID": "ANOTHER"}, "two patients or studies in one series"),
-        ({"ImagePositionPatient": [0.0, 0.0, 4.0]}, "differ and stand at one position"),
+        ({"Rows": 31}, "slices differ in size: 32 x 36 (2), 31 x 36 (1)"),
+        ({"PixelSpacing": [0.75, 0.51]}, "slices differ in pixel spacing"),
+        ({"ImageOrientationPatient": [0.995, 0.0998, 0.0, -0.0998, 0.995, 0.0]}, "slices differ in orientation"),
+        ({"PatientID": "ANOTHER"}, "more than one patient or study in a series"),
+        ({"ImagePositionPatient": [0.0, 0.0, 4.0]}, "differ but have the same position"),
     ],
 )
 def test_a_slice_that_does_not_fit_refuses_the_series(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
@@ -172,7 +172,7 @@ def test_a_copy_is_dropped_and_said(tmp_path: Path) -> None:
     info, skipped = only(tmp_path)
     assert info.files == tuple(files)
     assert [entry.path for entry in skipped] == [copy]
-    assert "byte for byte" in skipped[0].reason
+    assert "byte-for-byte copy" in skipped[0].reason
 
 
 def test_gaps_are_accepted_and_can_be_told(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_gaps_are_accepted_and_can_be_told(tmp_path: Path) -> None:
     assert info.positions_mm == (2.0, 4.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0)
     assert "slices 2 and 3 are 4 mm apart, most others 2 mm; a slice may be missing" in uneven_spacing(info)
     files[4].unlink()
-    assert "most others 2 mm, and 1 more such places" in uneven_spacing(only(tmp_path)[0])
+    assert "most others 2 mm (2 uneven gaps in total)" in uneven_spacing(only(tmp_path)[0])
 
 
 @pytest.mark.parametrize("changes", [{"ImagePositionPatient": None}, {"SliceThickness": 1.0}])
@@ -228,7 +228,7 @@ def test_dicom_without_its_file_header_is_named(tmp_path: Path) -> None:
     file = write_series(tmp_path)[0]
     file.write_bytes(file.read_bytes()[132:])
     (tmp_path / "headless.dat").write_bytes(b"\x08\x00\x05\x00CS")
-    assert reasons(tmp_path).count("'DICM' mark is missing") == 2
+    assert reasons(tmp_path).count("missing 'DICM' prefix") == 2
 
 
 def test_no_identity_in_any_reason_or_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -159,7 +159,7 @@ def test_a_copy_of_an_enhanced_file_is_dropped_once(tmp_path: Path) -> None:
     (info,), skipped = found_in(tmp_path)
     assert info.files == (file,)
     assert [(entry.path.name, entry.reason.split(",")[0]) for entry in skipped] == [
-        ("b.dcm", "a copy of another file of its series")
+        ("b.dcm", "byte-for-byte copy of another file of its series")
     ]
 
 
@@ -167,7 +167,7 @@ def test_phases_in_one_file_are_refused(tmp_path: Path) -> None:
     save(enhanced_dataset(stored_body(4), [2.0, 4.0, 2.0, 4.0]), tmp_path / "all.dcm")
     found, (skipped,) = found_in(tmp_path)
     assert found == []
-    assert "all.dcm and all.dcm (frame 3) differ and stand at one position (2)" in skipped.reason
+    assert "all.dcm and all.dcm (frame 3) differ but have the same position (2)" in skipped.reason
 
 
 def test_functional_groups_that_are_too_few_are_damage(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_file_that_lost_frames_since_is_named(tmp_path: Path) -> None:
     file = write_enhanced(tmp_path / "all.dcm", stored_body(3))
     info = the_series(tmp_path)
     write_enhanced(file, stored_body(2))
-    with pytest.raises(SeriesError, match="has 2 frames and had 3 when it was found"):
+    with pytest.raises(SeriesError, match="has 2 frames, but had 3 when it was found"):
         hu(info)
 
 

@@ -240,7 +240,7 @@ def test_what_the_source_said_of_itself_is_kept_beside_what_is_new(tmp_path: Pat
         "ImageType": ["DERIVED", "SECONDARY", "AXIAL", "VMI", "X"],
         "DerivationDescription": (
             "Noise reduction. Not for diagnostic use, research use only. ctcycle 9.9, model tiny, weights sha256:0123. "
-            "Before: Metal artefact reduction"
+            "Previously: Metal artefact reduction"
         ),
         "ImageComments": f"{10_000 * 'z'}; Not for diagnostic use, research use only.",
         "SeriesDescription": f"{40 * 'y'} ctcycle denoised",
@@ -269,7 +269,7 @@ def test_a_map_replaces_the_pixels_and_says_what_it_is(
     assert image.ImageType == ["DERIVED", "SECONDARY", "AXIAL", kind.upper()]
     assert image.SeriesDescription == f"Abdomen 2.0 ctcycle {kind}"
     assert image.SeriesNumber == 4000 + place
-    assert "No image of the patient, but a map" in image.DerivationDescription
+    assert "Not an image of the patient but a map" in image.DerivationDescription
     assert (image.WindowCenter, image.WindowWidth) == window
     assert "PixelPaddingValue" not in image
     plain = denoised(tmp_path / "in", tmp_path / "plain")[1]
@@ -317,7 +317,7 @@ def test_a_source_header_that_breaks_the_rules_is_refused(tmp_path: Path) -> Non
     dataset = slice_dataset(stored_body(1)[0])
     dataset.add_new("DerivationCodeSequence", "LO", "no sequence")
     save(dataset, tmp_path / "in" / "1.dcm")
-    with pytest.raises(SeriesError, match=r"1\.dcm: its header cannot be written as DICOM"):
+    with pytest.raises(SeriesError, match=r"1\.dcm: cannot write its header as DICOM"):
         denoised(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -409,7 +409,7 @@ def test_a_file_that_vanished_or_changed_is_named(tmp_path: Path) -> None:
     dataset = slice_dataset(stored_body()[1], number=2)
     put_pixels(dataset, stored_body()[1][:16])
     save(dataset, files[1])
-    with pytest.raises(SeriesError, match=r"0002\.dcm: is \(16, 36\) and was \(32, 36\)"):
+    with pytest.raises(SeriesError, match=r"0002\.dcm: shape is \(16, 36\), but was \(32, 36\)"):
         read_series(info)
     files[1].unlink()
     with pytest.raises(SeriesError, match=r"0002\.dcm: .*FileNotFoundError"):
@@ -419,7 +419,7 @@ def test_a_file_that_vanished_or_changed_is_named(tmp_path: Path) -> None:
 def test_stored_values_behind_an_empty_rescale_are_noticed(tmp_path: Path) -> None:
     write_series(tmp_path, changes={"RescaleIntercept": 0})
     info = the_series(tmp_path)
-    with pytest.raises(SeriesError, match="stored values without their intercept"):
+    with pytest.raises(SeriesError, match="stored values without their rescale intercept"):
         read_series(info)
     np.testing.assert_array_equal(read_series(info, assume_hu=True).hu, body_hu() + 1024)
 

@@ -217,7 +217,7 @@ DATA_SETS: tuple[Kind, ...] = (
         "scan",
         "a source of MR",
         "refused",
-        "MR, needs CT",
+        "MR, not CT",
         scanned("m", make=lambda f: write_series(f / "m", changes=MR)),
     ),
     _kind("scan", "a damaged slice", "left out", "the file may be cut off", scanned("good", make=_damage_one)),
@@ -243,7 +243,7 @@ DATA_SETS: tuple[Kind, ...] = (
         "train",
         "a slice cut off since the scan",
         "refused",
-        "the pixels cannot be decoded",
+        "cannot decode the pixels",
         with_series(lambda f: _cut(_first(f))),
     ),
     _kind(
