@@ -2,7 +2,7 @@
 
 A denoiser that works slice by slice may flicker, which a reader sees when scrolling and no measure of single slices
 shows. Neighbouring slices of a scan share noise when they overlap; what is left of it should do so in the same degree.
-Where the reference's own slices are independent (its change is 1), slices in the wrong order cannot be told from right.
+Where the reference's own slices are independent (its change is 1), slices in the wrong order go unnoticed.
 """
 
 from dataclasses import dataclass

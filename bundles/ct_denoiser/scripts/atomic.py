@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""Files and folders are written whole or not at all: temporary name in the same place, fsync, rename."""
+"""Atomic writes of files and folders: a temporary name in the same folder, fsync, rename."""
 
 import json
 import os
@@ -15,14 +15,14 @@ from scripts.errors import OutputError
 
 
 def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Writes ``path`` through ``write(stream)`` so that a reader sees the old file or the new one, never a part.
+    """Write ``path`` atomically: a reader sees either the old file or the complete new one.
 
     Args:
-        path: the final name; parent folders are made.
-        write: gets an open binary stream and writes all of the content.
+        path: the final path; parent folders are created.
+        write: called with an open binary stream to write all of the content.
 
     Raises:
-        OutputError: the file cannot be written (disk full, read-only, a folder is in the way); nothing is left behind.
+        OutputError: the file cannot be written (disk full, read-only, ``path`` is a folder); nothing is left behind.
     """
     temporary = None
     try:
@@ -37,7 +37,7 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); free or choose another place"
+            f"{path}: cannot write ({error.strerror or error}); free up space or choose another location"
         ) from error
     finally:
         if temporary is not None:
@@ -45,45 +45,45 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes ``text`` as UTF-8, whole or not at all."""
+    """Write ``text`` atomically as UTF-8."""
     write_file(path, lambda stream: stream.write(text.encode()))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON, whole or not at all; NaN and infinity are refused."""
+    """Write ``value`` atomically as indented JSON; NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 @contextmanager
 def new_folder(out: Path, *, may_replace: bool = False) -> Iterator[Path]:
-    """A hidden folder beside ``out`` to fill: it takes that name when all went well, and is removed otherwise.
+    """Yield a hidden folder next to ``out``; it is renamed to ``out`` on success and removed on failure.
 
-    A folder that it replaces keeps its place until the new one is complete. A process that is killed leaves the hidden
+    An existing ``out`` stays in place until the new folder is complete. A process that is killed leaves the hidden
     folder behind; `remove_partial_folders` removes it.
 
     Args:
-        out: the final name; parent folders are made.
+        out: the final path; parent folders are created.
         may_replace: whether a folder that exists and is not empty may be replaced.
 
     Raises:
-        OutputError: ``out`` is a file or a link, holds something, or cannot be written; nothing is left behind.
+        OutputError: ``out`` is a file or a link, is not empty, or cannot be written; nothing is left behind.
     """
     _check_free(out, may_replace=may_replace)
     partial = _hidden(out, "partial")
     try:
         partial.mkdir(parents=True)
         yield partial
-        _put_in_place(partial, out, may_replace=may_replace)
+        _move_into_place(partial, out, may_replace=may_replace)
     except OSError as error:
         raise OutputError(
-            f"{out}: cannot be written ({error.strerror or error}); free or choose another place"
+            f"{out}: cannot write ({error.strerror or error}); free up space or choose another location"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def remove_partial_folders(folder: Path) -> None:
-    """Removes what killed processes had begun to fill by `new_folder` in ``folder``; no process may be filling one."""
+    """Remove the hidden folders that killed processes left in ``folder``; no process may still be writing there."""
     for path in folder.glob(".*.partial-????????"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -95,8 +95,8 @@ def _check_free(out: Path, *, may_replace: bool) -> None:
         raise OutputError(f"{out}: exists and is not empty; choose another name or allow overwriting")
 
 
-def _put_in_place(partial: Path, out: Path, *, may_replace: bool) -> None:
-    """Renames ``partial`` to ``out``; an earlier folder of that name is removed only once the new one is there."""
+def _move_into_place(partial: Path, out: Path, *, may_replace: bool) -> None:
+    """Rename ``partial`` to ``out``; an existing ``out`` is removed only after the new folder is in place."""
     if may_replace and out.exists():
         earlier = _hidden(out, "earlier")
         out.rename(earlier)
@@ -107,7 +107,7 @@ def _put_in_place(partial: Path, out: Path, *, may_replace: bool) -> None:
             raise
         shutil.rmtree(earlier, ignore_errors=True)
     else:
-        partial.rename(out)  # fails where something has come to be there meanwhile
+        partial.rename(out)  # fails if another process has created it in the meantime
     _sync_folder(out.parent)
 
 
@@ -116,16 +116,16 @@ def _hidden(out: Path, what: str) -> Path:
 
 
 def remove_leftovers(folder: Path, name: str = "*") -> None:
-    """Removes what a killed process had begun to write in ``folder`` for files named ``name`` (a glob pattern).
+    """Remove the temporary files that killed processes left in ``folder`` for files named ``name`` (a glob pattern).
 
     Raises:
-        OutputError: one cannot be removed.
+        OutputError: a file cannot be removed.
     """
     for path in folder.glob(f".{name}.????????"):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise OutputError(f"{path}: cannot be removed ({error.strerror}); remove it by hand") from error
+            raise OutputError(f"{path}: cannot remove ({error.strerror}); delete it manually") from error
 
 
 def _umask() -> int:

@@ -1,19 +1,19 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""What can go wrong, and the exit code that each kind of failure ends the program with.
+"""The kinds of failure, and the exit code of the program for each.
 
 A message is one sentence: ``<where>: <what is wrong, with the value found>; <what is allowed or what to do>``.
-A series is named by its UID or its path, never by its patient.
+It identifies a series by UID or path, never by patient.
 """
 
 
 class CtcycleError(ValueError):
-    """Any failure that is the input's, the config's or the machine's, not the program's."""
+    """A failure caused by the input, the config or the machine, not by a bug."""
 
     exit_code: int = 1
 
 
 class ConfigError(CtcycleError):
-    """A config or a command line that cannot be run; raised before any output is made."""
+    """A config or command line that cannot be run; raised before any output is written."""
 
     exit_code = 2
 
@@ -25,11 +25,11 @@ class SeriesError(CtcycleError):
 
 
 class DamagedError(SeriesError):
-    """A file that by its name or mark is an image, but cannot be read."""
+    """A file that cannot be read although its name or signature marks it as an image."""
 
 
 class ManifestError(CtcycleError):
-    """A manifest that cannot be read, contradicts itself or does not serve the task."""
+    """A manifest that is unreadable, contradicts itself or does not fit the task."""
 
     exit_code = 3
 
@@ -41,22 +41,22 @@ class BundleError(CtcycleError):
 
 
 class OutputError(CtcycleError):
-    """Output that cannot be written: exists already, disk full, read-only."""
+    """Output that cannot be written: it already exists, the disk is full, or the folder is read-only."""
 
     exit_code = 4
 
 
 class DivergedError(CtcycleError):
-    """Training that left the finite numbers."""
+    """Training that produced NaN or infinity."""
 
     exit_code = 5
 
 
 class StoppedError(CtcycleError):
-    """A run that was asked to stop, by SIGINT, SIGTERM, SIGUSR1 or its config, and has written its checkpoint.
+    """A run stopped by SIGINT, SIGTERM, SIGUSR1 or its config, after it wrote its checkpoint.
 
     Attributes:
-        exit_code: 130, 143 or 138 after a signal, 0 where the config asked for the stop.
+        exit_code: 130, 143 or 138 after a signal, 0 if the config requested the stop.
     """
 
     def __init__(self, message: str, exit_code: int) -> None:

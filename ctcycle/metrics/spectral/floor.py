@@ -93,7 +93,7 @@ def error_floor(low_hu: NDArray[np.floating], full_hu: NDArray[np.floating]) -> 
 def compare_with_floor(
     output_hu: NDArray[np.floating], full_hu: NDArray[np.floating], floor: ErrorFloor
 ) -> ErrorOverFloor:
-    """Compare the error of denoised patches with its floor, as a whole and by ring.
+    """Compare the error of denoised patches with its floor, in total and by ring.
 
     Args:
         output_hu: (K, N, N), the denoised image at the places of the pairs that gave ``floor``.

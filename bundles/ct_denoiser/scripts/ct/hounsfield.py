@@ -1,8 +1,8 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""Hounsfield units: the only home of the HU formulas.
+"""Hounsfield units: the only module with HU formulas.
 
-Everything outside the networks speaks HU; the normalised range exists only between the transforms and the update
-functions. The functions take numpy arrays and torch tensors alike and import neither.
+Everything outside the networks is in HU; the normalised range exists only between the transforms and the update
+functions. The functions accept numpy arrays and torch tensors and import neither.
 """
 
 import math
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
 MU_WATER = 0.0192
-"""Linear attenuation of water in 1/mm, as the report has it (about 70 keV)."""
+"""Linear attenuation of water in 1/mm, as in the report (about 70 keV)."""
 
 
 class _Array(Protocol):
-    """What the formulas need: arithmetic with numbers, and ``clip``."""
+    """An array type with arithmetic and ``clip``, which is all that the formulas need."""
 
     def clip(self, low: float, high: float | None = None, /) -> Self:
-        """The array with what is below ``low`` or above ``high`` set to it."""
+        """Return the array with values limited to ``low`` and ``high``."""
         ...
 
     def __add__(self, other: float, /) -> Self: ...
@@ -31,14 +31,14 @@ ArrayT = TypeVar("ArrayT", bound=_Array)
 
 @dataclass(frozen=True)
 class HUWindow:
-    """The range of HU that a network sees, and its map to numbers near [-1, 1].
+    """The range of HU that a network sees, and its linear map to about [-1, 1].
 
     Attributes:
-        low: lower end in HU; everything below is clipped to it.
+        low: lower end in HU; lower values are clipped to it.
         high: upper end in HU.
-        clip_upper: whether values above ``high`` are clipped, too.
-        scale: HU per unit. None maps [low, high] linearly onto [-1, 1]; a number divides HU by it with 0 HU at 0 (the
-            report's code: ``low=-1000, clip_upper=False, scale=4000``).
+        clip_upper: whether values above ``high`` are also clipped.
+        scale: HU per unit. None maps [low, high] linearly to [-1, 1]; with a number, HU are divided by it (the report's
+            code: ``low=-1000, clip_upper=False, scale=4000``).
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (pydantic reads a plain dict here; the class stays free of pydantic)
@@ -50,38 +50,38 @@ class HUWindow:
 
     def __post_init__(self) -> None:
         if not -math.inf < self.low < self.high < math.inf:
-            raise ValueError(f"HU window: low {self.low} is not below high {self.high}; both must be finite")
+            raise ValueError(f"HU window: low={self.low}, high={self.high}; both must be finite and low < high")
         if self.scale is not None and not 0 < self.scale < math.inf:
-            raise ValueError(f"HU window: scale {self.scale} is not positive and finite")
+            raise ValueError(f"HU window: scale={self.scale}; must be positive and finite")
 
     @property
     def hu_per_unit(self) -> float:
-        """HU that one unit of the normalised range stands for."""
+        """HU per unit of the normalised range."""
         return (self.high - self.low) / 2 if self.scale is None else self.scale
 
     @property
     def centre(self) -> float:
-        """HU that the normalised 0 stands for."""
+        """HU at the normalised value 0."""
         return (self.high + self.low) / 2 if self.scale is None else 0.0
 
     def clip(self, hu: ArrayT) -> ArrayT:
-        """The HU values that the network can see: any shape, HU in, HU out."""
+        """Return HU values of any shape clipped to what the network can see."""
         return hu.clip(self.low, self.high if self.clip_upper else None)
 
     def normalise(self, hu: ArrayT) -> ArrayT:
-        """HU of any shape to the network's range."""
+        """Convert HU of any shape to the network's range."""
         return (self.clip(hu) - self.centre) / self.hu_per_unit
 
     def denormalise(self, values: ArrayT) -> ArrayT:
-        """The network's range back to HU; the inverse of `normalise` inside the window."""
+        """Convert the network's range back to HU; the inverse of `normalise` inside the window."""
         return values * self.hu_per_unit + self.centre
 
 
 def mu_to_hu(mu: ArrayT, mu_water: float = MU_WATER, mu_air: float = 0.0) -> ArrayT:
-    """Linear attenuation (1/mm, any shape) to HU: ``1000 (mu - mu_water) / (mu_water - mu_air)``."""
+    """Convert linear attenuation (1/mm, any shape) to HU: ``1000 (mu - mu_water) / (mu_water - mu_air)``."""
     return (mu - mu_water) * (1000.0 / (mu_water - mu_air))
 
 
 def hu_to_mu(hu: ArrayT, mu_water: float = MU_WATER, mu_air: float = 0.0) -> ArrayT:
-    """HU (any shape) to linear attenuation in 1/mm; the inverse of `mu_to_hu`."""
+    """Convert HU (any shape) to linear attenuation in 1/mm; the inverse of `mu_to_hu`."""
     return hu * ((mu_water - mu_air) / 1000.0) + mu_water

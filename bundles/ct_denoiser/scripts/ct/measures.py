@@ -49,7 +49,7 @@ class Protocol:
         ssim_range: data range of the SSIM, in the same units.
         ssim_window: Gaussian (sigma 1.5, population covariance) or uniform (7x7, sample covariance).
         to_unit: map both images by ``(HU - low_hu) / (max(reference) - low_hu)`` first; without it they stay in HU.
-        description: the convention in words, for tables and reports.
+        description: the convention as text, for tables and reports.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Protocol:
 
     @classmethod
     def of_window(cls, name: str, low_hu: float, high_hu: float, source: str = "") -> Self:
-        """The convention of a window of HU, whose width is the range of PSNR and SSIM; ``source`` ends the text."""
+        """Return the convention of a window of HU, whose width is the range of PSNR and SSIM; ``source`` ends the text."""
         width = high_hu - low_hu
         text = f"HU clipped to [{low_hu:g}, {high_hu:g}], range {width:g}, Gaussian SSIM (sigma 1.5){source}"
         return cls(name, low_hu, high_hu, width, width, "gaussian", False, text)
@@ -74,7 +74,7 @@ class Protocol:
         return GAUSSIAN_WINDOW if self.ssim_window == "gaussian" else UNIFORM_WINDOW
 
     def clip(self, hu: NDArray[np.floating]) -> Image:
-        """The HU that the protocol compares, float64, any shape."""
+        """Return the HU that the protocol compares, float64, any shape."""
         return np.clip(hu.astype(np.float64), self.low_hu, self.high_hu)
 
 
@@ -83,7 +83,7 @@ HU2000 = Protocol.of_window("hu2000", -1000.0, 1000.0)
 
 @dataclass(frozen=True)
 class Scores:
-    """How far one slice is from its reference.
+    """Scores of one slice against its reference.
 
     Attributes:
         psnr: dB; infinite where the images are equal under the protocol.
@@ -106,7 +106,7 @@ def score(
     reference_hu: NDArray[np.floating],
     mask: NDArray[np.bool_] | None = None,
 ) -> Scores:
-    """Scores ``output_hu`` (H, W) against ``reference_hu`` (H, W), both in HU, in float64.
+    """Score ``output_hu`` (H, W) against ``reference_hu`` (H, W), both in HU, in float64.
 
     Args:
         protocol: the convention.
@@ -134,14 +134,14 @@ def score(
 
 
 def smoothed(hu: NDArray[np.number]) -> Image:
-    """The anatomy of a slice (H, W) in HU, without its noise: a Gaussian of `SMOOTHING_PX`."""
+    """Return the anatomy of a slice (H, W) in HU, without its noise: a Gaussian of `SMOOTHING_PX`."""
     weights = _gaussian(SMOOTHING_PX, int(4 * SMOOTHING_PX))
     padded = np.pad(np.asarray(hu, dtype=np.float64), len(weights) // 2, mode="symmetric")
     return _window_means(padded, weights, weights)
 
 
 def tissue_windows(hu: NDArray[np.number]) -> NDArray[np.bool_]:
-    """Where a window of `NOISE_WINDOW` holds soft tissue alone: (H, W) bool, True at such windows' centres.
+    """Return where a window of `NOISE_WINDOW` holds only soft tissue: (H, W) bool, True at such windows' centres.
 
     Judged on the smoothed slice (H, W) in HU, so that noise neither hides tissue nor makes it.
     """
@@ -154,7 +154,7 @@ def tissue_windows(hu: NDArray[np.number]) -> NDArray[np.bool_]:
 
 
 def window_deviations(hu: NDArray[np.number], windows: NDArray[np.bool_]) -> Image:
-    """The standard deviation of a slice (H, W) in each of N windows of `NOISE_WINDOW`, in its unit.
+    """Return the standard deviation of a slice (H, W) in each of N windows of `NOISE_WINDOW`, in its unit.
 
     Args:
         hu: (H, W).
@@ -171,7 +171,7 @@ def window_deviations(hu: NDArray[np.number], windows: NDArray[np.bool_]) -> Ima
 
 
 def soft_tissue_noise(hu: NDArray[np.number], windows: NDArray[np.bool_] | None = None) -> float:
-    """Standard deviation of the noise in soft tissue, in HU: the 30th percentile of the deviations inside windows.
+    """Return the standard deviation of the noise in soft tissue, in HU: the 30th percentile of the deviations inside windows.
 
     The lower percentile keeps borders between organs out; on simulated and real scans of 16 to 200 HU noise the figure
     is within about 15 % of the truth. It cannot go below the anatomy's own texture: on very smooth images it is an
@@ -192,7 +192,7 @@ def soft_tissue_noise(hu: NDArray[np.number], windows: NDArray[np.bool_] | None 
 
 
 def means_in_windows(images: Image, rows: int = NOISE_WINDOW, columns: int = NOISE_WINDOW) -> Image:
-    """The mean in each whole window of images (..., H, W): (..., H - rows + 1, W - columns + 1)."""
+    """Return the mean in each whole window of images (..., H, W): (..., H - rows + 1, W - columns + 1)."""
     return _window_means(images, np.full(rows, 1 / rows), np.full(columns, 1 / columns))
 
 
@@ -209,7 +209,7 @@ def _hu_per_unit(protocol: Protocol, reference: Image) -> float:
 
 
 def _ssim_map(protocol: Protocol, x: Image, y: Image) -> Image:
-    """Structural similarity (Wang et al. 2004, eq. 13) of each window that lies wholly inside the images."""
+    """Structural similarity (Wang et al. 2004, eq. 13) of each window that is completely inside the images."""
     width = protocol.window_px
     gaussian = protocol.ssim_window == "gaussian"
     weights = _gaussian(1.5, width // 2) if gaussian else np.full(width, 1 / width)
@@ -223,7 +223,7 @@ def _ssim_map(protocol: Protocol, x: Image, y: Image) -> Image:
 
 
 def _inner(window_px: int) -> tuple[slice, slice]:
-    """Where a window lies wholly inside the image."""
+    """Return where a window is completely inside the image."""
     border = window_px // 2
     return slice(border, -border), slice(border, -border)
 

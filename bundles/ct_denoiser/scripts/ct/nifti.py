@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""NIfTI volumes: slices as a radiologist sees them, and back into the file's own order, header untouched."""
+"""NIfTI volumes: read as axial slices and written back in the file's own axis order with its header unchanged."""
 
 import gzip
 import zlib
@@ -21,22 +21,22 @@ from scripts.errors import DamagedError, SeriesError
 SUFFIXES = (".nii", ".nii.gz")
 
 _SLICES: NDArray[np.float64] = orientations.axcodes2ornt(("S", "P", "L"))  # type: ignore[no-untyped-call]
-"""Slices towards the head, rows towards the back, columns towards the patient's left: an axial DICOM slice."""
+"""Orientation of an axial DICOM slice: slices towards the head, rows towards the back, columns towards the left."""
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What the file says of its array.
+    """The layout and scaling of the stored array, from the file header.
 
     Attributes:
-        shape: of the array in the file's order, as three axes: a single slice has a third one of 1.
-        dtype: of the stored numbers, with their byte order.
-        offset: of the first voxel, in bytes of the uncompressed file.
-        slope: of the map to HU.
-        intercept: of the map to HU.
-        orientation: (3, 2), where the file's axes point, as nibabel has it.
-        spacing: of the three axes, in mm; 0.0 where the file has no third axis.
-        affine: (4, 4), from voxel numbers to mm.
+        shape: three axes in the file's order; the third is 1 for a single slice.
+        dtype: stored data type, including byte order.
+        offset: byte offset of the first voxel in the uncompressed file.
+        slope: rescale slope to HU.
+        intercept: rescale intercept to HU.
+        orientation: (3, 2), axis directions in nibabel's convention.
+        spacing: along the three axes, in mm; 0.0 if the file has no third axis.
+        affine: (4, 4), from voxel indices to mm.
     """
 
     shape: tuple[int, int, int]
@@ -50,13 +50,13 @@ class _Header:
 
 
 def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]:
-    """One series per NIfTI file, from the header alone.
+    """Return one series per NIfTI file, reading only the headers.
 
     Args:
-        files: what may be ``.nii`` or ``.nii.gz`` files.
+        files: candidate ``.nii`` or ``.nii.gz`` files.
 
     Returns:
-        The series, and what is not one (four-dimensional, colours, not NIfTI at all).
+        The series, and the files that were skipped (four-dimensional, colour, not NIfTI).
     """
     found: list[SeriesInfo] = []
     skipped: list[Skipped] = []
@@ -70,28 +70,28 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
 
 
 def read_stored(info: SeriesInfo) -> Iterator[StoredValues]:
-    """The stored values of the volume, slice by slice (1, H, W), towards the head, each as an axial DICOM slice lies.
+    """Yield the stored values slice by slice (1, H, W), from feet to head, each oriented like an axial DICOM slice.
 
     Args:
         info: a NIfTI series.
 
     Raises:
-        SeriesError: the file has gone, is cut off or is not an allowed volume.
+        SeriesError: the file is missing, truncated or not a supported volume.
     """
     header = _read_header(info.path)
     yield from _slices(header, _voxels(info.path, header, _content(info.path)))
 
 
 def write_corrected(info: SeriesInfo, corrections: Iterable[NDArray[np.float32]], out: Path) -> list[Path]:
-    """Writes the source file with corrected voxels: every other byte of it, header and extensions, is kept.
+    """Write a copy of the source file with corrected voxels; header and extensions are kept byte for byte.
 
     Args:
         info: the source.
-        corrections: (H, W) for each slice, what is to be added, in HU.
-        out: a file name that ends in ``.nii`` or ``.nii.gz``; a compressed file carries no time and no name.
+        corrections: (H, W) for each slice, to be added, in HU.
+        out: a path ending in ``.nii`` or ``.nii.gz``; a compressed file records no time and no name.
 
     Returns:
-        ``out`` alone.
+        A list with ``out`` as its only item.
 
     Raises:
         SeriesError: the source cannot be read.
@@ -111,7 +111,7 @@ def write_corrected(info: SeriesInfo, corrections: Iterable[NDArray[np.float32]]
 
 
 def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) -> list[Path]:
-    """Writes numbers that belong to the voxels of a file, float32: its geometry, units and extensions are kept.
+    """Write a float32 map over the voxels of a file; geometry, units and extensions are kept.
 
     Args:
         info: the source.
@@ -119,7 +119,7 @@ def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) 
         out: as for `write_corrected`.
 
     Returns:
-        ``out`` alone.
+        A list with ``out`` as its only item.
 
     Raises:
         SeriesError: the source cannot be read.
@@ -128,10 +128,10 @@ def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) 
     header, content = _read_header(info.path), _content(info.path)
     described: Any = nib.load(info.path).header
     size, order = described.sizeof_hdr, described.endianness
-    described = type(described)(content[:size], order, check=False)  # as it is in the file; loading changes it
+    described = type(described)(content[:size], order, check=False)  # the header as stored; loading changes it
     described.set_data_dtype(np.float32)
     described.set_slope_inter(1, 0)
-    described["cal_min"] = described["cal_max"] = 0  # how the source is best displayed
+    described["cal_min"] = described["cal_max"] = 0  # the source's display range does not apply
     body = _filled(header, np.dtype(np.float32).newbyteorder(order), maps)
     parts = (described.binaryblock, content[size : header.offset], body)
     atomic.write_file(out, lambda stream: _write(stream, out, parts))
@@ -139,10 +139,10 @@ def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) 
 
 
 def _filled(header: _Header, dtype: np.dtype[np.generic], slices: Iterable[NDArray[np.generic]]) -> memoryview:
-    """The bytes of an array in the file's order, from its slices in ours."""
+    """Return the bytes of an array in the file's axis order, given its axial slices."""
     voxels = np.empty(header.shape, dtype, order="F")
-    for place, values in zip(_reorient(voxels, _transform(header.orientation, _SLICES)), slices, strict=True):
-        place[...] = values
+    for target, values in zip(_reorient(voxels, _transform(header.orientation, _SLICES)), slices, strict=True):
+        target[...] = values
     return voxels.T.data.cast("B")
 
 
@@ -155,23 +155,23 @@ def _write(stream: IO[bytes], out: Path, parts: Iterable[bytes | memoryview]) ->
 
 
 def _read_header(file: Path) -> _Header:
-    """The header, checked.
+    """Return the validated header.
 
     Raises:
-        SeriesError: not a NIfTI file, not numbers, not a volume.
+        SeriesError: the file is not NIfTI, not numeric or not a volume.
     """
     try:
         with imageglobals.LoggingOutputSuppressor():
             image: Any = nib.load(file)
             proxy, affine = image.dataobj, np.asarray(image.affine, dtype=np.float64)
             dtype, spacing = image.get_data_dtype(), image.header.get_zooms()
-    except Exception as error:  # a broken header makes nibabel raise anything
-        raise DamagedError(f"{file}: cannot be read as NIfTI ({type(error).__name__}); export it again") from error
+    except Exception as error:  # nibabel can raise anything on a broken header
+        raise DamagedError(f"{file}: cannot be read as NIfTI ({type(error).__name__}); re-export it") from error
     if dtype.kind not in "iuf":
-        raise SeriesError(f"{file}: holds {dtype}; one real number per voxel is allowed")
+        raise SeriesError(f"{file}: data type is {dtype}; must be one real number per voxel")
     shape = tuple(int(size) for size in proxy.shape)
     if len(shape) < 2 or 0 in shape or any(size != 1 for size in shape[3:]):
-        raise SeriesError(f"{file}: has the shape {shape}; one volume or one slice is allowed, split a time series")
+        raise SeriesError(f"{file}: shape is {shape}; must be one volume or one slice, split a time series")
     rows, columns, slices = (*shape, 1)[:3]
     return _Header(
         shape=(rows, columns, slices),
@@ -186,7 +186,7 @@ def _read_header(file: Path) -> _Header:
 
 
 def _orientation(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where the axes point; a degenerate affine says nothing, then the last axis is taken for the slices."""
+    """Return the axis directions; if the affine is degenerate, the last axis is assumed to be the slice axis."""
     if np.isfinite(affine).all():
         found: NDArray[np.float64] = orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
         if not np.isnan(found).any():
@@ -226,21 +226,21 @@ def _info(file: Path, header: _Header) -> SeriesInfo:
 
 
 def _content(file: Path) -> bytes:
-    """The file, uncompressed."""
+    """Return the uncompressed bytes of the file."""
     try:
         raw = file.read_bytes()
         return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise SeriesError(
-            f"{file}: cannot be read ({type(error).__name__}: cut off or damaged); copy it again"
+            f"{file}: cannot be read ({type(error).__name__}: truncated or damaged); copy it again"
         ) from error
 
 
 def _voxels(file: Path, header: _Header, content: bytes) -> NDArray[np.generic]:
-    """The stored numbers in the file's order."""
+    """Return the stored values in the file's axis order."""
     expected = header.offset + int(np.prod(header.shape)) * header.dtype.itemsize
     if len(content) < expected:
-        raise SeriesError(f"{file}: holds {len(content)} bytes and its header promises {expected}; copy it again")
+        raise SeriesError(f"{file}: is {len(content)} bytes, but its header requires {expected}; copy it again")
     flat = np.frombuffer(content, header.dtype, count=int(np.prod(header.shape)), offset=header.offset)
     return flat.reshape(header.shape, order="F")
 

@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""NumPy files: a folder of two-dimensional slices, or one three-dimensional array, in HU or in attenuation (1/mm)."""
+"""NumPy files: a folder of two-dimensional slices or one three-dimensional array, in HU or attenuation (1/mm)."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -19,17 +19,17 @@ _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 
 
 def find_series(files: Iterable[Path], mu_water: float = MU_WATER) -> tuple[list[SeriesInfo], list[Skipped]]:
-    """Series in npy files, from their headers alone.
+    """Return the series in npy files, reading only the headers.
 
-    Slices of one folder belong together where their names differ in the last number only (``0001.npy``, ``0002.npy``;
+    Slices in one folder form a series if their names differ only in the last number (``0001.npy``, ``0002.npy``;
     ``L067_0_input.npy`` and ``L067_0_target.npy`` are two series); they are ordered by that number.
 
     Args:
-        files: what may be npy files, of any folders.
-        mu_water: attenuation of water in 1/mm, kept with each series.
+        files: candidate npy files, from any folders.
+        mu_water: attenuation of water in 1/mm, stored with each series.
 
     Returns:
-        The series, and what is not one.
+        The series, and the files that were skipped.
     """
     found: list[SeriesInfo] = []
     skipped: list[Skipped] = []
@@ -43,7 +43,7 @@ def find_series(files: Iterable[Path], mu_water: float = MU_WATER) -> tuple[list
         if array.ndim == 3:
             found.append(_info(file, (file,), array.shape, mu_water))
         else:
-            slices.setdefault(_place(file), []).append(file)
+            slices.setdefault(_series_key(file), []).append(file)
     for group in slices.values():
         try:
             found.append(_slices_info(group, mu_water))
@@ -54,20 +54,20 @@ def find_series(files: Iterable[Path], mu_water: float = MU_WATER) -> tuple[list
 
 
 def read_stored(info: SeriesInfo) -> Iterator[StoredValues]:
-    """Yield the stored values of a series slice by slice, each (1, H, W); numbers below 1 all are attenuation.
+    """Yield the stored values slice by slice, each (1, H, W); a series with all values below 1 is attenuation.
 
     Args:
         info: a series of npy files.
 
     Raises:
-        SeriesError: a file has gone, changed its shape or is not an array of numbers.
+        SeriesError: a file is missing, has changed shape or is not a numeric array.
     """
     slope, intercept = _scale(info)
     for file in info.files:
         for values in _open_slices(file):
             if values.shape != info.shape[1:]:
                 raise SeriesError(
-                    f"{file}: is {values.shape} and was {info.shape[1:]} when it was found; scan it again"
+                    f"{file}: shape is {values.shape}, but was {info.shape[1:]} when it was found; scan it again"
                 )
             yield StoredValues(values[None], slope, intercept, integer_limits(values.dtype))
 
@@ -77,18 +77,18 @@ def write_corrected(
     corrections: Iterable[NDArray[np.float32]],
     out: Path,
 ) -> list[Path]:
-    """Writes a series with corrections added, in the unit and type of its source.
+    """Write a series with corrections added, in the unit and data type of its source.
 
     Args:
         info: the source.
-        corrections: (H, W) for each slice, what is to be added, in HU.
-        out: for slices the folder, which exists; for a volume the file.
+        corrections: (H, W) for each slice, to be added, in HU.
+        out: an existing folder for slices, a file for a volume.
 
     Returns:
-        The files; slices keep the file names of their sources.
+        The written files; slices keep the file names of their sources.
 
     Raises:
-        SeriesError: a source file cannot be read any more.
+        SeriesError: a source file can no longer be read.
         OutputError: a file cannot be written.
     """
     pairs = zip(read_stored(info), corrections, strict=True)
@@ -96,7 +96,7 @@ def write_corrected(
 
 
 def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) -> list[Path]:
-    """Writes numbers that belong to the pixels of a series, float32.
+    """Write a float32 map over the pixels of a series.
 
     Args:
         info: the source.
@@ -104,7 +104,7 @@ def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) 
         out: as for `write_corrected`.
 
     Returns:
-        The files; slices keep the file names of their sources.
+        The written files; slices keep the file names of their sources.
 
     Raises:
         OutputError: a file cannot be written.
@@ -113,17 +113,17 @@ def write_map(info: SeriesInfo, maps: Iterable[NDArray[np.float32]], out: Path) 
 
 
 def is_slices(info: SeriesInfo) -> bool:
-    """Whether a series is a folder of slices, not one three-dimensional file."""
+    """Return whether a series is a folder of slices rather than one three-dimensional file."""
     return info.files[0] != info.path
 
 
 def may_belong(file: Path, info: SeriesInfo) -> bool:
-    """Whether a file, by its folder and name, would be a slice of a series."""
-    return is_slices(info) and _place(file) == _place(info.files[0])
+    """Return whether a file, judging by its folder and name, would be a slice of a series."""
+    return is_slices(info) and _series_key(file) == _series_key(info.files[0])
 
 
-def _place(file: Path) -> tuple[Path, str]:
-    """What the slices of one series share: the folder, and the name but for its last number."""
+def _series_key(file: Path) -> tuple[Path, str]:
+    """Return what the slices of one series share: the folder, and the name without its last number."""
     return file.parent, _LAST_NUMBER.sub("#", file.stem)
 
 
@@ -138,7 +138,7 @@ def _write_slices(info: SeriesInfo, slices: Iterable[NDArray[np.generic]], out: 
 
 
 def _write_volume(stream: IO[bytes], shape: tuple[int, ...], slices: Iterable[NDArray[np.generic]]) -> None:
-    """Writes a volume slice by slice, so that it is never in memory as a whole."""
+    """Write a volume slice by slice, so that it is never entirely in memory."""
     for number, values in enumerate(slices):
         if number == 0:
             described = np.lib.format.dtype_to_descr(values.dtype)
@@ -148,22 +148,22 @@ def _write_volume(stream: IO[bytes], shape: tuple[int, ...], slices: Iterable[ND
 
 
 def _open(file: Path) -> NDArray[np.generic]:
-    """The array, its pixels still on disk; two- or three-dimensional, real numbers."""
+    """Return the memory-mapped array: two- or three-dimensional, real numbers."""
     try:
         array = np.lib.format.open_memmap(file, mode="r")
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise DamagedError(
-            f"{file}: cannot be read as npy ({type(error).__name__}); save it again by numpy.save"
+            f"{file}: cannot be read as npy ({type(error).__name__}); save it again with numpy.save"
         ) from error
     if array.dtype.kind not in "iuf":
-        raise SeriesError(f"{file}: does not hold an array of real numbers; save HU or attenuation by numpy.save")
+        raise SeriesError(f"{file}: is not an array of real numbers; save HU or attenuation with numpy.save")
     if array.ndim not in {2, 3} or 0 in array.shape:
-        raise SeriesError(f"{file}: has the shape {array.shape}; two or three dimensions are allowed")
+        raise SeriesError(f"{file}: shape is {array.shape}; must have two or three dimensions")
     return array
 
 
 def _open_slices(file: Path) -> Iterator[NDArray[np.generic]]:
-    """The slices (H, W) of a file, read when they are used."""
+    """Yield the slices (H, W) of a file."""
     array = _open(file)
     yield from np.asarray(array)[None] if array.ndim == 2 else np.asarray(array)
 
@@ -174,7 +174,7 @@ def _slices_info(files: list[Path], mu_water: float) -> SeriesInfo:
     sizes = sorted(set(shapes.values()))
     if len(sizes) > 1:
         sizes_text = " and ".join("x".join(map(str, size)) for size in sizes[:3])
-        raise SeriesError(f"{files[0].parent}: the slices are of {sizes_text} pixels; slices of one size are allowed")
+        raise SeriesError(f"{files[0].parent}: slices differ in size ({sizes_text} pixels); separate them")
     return _info(files[0].parent, tuple(ordered), (len(ordered), *sizes[0]), mu_water)
 
 
@@ -195,20 +195,20 @@ def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int], mu_w
 
 
 def _slice_numbers(files: tuple[Path, ...], count: int) -> tuple[float, ...]:
-    """The numbers in the file names where every name has its own; else 0, 1, 2."""
+    """Return the numbers in the file names if they are unique, otherwise 0, 1, 2."""
     found = [match for file in files if (match := _LAST_NUMBER.search(file.stem))]
     numbers = tuple(float(match.group()) for match in found)
     return numbers if len(set(numbers)) == count else tuple(float(index) for index in range(count))
 
 
 def _natural(file: Path) -> list[tuple[int, int, str]]:
-    """Sorts 2 before 10."""
+    """Return a sort key that puts 2 before 10."""
     parts: list[str] = re.findall(r"\d+|\D+", file.stem)
     return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
 
 
 def _scale(info: SeriesInfo) -> tuple[float, float]:
-    """Slope and intercept to HU."""
+    """Return slope and intercept to HU."""
     if not _is_attenuation(info):
         return 1.0, 0.0
     zero, one = mu_to_hu(np.array([0.0, 1.0]), info.mu_water)
@@ -216,7 +216,7 @@ def _scale(info: SeriesInfo) -> tuple[float, float]:
 
 
 def _is_attenuation(info: SeriesInfo) -> bool:
-    """Whether all numbers lie between -1 and 1: body and metal stay below 1 per mm, HU do not."""
+    """Return whether all values are between -1 and 1: attenuation stays below 1/mm even in metal, HU do not."""
     return all(bool(np.all(np.abs(values) < 1)) for file in info.files for values in _open_slices(file))
 
 

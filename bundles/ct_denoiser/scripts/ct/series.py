@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""What a CT series is inside ctcycle: slices in HU, in the order of their position, with their geometry."""
+"""The CT series as ctcycle represents it: slices in HU, ordered by position, with their geometry."""
 
 import hashlib
 import re
@@ -19,20 +19,20 @@ Format = Literal["dicom", "nifti", "npy"]
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """What a scan learns of a series without decoding a pixel.
+    """The description of a series from its headers, without decoding any pixels.
 
     Attributes:
-        format: how it is stored.
+        format: the file format.
         path: the file (a NIfTI or npy volume), or the folder that holds the slices.
         files: every file of the series in slice order: by position along the normal (DICOM), by number (npy).
-        uid: SeriesInstanceUID; empty where the format has none.
+        uid: SeriesInstanceUID; empty if the format has none.
         shape: slices, rows, columns.
-        spacing_mm: between slices, rows, columns; 0.0 where unknown (npy, a single slice).
-        positions_mm: one per slice, along the slice normal; slice numbers where the format has no positions (npy).
-        kernel: ConvolutionKernel, joined by "/" where multi-valued; empty where unknown.
-        thickness_mm: SliceThickness; 0.0 where unknown.
-        patient_id: the identity in the header, for grouping only, never shown, logged or written; empty if unknown.
-        mu_water: attenuation of water in 1/mm, by which npy files that hold attenuation become HU.
+        spacing_mm: between slices, rows, columns; 0.0 if unknown (npy, a single slice).
+        positions_mm: one per slice, along the slice normal; slice numbers if the format has no positions (npy).
+        kernel: ConvolutionKernel, multiple values joined by "/"; empty if unknown.
+        thickness_mm: SliceThickness; 0.0 if unknown.
+        patient_id: the PatientID, used only for grouping and never shown, logged or written; empty if unknown.
+        mu_water: attenuation of water in 1/mm, used to convert npy files that hold attenuation to HU.
     """
 
     format: Format
@@ -48,7 +48,7 @@ class SeriesInfo:
     mu_water: float = MU_WATER
 
     def file_of(self, index: int) -> Path:
-        """The file that holds slice ``index``, or the folder where several files hold several slices each."""
+        """Return the file that holds slice ``index``, or the folder if several files hold several slices each."""
         if len(self.files) == self.shape[0]:
             return self.files[index]
         return self.files[0] if len(self.files) == 1 else self.path
@@ -59,9 +59,9 @@ class Series:
     """A decoded series.
 
     Attributes:
-        info: where it comes from, and its geometry.
+        info: its source and geometry.
         hu: (S, H, W) float32, in HU, slices in the order of ``info.files``.
-        padding: (S, H, W) bool, True where padding stands instead of a measurement; None if there is none.
+        padding: (S, H, W) bool, True where a pixel is padding, not a measurement; None if no pixel is.
     """
 
     info: SeriesInfo
@@ -71,14 +71,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something under a scanned folder that is not taken, and why.
+    """A file or folder that was skipped, and why.
 
     Attributes:
-        path: the file, or the folder where a reason holds for several of its files.
-        reason: one sentence without any identity.
-        damaged: it should be an image, but is cut off, overwritten or out of reach: a series may miss it.
-        uid: SeriesInstanceUID of what is damaged, or as much of it as can be read; may be empty.
-        refused: it is a CT series, or a volume, and cannot be used: more than another thing that lies about.
+        path: the file, or its folder if the reason applies to several files.
+        reason: one sentence that identifies no patient.
+        damaged: it should be an image but is truncated, overwritten or unreadable, so a series may have a gap.
+        uid: SeriesInstanceUID of a damaged file, or as much of it as can be read; may be empty.
+        refused: it is a CT series or volume that cannot be used, as opposed to an unrelated file.
     """
 
     path: Path
@@ -90,12 +90,12 @@ class Skipped:
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """How a series may be written.
+    """Options for writing a series.
 
     Attributes:
-        overwrite: whether an existing output may be replaced.
-        keep_private: keeps the source's private DICOM elements, which may hold the patient's identity, or figures such
-            as a noise level that are no longer true.
+        overwrite: whether to replace existing output.
+        keep_private: whether to keep the source's private DICOM elements, which may identify the patient or hold values
+            that no longer apply, such as a noise level.
     """
 
     overwrite: bool = False
@@ -103,10 +103,10 @@ class WriteOptions:
 
 
 def series_uid(info: SeriesInfo) -> str:
-    """What tells a series from others of the same path; empty for a single file.
+    """Return an identifier that distinguishes a series from others with the same path; empty for a single file.
 
-    For DICOM a hash of its UID, 16 hexadecimal digits: many scanners put their serial number and the date into a UID.
-    For npy slices their name with ``#`` as the number.
+    For DICOM: a hash of the UID, 16 hexadecimal digits, since many scanners put their serial number and the date into
+    UIDs. For npy slices: the file name with ``#`` in place of the number.
     """
     if info.uid:
         return hashed(info.uid, 16)
@@ -114,23 +114,23 @@ def series_uid(info: SeriesInfo) -> str:
 
 
 def hashed(text: str, length: int) -> str:
-    """A hash of ``length`` hexadecimal digits; the first is a letter, so that no spreadsheet takes it for a number."""
+    """Return a hash of ``length`` hexadecimal digits; it starts with a letter, so spreadsheets keep it as text."""
     digits = hashlib.blake2b(text.encode()).hexdigest()
-    start = next((place for place, digit in enumerate(digits) if digit.isalpha()), 0)
+    start = next((index for index, digit in enumerate(digits) if digit.isalpha()), 0)
     return (digits[start:] + digits)[:length]
 
 
 def check_hu(series: Series) -> None:
-    """Refuses numbers that cannot be HU of a body.
+    """Refuse values that cannot be HU of a body.
 
-    NIfTI and npy files say nothing of their unit: they must show air, and nothing brighter than metal. DICOM CT speaks
-    HU by its rescale, so only stored values behind an empty rescale are refused.
+    NIfTI and npy files do not record their unit, so they must contain air and nothing brighter than metal. DICOM CT
+    defines HU by its rescale, so only stored values with an empty rescale are refused.
 
     Args:
-        series: decoded.
+        series: a decoded series.
 
     Raises:
-        SeriesError: with the range found and what it looks like.
+        SeriesError: the values do not look like HU; the message gives their range and the likely unit.
     """
     measured = series.hu if series.padding is None else series.hu[~series.padding]
     sample = measured.reshape(-1)[:: max(1, measured.size // _MAX_SAMPLES)]
@@ -139,26 +139,24 @@ def check_hu(series: Series) -> None:
     low, high = (float(value) for value in np.percentile(sample, [1, 99]))
     if guess := _not_hu(series.info, low, high):
         raise SeriesError(
-            f"{series.info.path}: does not look like HU (from {low:.4g} to {high:.4g}): {guess}; "
-            "convert it, or say that it is HU (assume_hu)"
+            f"{series.info.path}: values do not look like HU (range {low:.4g} to {high:.4g}): {guess}; "
+            "convert them, or set assume_hu=true"
         )
 
 
 def _not_hu(info: SeriesInfo, low: float, high: float) -> str | None:
-    """What numbers from ``low`` (1st percentile) to ``high`` (99th) look like, if not like HU."""
+    """Return what values from ``low`` (1st percentile) to ``high`` (99th) probably are; None if they may be HU."""
     if high > 10_000:
-        return "too bright for CT; another unit, a rescale applied twice, or wrongly decoded"
+        return "too bright for CT, probably another unit, a rescale applied twice or wrong decoding"
     if high < -700:
-        return "nothing but air; values reduced to 8 bits, or an empty scan"
+        return "only air, probably values reduced to 8 bits or an empty scan"
     if info.format == "dicom":
-        return "stored values without their intercept, such as -1024" if low >= 0 and high > 900 else None
+        return "stored values without their rescale intercept, such as -1024" if low >= 0 and high > 900 else None
     guesses = (
         (low <= -300, None),
         (low >= -0.1 and high < 1, "attenuation (1/mm or 1/cm) or values scaled to 0..1"),
         (low >= -1.01 and high <= 1.01, "values normalised to -1..1"),
         (low >= 0 and high <= 256, "values scaled to 0..255"),
-        (low >= 0, "stored values without their intercept, such as -1024, or another scale"),
+        (low >= 0, "stored values without their rescale intercept, such as -1024, or another scale"),
     )
-    return next(
-        (guess for applies, guess in guesses if applies), "no air in it, which every CT slice has around the body"
-    )
+    return next((guess for applies, guess in guesses if applies), "no air, which surrounds the body in every CT slice")

@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""The door for real data: series of any format in, corrected series of the same format out, HU in between."""
+"""Find, read and write CT series in any supported format, with slices in HU."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,7 +35,7 @@ __all__ = [
 
 _Kind = Literal["dicom", "nifti", "npy", "headless", "blank", "other"]
 _Slice = tuple[NDArray[np.float32], NDArray[np.bool_]]
-"""HU and padding, (H, W) each."""
+"""HU and padding mask, (H, W) each."""
 
 _Writer = Callable[[SeriesInfo, Iterable[NDArray[np.float32]], Path], list[Path]]
 _DEFAULT = WriteOptions()
@@ -44,21 +44,21 @@ _DEFAULT = WriteOptions()
 def find_series(
     root: Path, mu_water: float = MU_WATER, progress: Callable[[Path], object] | None = None
 ) -> tuple[list[SeriesInfo], list[Skipped]]:
-    """Every CT series under a folder, or in a file, from headers alone.
+    """Find every CT series in a file or under a folder, reading only headers.
 
     Args:
-        root: a folder, nested anyhow, or one file. Hidden files and files that are no images are ignored and counted.
-        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation: all numbers between -1 and 1.
+        root: a folder with any nesting, or one file. Hidden files and files that are not images are only counted.
+        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation: all values between -1 and 1.
         progress: called with each image file before its header is read.
 
     Returns:
-        The series by path, and what was left out, each with its reason.
+        The series sorted by path, and what was skipped, each with its reason.
 
     Raises:
         SeriesError: ``root`` does not exist.
     """
     if not root.exists():
-        raise SeriesError(f"{root}: does not exist; name a folder or a file of CT images")
+        raise SeriesError(f"{root}: does not exist; give a folder or file of CT images")
     skipped: list[Skipped] = []
     kinds: dict[_Kind, list[Path]] = {"dicom": [], "nifti": [], "npy": [], "headless": [], "blank": [], "other": []}
     for file in _files(root, skipped) if root.is_dir() else [root]:
@@ -71,28 +71,28 @@ def find_series(
     ):
         found.extend(infos)
         skipped.extend(left_out)
-    reason = "not a whole DICOM file: its 'DICM' mark is missing; export it again or rewrite it with a DICOM toolkit"
+    reason = "incomplete DICOM file: missing 'DICM' prefix; re-export it or rewrite it with a DICOM toolkit"
     beside = {(file.parent, _suffix(file)) for file in kinds["dicom"]}
     blank = [file for file in kinds["blank"] if (file.parent, _suffix(file)) in beside]
     skipped.extend(Skipped(file, reason, damaged=True) for file in [*kinds["headless"], *blank])
     kinds["other"].extend(file for file in kinds["blank"] if file not in blank)
-    if kinds["other"]:
-        skipped.append(Skipped(root, f"files that are no CT images or hidden, ignored: {len(kinds['other'])}"))
+    if count := len(kinds["other"]):
+        skipped.append(Skipped(root, f"ignored {count} file{'s' if count > 1 else ''} (hidden or not CT images)"))
     return sorted(found, key=lambda info: (info.path, info.uid, info.files)), skipped
 
 
 def read_series(info: SeriesInfo, assume_hu: bool = False) -> Series:
-    """Decodes a series as a whole.
+    """Decode a whole series.
 
     Args:
         info: from `find_series`.
-        assume_hu: takes the numbers for HU even where they do not look like HU.
+        assume_hu: accept values that do not look like HU.
 
     Returns:
         The slices in HU; padding reads as air (-1024 HU) and is marked.
 
     Raises:
-        SeriesError: a file is damaged or has changed, holds numbers that are not finite, or does not look like HU.
+        SeriesError: a file is damaged or has changed, or its values are not finite or do not look like HU.
     """
     series = _stacked(info, info.shape[0], _decoded(info))
     if not assume_hu:
@@ -101,32 +101,32 @@ def read_series(info: SeriesInfo, assume_hu: bool = False) -> Series:
 
 
 def sample_slices(info: SeriesInfo, count: int = 16) -> Series:
-    """Decodes slices that are spread evenly over a series: enough to know it by, whatever its length.
+    """Decode a sample of slices spread evenly over a series.
 
     Args:
         info: from `find_series`.
-        count: slices at most.
+        count: maximum number of slices.
 
     Returns:
-        The slices in HU, in order; ``info`` is that of the whole series.
+        The slices in HU, in order; ``info`` describes the whole series.
 
     Raises:
-        SeriesError: as for `read_series`, but for the look of the numbers.
+        SeriesError: as for `read_series`, except that values may not look like HU.
     """
     picked = np.unique(np.linspace(0, info.shape[0] - 1, min(count, info.shape[0])).round().astype(int)).tolist()
     return _stacked(info, len(picked), _decoded(info, picked))
 
 
 def iterate_hu(info: SeriesInfo) -> Iterator[NDArray[np.float32]]:
-    """The slices of a series one by one, (H, W) float32 in HU: a long series needs no more memory than a short one.
+    """Yield the slices of a series one by one, (H, W) float32 in HU; memory use does not grow with the series.
 
-    DICOM and npy are read slice by slice; a NIfTI volume stays in memory as it is stored.
+    DICOM and npy are read slice by slice; a NIfTI volume is held in memory as stored.
 
     Args:
         info: from `find_series`.
 
     Raises:
-        SeriesError: as for `read_series`, but for the look of the numbers.
+        SeriesError: as for `read_series`, except that values may not look like HU.
     """
     return (hu for hu, _padding in _decoded(info))
 
@@ -138,28 +138,28 @@ def write_corrected(
     derivation: Derivation,
     options: WriteOptions = _DEFAULT,
 ) -> list[Path]:
-    """Writes a series with corrections added, in the format, type and order of its source.
+    """Write a series with corrections added, in the format, data type and order of its source.
 
-    The stored numbers are the source's plus the rounded correction: where the correction is zero, and in padding, they
-    are the source's bit for bit. A folder appears as a whole or not at all.
+    The stored values are the source's plus the rounded correction. They equal the source bit for bit in padding and
+    where the correction is zero. A folder is written atomically.
 
     Args:
         info: the source, from `find_series`.
-        corrections: (H, W) float32 for each slice, finite; what is to be added, in HU. Taken one by one.
-        out: for DICOM and npy slices the new folder, for a NIfTI or npy volume the new file (of the same suffix).
-        derivation: what was done.
-        options: whether an earlier output is replaced, and private elements are kept.
+        corrections: (H, W) float32 for each slice, finite, to be added, in HU; consumed one by one.
+        out: a new folder for DICOM or npy slices, a new file with the source's suffix for a NIfTI or npy volume.
+        derivation: how the output was made.
+        options: whether to replace existing output, and whether to keep private elements.
 
     Returns:
-        The files written, in slice order.
+        The written files, in slice order.
 
     Raises:
-        SeriesError: a correction does not fit the series, or the source cannot be read any more.
-        OutputError: ``out`` exists, lies inside the source, has another suffix, or cannot be written.
+        SeriesError: a correction does not fit the series, or the source can no longer be read.
+        OutputError: ``out`` exists, is inside the source, has another suffix, or cannot be written.
     """
     to_dicom = partial(dicom.write_corrected, derivation=derivation, keep_private=options.keep_private)
     writers: dict[Format, _Writer] = {"dicom": to_dicom, "nifti": nifti.write_corrected, "npy": npy.write_corrected}
-    return _put(info, corrections, out, writers[info.format], overwrite=options.overwrite)
+    return _write(info, corrections, out, writers[info.format], overwrite=options.overwrite)
 
 
 def write_map(
@@ -169,26 +169,26 @@ def write_map(
     derivation: Derivation,
     options: WriteOptions = _DEFAULT,
 ) -> list[Path]:
-    """Writes numbers that belong to a series (what was removed, an uncertainty) in its format and geometry.
+    """Write a map over a series (a residual or an uncertainty) in its format and geometry.
 
-    DICOM stores them through the rescale of the source, rounded; NIfTI and npy as float32, in HU.
+    DICOM stores it with the source's rescale, rounded; NIfTI and npy store float32 HU.
 
     Args:
         info: the series, from `find_series`.
-        maps: (H, W) float32 for each slice, finite, in HU. Taken one by one.
+        maps: (H, W) float32 for each slice, finite, in HU; consumed one by one.
         out: as for `write_corrected`.
-        derivation: what the numbers are.
+        derivation: what the map shows.
         options: as for `write_corrected`.
 
-    Returns and raises what `write_corrected` does.
+    Returns and raises the same as `write_corrected`.
     """
     to_dicom = partial(dicom.write_map, derivation=derivation, keep_private=options.keep_private)
     writers: dict[Format, _Writer] = {"dicom": to_dicom, "nifti": nifti.write_map, "npy": npy.write_map}
-    return _put(info, maps, out, writers[info.format], overwrite=options.overwrite)
+    return _write(info, maps, out, writers[info.format], overwrite=options.overwrite)
 
 
 def as_written(info: SeriesInfo, out: Path) -> SeriesInfo:
-    """The series that `write_corrected` made of ``info`` at ``out``."""
+    """Return the series that `write_corrected` wrote from ``info`` to ``out``."""
     if not _is_folder(info):
         return replace(info, path=out, files=(out,))
     files = (out / file.name for file in info.files) if info.format == "npy" else sorted(out.glob("*.dcm"))
@@ -196,7 +196,7 @@ def as_written(info: SeriesInfo, out: Path) -> SeriesInfo:
 
 
 def _is_folder(info: SeriesInfo) -> bool:
-    """Whether a series is a folder of slices, not one file that holds them all."""
+    """Return whether a series is a folder of slices rather than a single file."""
     return info.format == "dicom" or (info.format == "npy" and npy.is_slices(info))
 
 
@@ -212,20 +212,20 @@ def _stacked(info: SeriesInfo, count: int, slices: Iterable[_Slice]) -> Series:
 
 
 def _decoded(info: SeriesInfo, picked: Sequence[int] = ()) -> Iterator[_Slice]:
-    """HU and padding of each slice, or of those that are picked.
+    """Yield HU and padding of each slice, or only of the picked ones.
 
     Raises:
-        SeriesError: a slice holds numbers that are not finite.
+        SeriesError: a slice holds values that are not finite.
     """
     for number, stored in _stored(info, picked or range(info.shape[0])):
         hu = stored.hu()[0]
         if not np.isfinite(hu).all():
-            raise SeriesError(f"{info.file_of(number)}: slice {number} holds NaN or infinity; repair or leave it out")
+            raise SeriesError(f"{info.file_of(number)}: slice {number} contains NaN or infinity; repair or remove it")
         yield hu, stored.padding[0]
 
 
 def _stored(info: SeriesInfo, picked: Sequence[int]) -> Iterator[tuple[int, StoredValues]]:
-    """Number and stored values of the slices that are picked; the others are not decoded.
+    """Yield index and stored values of the picked slices; the others are not decoded.
 
     Raises:
         SeriesError: a file has changed since it was found.
@@ -239,27 +239,25 @@ def _stored(info: SeriesInfo, picked: Sequence[int]) -> Iterator[tuple[int, Stor
             yield count, stored
         count += 1
     if count != info.shape[0]:
-        raise SeriesError(f"{info.path}: has {count} slices and had {info.shape[0]} when it was found; scan it again")
+        raise SeriesError(f"{info.path}: has {count} slices, but had {info.shape[0]} when it was found; scan it again")
 
 
 def _checked(info: SeriesInfo, images: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-    """The images to be written, as many and as large as the series needs.
+    """Yield the images to be written, after checking their number and shape.
 
     Raises:
-        SeriesError: they are not.
+        SeriesError: an image does not fit the series, or there are too few or too many.
     """
     count = 0
     for count, image in enumerate(images, start=1):
         if count > info.shape[0]:
             break
         if image.shape != info.shape[1:] or not np.isfinite(image).all():
-            raise SeriesError(
-                f"{info.path}: what is to be written to slice {count - 1} is {image.shape} or not finite; "
-                f"finite numbers of {info.shape[1:]} are needed"
-            )
+            found = "NaN or infinity" if image.shape == info.shape[1:] else f"shape {image.shape}"
+            raise SeriesError(f"{info.path}: new slice {count - 1} has {found}; must be finite and {info.shape[1:]}")
         yield image
     if count != info.shape[0]:
-        raise SeriesError(f"{info.path}: {count} slices are to be written; it has {info.shape[0]}, and needs as many")
+        raise SeriesError(f"{info.path}: got {count} slices to write, but the series has {info.shape[0]}")
 
 
 def _watched(files: list[Path], progress: Callable[[Path], object] | None) -> Iterable[Path]:
@@ -270,11 +268,11 @@ def _watched(files: list[Path], progress: Callable[[Path], object] | None) -> It
 
 
 def _files(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
-    """Every file under a folder, folder by folder in order; a folder that links lead to twice is visited once."""
+    """Yield every file under a folder in sorted order; a folder reachable by several links is visited once."""
     visited: set[tuple[int, int]] = set()
 
     def unreadable(error: OSError) -> None:
-        skipped.append(Skipped(Path(error.filename), f"cannot be opened ({error.strerror})", damaged=True))
+        skipped.append(Skipped(Path(error.filename), f"cannot open ({error.strerror})", damaged=True))
 
     for folder, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
         status = Path(folder).stat()
@@ -287,7 +285,7 @@ def _files(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
 
 
 def _kind(file: Path, skipped: list[Skipped]) -> _Kind:
-    """What a file is, by its first bytes; by its name only where the format has no mark or the mark is missing."""
+    """Return the kind of a file from its first bytes, or from its name if they have no signature."""
     name = file.name.lower()
     if name.startswith(".") or not file.is_file() or name == "dicomdir":
         return "other"
@@ -297,7 +295,7 @@ def _kind(file: Path, skipped: list[Skipped]) -> _Kind:
         with file.open("rb") as stream:
             start = stream.read(132)
     except OSError as error:
-        skipped.append(Skipped(file, f"cannot be opened ({error.strerror})", damaged=True))
+        skipped.append(Skipped(file, f"cannot open ({error.strerror})", damaged=True))
         return "other"
     if looks_like_dicom(start):
         return "dicom"
@@ -307,15 +305,15 @@ def _kind(file: Path, skipped: list[Skipped]) -> _Kind:
 
 
 def _suffix(file: Path) -> str:
-    """A file's suffix, lower case; the last number of a UID that serves as a name is none."""
+    """Return the suffix in lower case; the last number of a file named by its UID is not a suffix."""
     suffix = file.suffix.lower()
     return "" if suffix[1:].isdecimal() else suffix
 
 
-def _put(
+def _write(
     info: SeriesInfo, images: Iterable[NDArray[np.float32]], out: Path, write: _Writer, *, overwrite: bool
 ) -> list[Path]:
-    """Lets ``write`` make the new file, or fill the new folder."""
+    """Check the output path, then let ``write`` create the file or fill the folder."""
     _check_apart(info, out)
     checked = _checked(info, images)
     if not _is_folder(info):
@@ -329,23 +327,23 @@ def _put(
 
 
 def _check_apart(info: SeriesInfo, out: Path) -> None:
-    """The output must not lie in the source folder, nor be the source."""
+    """Raise OutputError if the output is the source or inside the source folder."""
     source, target = info.path.resolve(), out.resolve()
     if target == source or source in target.parents or target in (file.resolve() for file in info.files):
-        raise OutputError(f"{out}: is, or lies inside, the input {info.path}; choose a place outside of it")
+        raise OutputError(f"{out}: is the input {info.path} or inside it; choose a location outside it")
 
 
 def _check_own_folder(out: Path) -> None:
-    """A folder with anything but slices in it was not written here, and must not be replaced."""
+    """Raise OutputError if the folder holds anything but slices: ctcycle did not write it, so it is not replaced."""
     entries = out.iterdir() if out.is_dir() else ()
     foreign = next((entry for entry in entries if entry.suffix not in {".dcm", ".npy"} or not entry.is_file()), None)
     if foreign is not None:
-        raise OutputError(f"{out}: holds {foreign.name}, which no earlier run wrote; choose another folder")
+        raise OutputError(f"{out}: contains {foreign.name}, which ctcycle did not write; choose another folder")
 
 
 def _check_new_file(info: SeriesInfo, out: Path, *, overwrite: bool) -> None:
     suffixes = nifti.SUFFIXES if info.format == "nifti" else (".npy",)
     if not out.name.lower().endswith(suffixes):
-        raise OutputError(f"{out}: must end in {' or '.join(suffixes)}, as its source does")
+        raise OutputError(f"{out}: must end in {' or '.join(suffixes)}, like its source")
     if out.is_dir() or (out.exists() and not overwrite):
-        raise OutputError(f"{out}: exists; choose another name or allow overwriting")
+        raise OutputError(f"{out}: already exists; choose another name or allow overwriting")

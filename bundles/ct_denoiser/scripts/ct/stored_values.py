@@ -1,7 +1,7 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""What a file holds and how it speaks HU: the arithmetic that reading and writing share, whatever the format.
+"""Stored pixel values and their conversion to HU, shared by reading and writing in every format.
 
-A corrected file is the source's own numbers plus the correction, so that no correction at all gives the source back
+A corrected file holds the source's stored values plus the correction, so a correction of zero reproduces the source
 bit for bit.
 """
 
@@ -12,22 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 PADDING_HU = -1024.0
-"""What a padded pixel reads as: air."""
+"""The value that padded pixels are read as: air."""
 
 IMPOSSIBLE_HU = -1500.0
-"""Nothing measured is this low; scanners fill the corners outside the reconstruction circle with -2000 or -3024."""
+"""Lower than any measurement; scanners fill the corners outside the reconstruction circle with -2000 or -3024."""
 
 
 @dataclass(frozen=True)
 class StoredValues:
-    """Stored numbers and their map to HU: ``HU = slope * value + intercept``.
+    """Stored values and their conversion to HU: ``HU = slope * value + intercept``.
 
     Attributes:
-        values: any shape, integer or floating point, as the file has them.
+        values: any shape, integer or floating point, as stored in the file.
         slope: HU per stored unit; not 0.
-        intercept: HU of a stored 0.
-        limits: lowest and highest number that the file can hold; None for floating point.
-        marked: where the header declares padding, of the shape of ``values``; None where it declares none.
+        intercept: HU of the stored value 0.
+        limits: lowest and highest value that the file can hold; None for floating point.
+        marked: pixels that the header declares as padding, same shape as ``values``; None if it declares none.
     """
 
     values: NDArray[np.generic]
@@ -38,24 +38,24 @@ class StoredValues:
 
     @cached_property
     def padding(self) -> NDArray[np.bool_]:
-        """True where padding stands instead of a measurement: declared, or too low to be one."""
+        """True where a pixel is padding: declared as such, or too low to be a measurement."""
         impossible: NDArray[np.bool_] = self._to_hu() <= IMPOSSIBLE_HU
         return impossible if self.marked is None else impossible | self.marked
 
     def hu(self) -> NDArray[np.float32]:
-        """The values in HU, float32, padding as air."""
+        """Return the values in HU, float32, with padding as air."""
         hu = self._to_hu()
         hu[self.padding] = PADDING_HU
         return hu
 
     def corrected(self, correction_hu: NDArray[np.float32]) -> NDArray[np.generic]:
-        """The stored values plus a correction in HU, rounded and clipped to what the file can hold.
+        """Return the stored values plus a correction in HU, rounded and clipped to what the file can hold.
 
         Args:
-            correction_hu: of the shape of ``values``; what is to be added.
+            correction_hu: same shape as ``values``, to be added.
 
         Returns:
-            The same shape and type. Padding, and wherever the correction rounds to nothing, keeps its stored bits.
+            The same shape and type. Padding, and pixels whose correction rounds to zero, keep their stored bits.
         """
         step = correction_hu / self.slope
         if self.limits is None:
@@ -67,10 +67,10 @@ class StoredValues:
         return np.where(keep, self.values, changed.astype(self.values.dtype)).astype(self.values.dtype, copy=False)
 
     def replaced(self, hu: NDArray[np.float32]) -> NDArray[np.generic]:
-        """Other HU as this file would store them, rounded and clipped to what it can hold; padding is not kept.
+        """Return other HU values as this file would store them, rounded and clipped; padding is not kept.
 
         Args:
-            hu: of the shape of ``values``; what is to stand in their place.
+            hu: same shape as ``values``, in HU.
 
         Returns:
             The same shape and type.
@@ -81,14 +81,14 @@ class StoredValues:
         return stored.astype(self.values.dtype)
 
     def _to_hu(self) -> NDArray[np.float32]:
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is for the reader to refuse
+        with np.errstate(over="ignore", invalid="ignore"):  # the reader refuses values that are not finite
             scaled = np.multiply(self.values, self.slope, dtype=np.float64) + self.intercept
             hu: NDArray[np.float32] = scaled.astype(np.float32)
         return hu
 
 
 def integer_limits(dtype: np.dtype[np.generic]) -> tuple[int, int] | None:
-    """The lowest and highest value of an integer type; None for floating point."""
+    """Return the lowest and highest value of an integer type; None for floating point."""
     if dtype.kind not in "iu":
         return None
     bounds = np.iinfo(dtype.str)

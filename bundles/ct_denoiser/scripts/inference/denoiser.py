@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""A trained generator as a function of HU: slices in, the correction in HU out."""
+"""Apply a trained generator to slices in HU."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,15 +17,15 @@ from scripts.ct.hounsfield import MU_WATER, HUWindow
 from scripts.errors import ConfigError, SeriesError
 
 MULTIPLE = 32
-"""Images are padded to multiples of so many pixels: networks with up to five down-samplings take any size."""
+"""Images are padded to a multiple of this many pixels, which suits up to five down-samplings."""
 
 MAX_STRENGTH = 2.0
 
-_SIGMAS = 16  # standard deviations of the weights that a tile is wide
+_SIGMAS = 16  # width of a tile in standard deviations of its Gaussian weights
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device called ``name``; "auto" takes a GPU where there is one.
+    """Return the device ``name``; "auto" selects a GPU if there is one.
 
     Raises:
         ConfigError: this machine has no such device.
@@ -35,19 +35,19 @@ def resolve_device(name: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     device = torch.device(name)
     if not available[device.type] or (device.index or 0) >= max(1, torch.cuda.device_count()):
-        raise ConfigError(f"device '{name}': not on this machine; use auto or cpu")
+        raise ConfigError(f"device={name}: not available on this machine; use auto or cpu")
     return device
 
 
 FLIPS = ((), (-2,), (-1,), (-2, -1))
-"""Axes to flip: none, upside down, mirrored, both."""
+"""Axes to flip: none, rows, columns, both."""
 
 
 class FlipAverage(Inferer):
-    """The mean over four flips of a slice: networks trained on flips err a little less, at four times the cost.
+    """Averages the outputs for four flips of a slice: slightly more accurate, at four times the cost.
 
     Args:
-        inferer: how each of them goes through the network.
+        inferer: applies the network to each flipped slice.
     """
 
     def __init__(self, inferer: Inferer) -> None:
@@ -55,33 +55,33 @@ class FlipAverage(Inferer):
         self.inferer = inferer
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """(N, C, H, W) through ``network``, four times."""
+        """Apply ``network`` to four flips of images (N, C, H, W) and return the mean."""
         outputs = [self.inferer(inputs.flip(axes), network, *args, **kwargs).flip(axes) for axes in FLIPS]
         return torch.stack(outputs).mean(0)
 
 
 def make_inferer(tile: int = 0, *, average_flips: bool = False) -> Inferer:
-    """How slices go through the network: whole, or in square tiles that overlap by a quarter and are blended.
+    """Return an inferer for whole slices, or for square tiles that overlap by a quarter and are blended.
 
-    Tiles bound the memory that a slice needs. What a network computes near a tile's edge is not what it computes from
-    the whole slice: Gaussian weights let the tile decide that sees more of the surroundings. They are ours, since
-    MONAI's never fall below a thousandth of the highest, so that edges shine through where four tiles meet: by up to
-    107 HU in a quarter-dose slice and tiles of 128 px, and by less than 0.01 HU with these.
+    Tiles bound the memory per slice. Near its edges a tile's output differs from that of the whole slice, so Gaussian
+    weights favour the tile that covers more of the surroundings. We set the weights ourselves: MONAI's never fall below
+    a thousandth of the maximum, which leaves visible edges where four tiles meet. For a quarter-dose slice and tiles of
+    128 px these edges reach 107 HU; with our weights they stay below 0.01 HU.
 
     Args:
-        tile: their side in pixels, a multiple of 32, at least 64: so that they begin on the grid of networks with up to
-            three down-samplings; 0 for whole slices.
-        average_flips: whether to take the mean over four flips, see `FlipAverage`.
+        tile: side of a tile in pixels, a multiple of 32 and at least 64, so that tiles start on the grid of networks
+            with up to three down-samplings; 0 for whole slices.
+        average_flips: whether to average over four flips, see `FlipAverage`.
 
     Raises:
-        ConfigError: tiles of another size.
+        ConfigError: the tile size is invalid.
     """
     if average_flips:
         return FlipAverage(make_inferer(tile))
     if tile == 0:
         return SimpleInferer()
     if tile < 2 * MULTIPLE or tile % MULTIPLE:
-        raise ConfigError(f"tile {tile}: must be 0 (whole slices), or a multiple of {MULTIPLE} from {2 * MULTIPLE} on")
+        raise ConfigError(f"tile={tile}: must be 0 (whole slices) or a multiple of {MULTIPLE}, at least {2 * MULTIPLE}")
     inferer = SlidingWindowInferer((tile, tile), overlap=0.25, mode="gaussian", padding_mode="replicate")
     weights = torch.exp(-0.5 * ((torch.arange(tile) - (tile - 1) / 2) * (_SIGMAS / tile)) ** 2)
     inferer.roi_weight_map = weights[:, None] * weights
@@ -89,18 +89,18 @@ def make_inferer(tile: int = 0, *, average_flips: bool = False) -> Inferer:
 
 
 class Denoiser:
-    """Low dose to full dose, in HU, on slices of any size.
+    """Denoises slices of any size, in HU.
 
     Args:
-        generator: (N, 1, H, W) in the network's range to the same; taken as it is, in evaluation mode.
-        window: what it was trained with.
-        device: where it runs.
-        inferer: how a slice goes through it, see `make_inferer`; whole slices by default.
-        strength: factor of the correction, from 0 (none) to 2; 1 is what was trained.
-        mu_water: attenuation of water in 1/mm that its training took, for series that hold attenuation.
+        generator: maps (N, 1, H, W) to the same shape in the network's range; not copied, set to evaluation mode.
+        window: the HU window used in training.
+        device: the device to run on.
+        inferer: applies the generator to a slice, see `make_inferer`; whole slices by default.
+        strength: factor of the correction, from 0 (none) to 2; 1 as trained.
+        mu_water: attenuation of water in 1/mm used in training, for series that hold attenuation.
 
     Raises:
-        ConfigError: another strength.
+        ConfigError: the strength is out of range.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Denoiser:
         mu_water: float = MU_WATER,
     ) -> None:
         if not 0 <= strength <= MAX_STRENGTH:
-            raise ConfigError(f"strength {strength}: must be from 0 (nothing is changed) to {MAX_STRENGTH:g}")
+            raise ConfigError(f"strength={strength}: must be between 0 (no change) and {MAX_STRENGTH:g}")
         self.generator = generator.to(device).eval()
         self.window, self.device, self.mu_water = window, device, mu_water
         self.inferer = SimpleInferer() if inferer is None else inferer
@@ -122,15 +122,15 @@ class Denoiser:
 
     @torch.inference_mode()
     def correction(self, hu: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """What is to be added to a slice or to slices, in HU, float32 of the same shape.
+        """Return the correction to add to one or more slices, in HU, float32 of the same shape.
 
-        It is 0 wherever a value lies outside the window: the network did not see that value.
+        It is 0 for values outside the window, which the network does not see.
 
         Args:
             hu: (H, W) or (S, H, W), finite.
 
         Raises:
-            SeriesError: the device has not enough memory.
+            SeriesError: the device runs out of memory.
         """
         slices = torch.from_numpy(np.ascontiguousarray(hu, dtype=np.float32)).reshape(-1, 1, *hu.shape[-2:])
         try:
@@ -138,27 +138,27 @@ class Denoiser:
         except torch.OutOfMemoryError as error:
             raise SeriesError(
                 f"slices of {hu.shape[-2]} x {hu.shape[-1]} px: too large for the memory of {self.device}; "
-                "denoise in (smaller) tiles, or take another device"
+                "use (smaller) tiles or another device"
             ) from error
         return torch.cat(parts).reshape(hu.shape).numpy()
 
     def __call__(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The denoised slice or slices in HU, of the same shape."""
+        """Return the denoised slice or slices in HU, of the same shape."""
         return hu + self.correction(hu)
 
     def uncertainty(self, hu: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """How much the result depends on the slice's orientation: a hint at what the network is unsure of.
+        """Return how much the result depends on the slice's orientation, a hint at the network's uncertainty.
 
         Args:
             hu: (H, W), finite.
 
         Returns:
-            (H, W) float32, HU: standard deviation of the denoised slice over the slice as it is, upside down, mirrored,
+            (H, W) float32, HU: standard deviation of the denoised slice over four flips: none, vertical, horizontal
             and both.
         """
-        one = copy(self)
-        one.inferer = self.inferer.inferer if isinstance(self.inferer, FlipAverage) else self.inferer
-        corrections = [np.flip(one.correction(np.flip(hu, axes)), axes) for axes in FLIPS]
+        unaveraged = copy(self)
+        unaveraged.inferer = self.inferer.inferer if isinstance(self.inferer, FlipAverage) else self.inferer
+        corrections = [np.flip(unaveraged.correction(np.flip(hu, axes)), axes) for axes in FLIPS]
         spread: NDArray[np.float32] = np.std(corrections, axis=0)
         return spread
 
@@ -167,12 +167,12 @@ class Denoiser:
         values = self.window.normalise(image)
         padding = (0, -columns % MULTIPLE, 0, -rows % MULTIPLE)
         padded = F.pad(values, padding, mode="replicate") if any(padding) else values
-        change: Tensor = self.inferer(padded, self._change)[..., :rows, :columns]
+        change: Tensor = self.inferer(padded, self._network_change)[..., :rows, :columns]
         inside = image == self.window.clip(image)
         return change * (self.window.hu_per_unit * self.strength) * inside
 
-    def _change(self, values: Tensor) -> Tensor:
-        """What the network changes, in its range: blended tiles of nothing are nothing, to the last bit."""
+    def _network_change(self, values: Tensor) -> Tensor:
+        """Return the change made by the network, in its range; if it is zero, blended tiles of it are exactly zero."""
         half = torch.autocast(self.device.type, dtype=torch.float16) if self.device.type == "cuda" else nullcontext()
         with half:
             output: Tensor = self.generator(values)

@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""Series in, denoised series out: each at its place, as a whole or not at all, and an account of all of them."""
+"""Denoise every series in a folder, write each atomically at its own path, and summarise the outcome."""
 
 import hashlib
 import logging
@@ -33,7 +33,7 @@ from scripts.inference.fingerprint import Fingerprint, departures
 Kind = Literal["denoised", "residual", "uncertainty"]
 Images = Iterable[NDArray[np.float32]]
 Progress = Callable[[Images, str, int], Images]
-"""Passes images on, one by one, and tells how far it is: given what they belong to, and how many there will be."""
+"""Passes images through one by one and reports progress; called with the images, their name and their number."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,16 +42,16 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class DenoiseOptions:
-    """What is wanted of a denoising.
+    """Options for denoising a folder.
 
     Attributes:
-        overwrite: replace what is there already.
-        assume_hu: take NIfTI and npy values for HU although they do not look like it.
-        residual: also write what was removed: the series minus the denoised one, in HU.
-        uncertainty: also write how far the results for flipped slices differ, in HU.
-        strict: refuse a series that departs from what the model was trained on, instead of warning.
+        overwrite: replace existing output.
+        assume_hu: accept NIfTI and npy values that do not look like HU.
+        residual: also write what was removed: the source minus the denoised series, in HU.
+        uncertainty: also write the standard deviation of the results over flipped slices, in HU.
+        strict: refuse a series that is unlike the training data instead of warning.
         keep_private: keep private DICOM elements.
-        progress: shown while slices are computed.
+        progress: reports progress while slices are computed.
     """
 
     overwrite: bool = False
@@ -64,16 +64,16 @@ class DenoiseOptions:
 
     @property
     def writing(self) -> WriteOptions:
-        """How each of the outputs is written."""
+        """The options for writing each output."""
         return WriteOptions(self.overwrite, self.keep_private)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """What is made of each series."""
+        """The kinds of output to write for each series."""
         return ("denoised", *(("residual",) if self.residual else ()), *(("uncertainty",) if self.uncertainty else ()))
 
 
-def denoise_folder(  # noqa: PLR0917 (in the order in which they are thought of; the last is optional)
+def denoise_folder(  # noqa: PLR0917 (in natural order; the last is optional)
     source: Path,
     out: Path,
     denoiser: Denoiser,
@@ -81,31 +81,33 @@ def denoise_folder(  # noqa: PLR0917 (in the order in which they are thought of;
     options: DenoiseOptions,
     fingerprint: Fingerprint | None = None,
 ) -> str:
-    """Denoises every series under ``source``; one that cannot be done does not stop the others.
+    """Denoise every series under ``source``; if one fails, the others are still processed.
 
-    Each appears under ``out`` at the place that it has under ``source``; what is there already stays. What was done,
-    skipped and refused, and what it was warned of, is written to ``summary.json``. Slices are read, denoised and
-    written one by one: a long series needs no more memory than a short one.
+    Outputs are written under ``out`` with the folder layout of ``source``; existing ones are skipped. All denoised,
+    skipped and refused series, and all warnings, are recorded in ``summary.json``. Slices are read, denoised and
+    written one by one, so memory use does not grow with the length of a series.
 
     Args:
         source: a series, a volume, or a folder of many.
-        out: the folder for the results.
-        denoiser: the network.
-        derivation: what DICOM headers will say of it.
-        options: what is wanted.
-        fingerprint: what the network was trained on; None if unknown.
+        out: the output folder.
+        denoiser: the denoiser to apply.
+        derivation: the derivation to record in DICOM headers.
+        options: what to write and how.
+        fingerprint: fingerprint of the training data; None if unknown.
 
     Returns:
-        What was done, for a terminal.
+        A summary for the terminal.
 
     Raises:
-        SeriesError: nothing was found, some series could not be denoised, or files are damaged: the message names
-            the first of them.
-        BundleError: strict, without a fingerprint.
+        SeriesError: no series were found, some could not be denoised, or files are damaged; the message names the
+            first of them.
+        BundleError: ``strict`` is set, but there is no fingerprint.
         OutputError: output cannot be written.
     """
     if options.strict and fingerprint is None:
-        raise BundleError("strict: the model has no fingerprint to compare series with; export it as a bundle first")
+        raise BundleError(
+            "strict=true: the model has no fingerprint to compare series with; export it as a bundle first"
+        )
     found, skipped = find_series(source, denoiser.mu_water)
     for item in skipped:
         if item.damaged or item.refused:
@@ -113,63 +115,67 @@ def denoise_folder(  # noqa: PLR0917 (in the order in which they are thought of;
     if not found:
         reasons = Counter(item.reason for item in skipped).most_common(1)
         why = f" ({reasons[0][0]})" if reasons else ""
-        raise SeriesError(f"{source}: no CT found{why}; name a folder or file of DICOM, NIfTI or npy")
-    work = _Work(denoiser, derivation, options, fingerprint)
-    account = _Account(skipped)
-    for info, places in _with_places(found, source, out, options.kinds):
-        account.add(info, work, places)
-    write_json(out / "summary.json", account.summary())
-    return account.sentence(out)
+        raise SeriesError(f"{source}: no CT found{why}; give a folder or file of DICOM, NIfTI or npy")
+    work = _Denoising(denoiser, derivation, options, fingerprint)
+    report = _Report(skipped)
+    for info, paths in _with_output_paths(found, source, out, options.kinds):
+        report.add(info, work, paths)
+    write_json(out / "summary.json", report.summary())
+    return report.sentence(out)
 
 
 def output_paths(found: Sequence[SeriesInfo], root: Path, out: Path) -> list[Path]:
-    """Where each series goes: to its place under ``root``, under ``out``.
+    """Return the output path of each series: its path relative to ``root``, under ``out``.
 
-    A folder of slices that holds more than one series, or has series below it, gives each a folder of its own; slices
-    that lie in ``root`` itself go to a folder of its name.
+    If a folder holds more than one series, or has series below it, each series gets its own subfolder. Slices directly
+    in ``root`` go to a folder named after it.
     """
-    places = [_absolute(info.path) for info in found]
+    paths = [_absolute(info.path) for info in found]
     top = _absolute(root)
-    base = top if top.is_dir() and top not in places else min([top, *places], key=lambda place: len(place.parts)).parent
-    crowded = {place for place, count in Counter(places).items() if count > 1}
-    crowded |= {above for place in places for above in place.parents}
+    base = top if top.is_dir() and top not in paths else min([top, *paths], key=lambda path: len(path.parts)).parent
+    shared = {path for path, count in Counter(paths).items() if count > 1}
+    shared |= {parent for path in paths for parent in path.parents}
     return [
-        out / place.relative_to(base) / (f"series-{_short(info)}" if place in crowded else "")
-        for info, place in zip(found, places, strict=True)
+        out / path.relative_to(base) / (f"series-{_short(info)}" if path in shared else "")
+        for info, path in zip(found, paths, strict=True)
     ]
 
 
 def missing_from(info: SeriesInfo, skipped: Iterable[Skipped]) -> Path | None:
-    """A file that may be a slice of a series, which then has a hole, but cannot be used; None if there is none.
+    """Return an unusable file that may be a slice of the series, leaving a gap; None if there is none.
 
-    Damaged files beside the slices count, unless their SeriesInstanceUID (DICOM) or name (npy) says that they belong
-    elsewhere; others that are refused count where they share its SeriesInstanceUID.
+    Damaged files next to the slices count, unless their SeriesInstanceUID (DICOM) or name (npy) shows that they belong
+    to another series. Other refused files count if they share its SeriesInstanceUID.
 
     Args:
         info: from `find_series`.
-        skipped: what `find_series` left out.
+        skipped: the files skipped by `find_series`.
     """
     return next((entry.path for entry in skipped if _may_belong(entry, info)), None)
 
 
-def _with_places(
+def _with_output_paths(
     found: Sequence[SeriesInfo], source: Path, out: Path, kinds: Sequence[Kind]
 ) -> list[tuple[SeriesInfo, dict[Kind, Path]]]:
-    """Each series, and where what is made of it goes.
+    """Return each series with the paths of its outputs.
 
     Raises:
-        OutputError: two of them would go to one place.
+        OutputError: two outputs would have the same path.
     """
     paths = output_paths(found, source, out)
-    pairs = [(info, {kind: _beside(path, kind) for kind in kinds}) for info, path in zip(found, paths, strict=True)]
-    places = Counter(place for _info, places in pairs for place in places.values())
-    if twice := [place for place, count in places.items() if count > 1]:
-        raise OutputError(f"{twice[0]}: two of the results would have this name; rename or denoise one series alone")
+    pairs = [
+        (info, {kind: _output_path(path, kind) for kind in kinds}) for info, path in zip(found, paths, strict=True)
+    ]
+    counts = Counter(path for _info, outputs in pairs for path in outputs.values())
+    if twice := [path for path, count in counts.items() if count > 1]:
+        raise OutputError(
+            f"{twice[0]}: two outputs would have this name; rename one of the inputs, or denoise them separately"
+        )
     return pairs
 
 
-def _beside(path: Path, kind: Kind) -> Path:
-    """The name of a residual or uncertainty: that of the denoised series, with a suffix."""
+def _output_path(path: Path, kind: Kind) -> Path:
+    """Return the path of an output kind: that of the denoised series, with a suffix for residual and uncertainty."""
     if kind == "denoised":
         return path
     suffix = next((end for end in (*nifti.SUFFIXES[::-1], ".npy") if path.name.lower().endswith(end)), "")
@@ -178,56 +184,56 @@ def _beside(path: Path, kind: Kind) -> Path:
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What is done to each series."""
+class _Denoising:
+    """The steps that are applied to each series."""
 
     denoiser: Denoiser
     derivation: Derivation
     options: DenoiseOptions
     fingerprint: Fingerprint | None
 
-    def due(self, places: Mapping[Kind, Path]) -> list[Kind]:
-        """What is not there yet."""
-        return [kind for kind, place in places.items() if self.options.overwrite or not place.exists()]
+    def due(self, paths: Mapping[Kind, Path]) -> list[Kind]:
+        """Return the outputs that still have to be written."""
+        return [kind for kind, path in paths.items() if self.options.overwrite or not path.exists()]
 
     def check(self, info: SeriesInfo) -> list[str]:
-        """How a series departs from what the model was trained on.
+        """Return how a series differs from the training data.
 
         Raises:
-            SeriesError: it cannot be read, does not look like HU, or departs where that is not allowed.
+            SeriesError: it cannot be read, does not look like HU, or differs from the training data with ``strict``.
         """
         sample = sample_slices(info)
         if not self.options.assume_hu:
             check_hu(sample)
         found = [] if self.fingerprint is None else departures(self.fingerprint, sample.hu)
         if found and self.options.strict:
-            raise SeriesError(f"{info.path}: {'; '.join(found)}; strict allows only what the model was trained on")
+            raise SeriesError(f"{info.path}: {'; '.join(found)}; set strict=false to denoise it anyway")
         return found
 
-    def write(self, info: SeriesInfo, kind: Kind, places: Mapping[Kind, Path]) -> None:
-        """Makes one of the outputs."""
+    def write(self, info: SeriesInfo, kind: Kind, paths: Mapping[Kind, Path]) -> None:
+        """Write one of the outputs."""
         derivation, writing = replace(self.derivation, kind=kind), self.options.writing
         slices = iterate_hu(info)
         if kind == "denoised":
-            corrections = self._shown(map(self.denoiser.correction, slices), info, kind)
-            write_corrected(info, corrections, places[kind], derivation, writing)
+            corrections = self._with_progress(map(self.denoiser.correction, slices), info, kind)
+            write_corrected(info, corrections, paths[kind], derivation, writing)
         elif kind == "uncertainty":
-            maps = self._shown(map(self.denoiser.uncertainty, slices), info, kind)
-            write_map(info, maps, places[kind], derivation, writing)
-        else:  # of what is stored: the two series and their difference agree to the last bit
-            denoised = iterate_hu(as_written(info, places["denoised"]))
+            maps = self._with_progress(map(self.denoiser.uncertainty, slices), info, kind)
+            write_map(info, maps, paths[kind], derivation, writing)
+        else:  # computed from the stored values, so that source, result and residual agree to the last bit
+            denoised = iterate_hu(as_written(info, paths["denoised"]))
             removed = (low - result for low, result in zip(slices, denoised, strict=True))
-            write_map(info, removed, places[kind], derivation, writing)
+            write_map(info, removed, paths[kind], derivation, writing)
 
-    def _shown(self, images: Images, info: SeriesInfo, kind: Kind) -> Images:
+    def _with_progress(self, images: Images, info: SeriesInfo, kind: Kind) -> Images:
         if self.options.progress is None:
             return images
         name = info.path.name if kind == "denoised" else f"{info.path.name} {kind}"
         return self.options.progress(images, name, info.shape[0])
 
 
-class _Account:
-    """What became of each series."""
+class _Report:
+    """Collects the outcome of each series."""
 
     def __init__(self, skipped: Sequence[Skipped]) -> None:
         self.denoised = self.already_there = 0
@@ -235,28 +241,28 @@ class _Account:
         self.refused = [_as_entry(item) for item in skipped if item.refused and not item.damaged]
         self.warnings: list[dict[str, str]] = []
 
-    def add(self, info: SeriesInfo, work: _Work, places: Mapping[Kind, Path]) -> None:
-        """Has a series done, or notes why it cannot be."""
+    def add(self, info: SeriesInfo, work: _Denoising, paths: Mapping[Kind, Path]) -> None:
+        """Denoise a series, or record why it was refused."""
         name = {"path": str(info.path), "series": _short(info)}
         try:
-            _check_whole(info, self.skipped)
-            due = work.due(places)
+            _check_complete(info, self.skipped)
+            due = work.due(paths)
             if not due:
-                _log.info("%s: is there already", places["denoised"])
+                _log.info("%s: already exists, skipping", paths["denoised"])
                 self.already_there += 1
                 return
             for warning in work.check(info):
                 _log.warning("%s: %s", info.path, warning)
                 self.warnings.append({**name, "warning": warning})
             for kind in due:
-                work.write(info, kind, places)
+                work.write(info, kind, paths)
             self.denoised += 1
         except SeriesError as error:
             _log.warning("%s", error)
             self.refused.append({**name, "reason": str(error)})
 
     def summary(self) -> dict[str, Any]:
-        """All of it, for a file."""
+        """Return the full report as JSON data."""
         return {
             "denoised": self.denoised,
             "already_there": self.already_there,
@@ -267,14 +273,14 @@ class _Account:
         }
 
     def sentence(self, out: Path) -> str:
-        """All of it, for a line.
+        """Return the report as one line.
 
         Raises:
-            SeriesError: not all could be done.
+            SeriesError: series were refused or files are damaged.
         """
         counts = self.summary()
         text = (
-            f"{self.denoised} denoised, {self.already_there} were there already, {len(self.refused)} refused, "
+            f"{self.denoised} denoised, {self.already_there} already done, {len(self.refused)} refused, "
             f"{len(counts['skipped'])} skipped; -> {out}"
         )
         if problems := [*_named("refused", self.refused), *_named("damaged", counts["damaged"])]:
@@ -286,30 +292,30 @@ def _as_entry(item: Skipped) -> dict[str, str]:
     return {"path": str(item.path), "reason": item.reason}
 
 
-def _check_whole(info: SeriesInfo, skipped: Sequence[Skipped]) -> None:
-    if (hole := missing_from(info, skipped)) is not None:
+def _check_complete(info: SeriesInfo, skipped: Sequence[Skipped]) -> None:
+    if (gap := missing_from(info, skipped)) is not None:
         raise SeriesError(
-            f"{info.path}: {hole.name} is damaged or refused and may be a slice of this series, which would then have "
-            "a hole; copy or export it again, or move it away"
+            f"{info.path}: {gap.name} is unreadable or refused and may belong to this series, leaving a gap; "
+            "re-export it or move it elsewhere"
         )
 
 
 def _may_belong(entry: Skipped, info: SeriesInfo) -> bool:
     if not entry.damaged:
-        return entry.refused and _lies_beside(entry, info) and info.uid == entry.uid != ""
+        return entry.refused and _is_beside(entry, info) and info.uid == entry.uid != ""
     if info.format == "npy":
         return entry.path.name.lower().endswith(".npy") and npy.may_belong(entry.path, info)
     if info.format == "nifti" or entry.path.name.lower().endswith((".npy", *nifti.SUFFIXES)):
         return False
-    return _lies_beside(entry, info) and info.uid.startswith(entry.uid)
+    return _is_beside(entry, info) and info.uid.startswith(entry.uid)
 
 
-def _lies_beside(entry: Skipped, info: SeriesInfo) -> bool:
+def _is_beside(entry: Skipped, info: SeriesInfo) -> bool:
     return entry.path == info.path or (entry.path.parent == info.path and not entry.path.is_dir())
 
 
 def _named(what: str, entries: Sequence[Mapping[str, str]]) -> list[str]:
-    """The first of what went wrong, for one line."""
+    """Return the first few entries as text for one line."""
     if not entries:
         return []
     paths = ", ".join(entry["path"] for entry in entries[:_NAMED])

@@ -1,2 +1,2 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""The networks and what they are made of, as plain data."""
+"""Generators and discriminators, and their specs as plain data."""

@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""The PatchGAN discriminator (Isola et al. 2017), and the high-pass view that it may look through."""
+"""The PatchGAN discriminator (Isola et al. 2017) and its optional high-pass filter."""
 
 import torch
 from monai.networks.layers import gaussian_1d, separable_filtering
@@ -12,11 +12,11 @@ from scripts.networks.specs import DiscriminatorSpec
 
 
 class HighPass(nn.Module):
-    """What a Gaussian filter takes away: ``gain * (x - gaussian(x, sigma))``, reflection at the borders.
+    """High-pass filter ``gain * (x - gaussian(x, sigma))``, with reflection at the borders.
 
     Args:
-        sigma_px: standard deviation of the Gaussian in pixels; its kernel ends at three of them.
-        gain: factor of the result, kept with the weights.
+        sigma_px: standard deviation of the Gaussian in pixels; its kernel is truncated at three sigma.
+        gain: factor applied to the result; saved with the weights.
     """
 
     gain: Tensor
@@ -29,38 +29,38 @@ class HighPass(nn.Module):
         self.register_buffer("gain", torch.tensor(float(gain)))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape; H and W must exceed three sigma."""
-        with torch.autocast(image.device.type, enabled=False):  # bf16 would add noise of up to 4 HU of its own
+        """Filter images (N, C, H, W); H and W must exceed three sigma."""
+        with torch.autocast(image.device.type, enabled=False):  # bf16 would add noise of up to 4 HU
             image = image.to(self.kernel.dtype)
             smooth: Tensor = separable_filtering(image, [self.kernel, self.kernel], mode="reflect")
             return self.gain * (image - smooth)
 
 
 class Discriminator(nn.Module):
-    """PatchGAN (Isola et al. 2017) behind a view: images (N, 1, H, W) to one logit a patch, (N, 1, h, w)."""
+    """PatchGAN (Isola et al. 2017) with an optional input filter: images (N, 1, H, W) to patch logits (N, 1, h, w)."""
 
     def __init__(self, spec: DiscriminatorSpec) -> None:
         super().__init__()
         gain = 1.0 if spec.gain == "auto" else spec.gain
         self.view = HighPass(spec.sigma_px, gain) if spec.view == "highpass" else nn.Identity()
-        # MONAI knows no "group norm of every width": its batch norms stand in and are exchanged.
+        # MONAI cannot build our group norms for every width, so its batch norms are placeholders and get replaced.
         norm = None if spec.norm == "none" else "BATCH"
         self.patches = PatchDiscriminator(2, spec.filters, 1, num_layers_d=spec.layers, norm=norm, bias=norm is None)  # type: ignore[arg-type]
-        _exchange_norms(self.patches, spec.norm)
+        _replace_norms(self.patches, spec.norm)
         initialise(self, spec.init, slope=0.2)
         if spec.spectral_norm:
             for conv in [m for m in self.patches.modules() if isinstance(m, nn.Conv2d)]:
                 spectral_norm(conv)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image(s) of the network's range, (N, 1, H, W), to logits (N, 1, h, w)."""
+        """Return logits (N, 1, h, w) for images (N, 1, H, W) in the network's range."""
         logits: Tensor = self.patches(self.view(image))[-1]
         return logits
 
 
-def _exchange_norms(net: nn.Module, kind: str) -> None:
+def _replace_norms(net: nn.Module, kind: str) -> None:
     for name, child in net.named_children():
         if isinstance(child, nn.BatchNorm2d):
             setattr(net, name, norm_layer(kind, child.num_features))
         else:
-            _exchange_norms(child, kind)
+            _replace_norms(child, kind)

@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""Layers and starting weights that generators and discriminators share."""
+"""Layers and weight initialisation shared by generators and discriminators."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def norm_layer(kind: str, channels: int) -> nn.Module:
-    """The normalisation called ``kind`` (batch, instance, group, none) for images of ``channels`` channels."""
+    """Return the normalisation layer ``kind`` (batch, instance, group, none) for ``channels`` channels."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)
     if kind == "instance":
@@ -18,12 +18,12 @@ def norm_layer(kind: str, channels: int) -> nn.Module:
 
 
 def initialise(net: nn.Module, init: str, slope: float = 0.0) -> None:
-    """Draws the weights of all convolutions and norms from torch's global generator, which the caller seeds.
+    """Initialise all convolutions and norms from torch's global random generator, which the caller seeds.
 
     Args:
         net: changed in place.
         init: "normal": N(0, 0.02), norms N(1, 0.02) (Zhu et al. 2017); "kaiming": He et al. 2015, fan-in.
-        slope: of the leaky ReLU that follows, for "kaiming".
+        slope: negative slope of the leaky ReLU that follows, for "kaiming".
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

@@ -1,9 +1,9 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""The generator and the discriminator, built from their specifications.
+"""The ResNet generator, built from its spec.
 
-Images are (N, C, H, W) in the network's range (see `ctcycle.ct.hounsfield`). No ``torch.nn.InstanceNorm2d`` is used:
-with one image in the batch its input gradient is wrong on a CPU when the incoming gradient is channels-last (torch
-2.13); ``GroupNorm`` with one channel a group is the same mathematics, right, and faster.
+Images are (N, C, H, W) in the network's range (see `ctcycle.ct.hounsfield`). ``torch.nn.InstanceNorm2d`` is avoided:
+for a batch of one image its input gradient is wrong on a CPU if the incoming gradient is channels-last (torch 2.13).
+``GroupNorm`` with one channel per group is mathematically identical, correct and faster.
 """
 
 import torch
@@ -15,7 +15,7 @@ from scripts.networks.specs import GeneratorSpec
 
 
 def _conv(spec: GeneratorSpec, inputs: int, outputs: int, kernel: int, dilation: int = 1) -> list[nn.Module]:
-    """Reflection padding that keeps the size, convolution (no bias before a norm), norm."""
+    """Return size-preserving reflection padding, a convolution (without bias before a norm) and a norm."""
     bias = spec.norm == "none"
     conv = nn.Conv2d(inputs, outputs, kernel, dilation=dilation, bias=bias)
     return [nn.ReflectionPad2d(dilation * (kernel // 2)), conv, norm_layer(spec.norm, outputs)]
@@ -31,19 +31,19 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(*first, *_conv(spec, channels, channels, 3, dilation))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
-        changed: Tensor = features + self.body(features)
-        return changed
+        """Add the block's residual to features (N, C, H, W)."""
+        result: Tensor = features + self.body(features)
+        return result
 
 
 class ResNetGenerator(nn.Module):
-    """ResNet generator of method.md, section 3: images (N, in_channels, H, W) to (N, 1, H, W) of the same H, W.
+    """ResNet generator: images (N, in_channels, H, W) to (N, 1, H, W) of the same H and W.
 
-    Any H and W are taken: sizes that the down-samplings do not divide are padded inside and cropped after.
+    H and W may be any size: images that the down-samplings do not divide are padded internally and cropped afterwards.
 
     Args:
-        spec: what it is made of.
-        noise_channel: take a second input channel, filled with noise by the caller; the residual is of the image alone.
+        spec: the architecture.
+        noise_channel: add a second input channel, which the caller fills with noise; the skip connection ignores it.
     """
 
     def __init__(self, spec: GeneratorSpec, *, noise_channel: bool = False) -> None:
@@ -66,7 +66,7 @@ class ResNetGenerator(nn.Module):
         self._start_near_identity()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image(s) of the network's range, (N, in_channels, H, W), to the translated image(s) (N, 1, H, W)."""
+        """Translate images (N, in_channels, H, W) in the network's range to (N, 1, H, W)."""
         rows, columns = image.shape[-2:]
         multiple = 2**self.spec.downsamplings
         right, bottom = -columns % multiple, -rows % multiple
@@ -82,9 +82,9 @@ class ResNetGenerator(nn.Module):
     def _start_near_identity(self) -> None:
         if self.spec.init == "kaiming" and self.spec.norm == "none":
             for block in (m for m in self.modules() if isinstance(m, ResidualBlock)):
-                block.body[-2].weight.mul_(0.1)  # type: ignore[operator]  # its second convolution
+                block.body[-2].weight.mul_(0.1)  # type: ignore[operator]  # the block's second convolution
         if self.spec.zero_last:
-            nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]  # its bias is zero already
+            nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]  # the bias is already zero
 
 
 def _down(spec: GeneratorSpec, channels: int) -> list[nn.Module]:

@@ -1,7 +1,7 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""What the networks are made of, as plain data: read by the config schema, built by `ctcycle.networks.resnet`.
+"""Network architectures as plain data: used by the config schema and built by `ctcycle.networks`.
 
-Kept apart from the networks so that a config can be checked without importing torch.
+They are separate from the networks so that a config can be validated without importing torch.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ class GeneratorSpec:
     Attributes:
         filters: channels of the first convolution; doubled by every down-sampling.
         blocks: residual blocks.
-        downsamplings: stride-2 convolutions before, and transposed convolutions after the blocks.
-        dilations: of the two convolutions of each block; one value for all blocks, or one for each.
-        kernel: size of the first and the last convolution.
-        norm: after every convolution but the last; "instance" and "group" hold no running statistics.
-        residual: what is added to the body's output: the input image, a learned 1×1 convolution of it, or nothing.
-        activation: none; tanh of the body before the sum; tanh of the sum.
-        dropout: probability inside the blocks.
-        init: "normal" draws N(0, 0.02) (Zhu et al. 2017); "kaiming" scales with the fan-in and makes each block start
-            near the identity.
+        downsamplings: number of stride-2 convolutions before, and of transposed convolutions after the blocks.
+        dilations: dilation of the convolutions in each block; one value for all blocks, or one per block.
+        kernel: kernel size of the first and last convolution.
+        norm: normalisation after every convolution but the last; "instance" and "group" keep no running statistics.
+        residual: added to the body's output: the input image, a learned 1×1 convolution of it, or nothing.
+        activation: none, tanh of the body before the sum, or tanh of the sum.
+        dropout: dropout probability inside the blocks.
+        init: "normal" draws N(0, 0.02) (Zhu et al. 2017); "kaiming" scales with the fan-in and starts each block near
+            the identity.
         zero_last: start the last convolution at zero, so that ``x + net(x)`` starts as the identity.
     """
 
@@ -47,25 +47,26 @@ class GeneratorSpec:
         if self.filters < 1 or self.blocks < 0 or self.downsamplings < 0:
             raise ValueError("filters must be at least 1, blocks and downsamplings at least 0")
         if len(self.dilations) not in {1, self.blocks} or min(self.dilations, default=1) < 1:
-            raise ValueError(f"dilations {list(self.dilations)} must be one positive number, or one for each block")
+            raise ValueError(f"dilations={list(self.dilations)}; must be one positive number, or one per block")
         if self.kernel % 2 != 1 or self.kernel < 1:
-            raise ValueError(f"kernel {self.kernel} must be odd, so that the image keeps its size")
+            raise ValueError(f"kernel={self.kernel}; must be odd to preserve the image size")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout {self.dropout} must be in [0, 1)")
+            raise ValueError(f"dropout={self.dropout}; must be at least 0 and less than 1")
 
 
 @dataclass(frozen=True)
 class DiscriminatorSpec:
-    """A PatchGAN discriminator (Isola et al. 2017) and what it looks at.
+    """A PatchGAN discriminator (Isola et al. 2017) and its input filter.
 
     Attributes:
         filters: channels of the first convolution.
-        layers: stride-2 convolutions; 3 is the 70×70 PatchGAN.
-        norm: between the convolutions. Norms hide the noise level from the discriminator: see the experiments.
-        spectral_norm: bounds every convolution's gain (Miyato et al. 2018).
-        view: "image", or "highpass", ``gain * (x - gaussian(x, sigma))``: the noise band alone.
-        sigma_px: of the Gaussian taken off, in pixels; so that the high-pass keeps the noise band.
-        gain: makes the noise's standard deviation about 1 in the view; "auto" measures it on the training slices.
+        layers: number of stride-2 convolutions; 3 gives the 70×70 PatchGAN.
+        norm: normalisation between convolutions. It hides the noise level from the discriminator; see the experiments.
+        spectral_norm: bound the gain of every convolution (Miyato et al. 2018).
+        view: "image", or "highpass" for only the noise band, ``gain * (x - gaussian(x, sigma))``.
+        sigma_px: standard deviation of the Gaussian in pixels, chosen so that the high-pass keeps the noise band.
+        gain: factor that scales the filtered noise to a standard deviation of about 1; "auto" measures it on the
+            training slices.
         init: as for the generator.
     """
 
@@ -84,6 +85,6 @@ class DiscriminatorSpec:
         if self.filters < 1 or self.layers < 1:
             raise ValueError("filters and layers must be at least 1")
         if not self.sigma_px > 0:
-            raise ValueError(f"sigma_px {self.sigma_px} must be positive")
+            raise ValueError(f"sigma_px={self.sigma_px}; must be positive")
         if self.gain != "auto" and not self.gain > 0:
-            raise ValueError(f"gain {self.gain} must be positive, or auto")
+            raise ValueError(f"gain={self.gain}; must be positive, or auto")

@@ -1,7 +1,7 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""What ``configs/inference.json`` of a bundle names: a folder of CT in, denoised CT out.
+"""The classes used in ``configs/inference.json`` of a bundle, which denoises a folder of CT series.
 
-Objects only keep what they are given until `run` is called, so that `run_task` can tell what is wrong in one line.
+Constructors only store their arguments; all checks happen in `run`, so that `run_task` can report an error in one line.
 """
 
 import hashlib
@@ -31,27 +31,27 @@ from scripts.inference.fingerprint import Fingerprint, read_fingerprint
 from scripts.inference.folders import DenoiseOptions, Images, denoise_folder
 
 _log = logging.getLogger(__name__)
-_SECONDS = 5.0
-"""Between two lines that tell how far a series is."""
+_LOG_EVERY_S = 5.0
+"""Time between two progress lines of a series."""
 
 
 class Runnable(Protocol):
-    """Something that a config of a bundle runs."""
+    """A task that a bundle config can run."""
 
     def run(self) -> str:
-        """Does it, and says what was done."""
+        """Run the task and return a summary."""
         ...
 
 
 def run_task(task: Runnable) -> str:
-    """Runs a task as a command line should: what was done is shown; what is wrong ends it with a sentence and a code.
+    """Run a task as a command: print its summary, or print an error as one line and exit with its code.
 
     Raises:
-        SystemExit: with the exit code of `ctcycle.errors`; the sentence is the last line on stderr.
+        SystemExit: the task failed; exit codes are those of `ctcycle.errors`, and the error is the last line on stderr.
     """
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"pydicom\.")  # they quote the header, which may name a patient
+            warnings.filterwarnings("ignore", module=r"pydicom\.")  # they quote headers, which may name a patient
             text = task.run()
     except CtcycleError as error:
         sys.stdout.flush()
@@ -62,20 +62,20 @@ def run_task(task: Runnable) -> str:
 
 
 class SlicesOrTiles(Inferer):
-    """Whole slices or tiles, once or flipped (`ctcycle.inference.denoiser.make_inferer`); checked when used."""
+    """Applies a network to slices or tiles, optionally averaging over flips; arguments are checked on first use."""
 
     def __init__(self, tile: int = 0, average_flips: bool = False) -> None:
         super().__init__()
         self.tile, self.average_flips = tile, average_flips
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """(N, 1, H, W) through ``network``.
+        """Apply ``network`` to images (N, 1, H, W), see `ctcycle.inference.denoiser.make_inferer`.
 
         Raises:
-            ConfigError: no such size of tiles, or ``average_flips`` is neither true nor false.
+            ConfigError: the tile size is invalid, or ``average_flips`` is not a boolean.
         """
         if not isinstance(self.tile, int):
-            raise ConfigError(f"tile {self.tile!r}: must be a whole number of pixels")
+            raise ConfigError(f"tile={self.tile!r}: must be a whole number of pixels")
         flips = _flag("average_flips", self.average_flips)
         output: Tensor = make_inferer(self.tile, average_flips=flips)(inputs, network, *args, **kwargs)
         return output
@@ -83,15 +83,15 @@ class SlicesOrTiles(Inferer):
 
 @dataclass(frozen=True)
 class BundledModel:
-    """The network of a bundle with all that it takes to speak HU.
+    """The network of a bundle and its settings for denoising in HU.
 
     Attributes:
-        bundle_root: the bundle's folder; the weights are its ``models/model.pt``.
-        network: as ``network_def`` builds it; it gets the weights.
-        window: what it was trained with.
+        bundle_root: the bundle's folder; the weights are in its ``models/model.pt``.
+        network: the network from ``network_def``; the weights are loaded into it.
+        window: the HU window used in training.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
-        device: where it runs; "auto", "cpu", "cuda" as words, too.
-        inferer: whole slices, or tiles.
+        device: device to run on, as an object or a name such as "auto", "cpu" or "cuda".
+        inferer: applies the network to whole slices or tiles.
         strength: factor of the correction.
     """
 
@@ -105,15 +105,15 @@ class BundledModel:
 
     @property
     def weights(self) -> Path:
-        """The file of the weights."""
+        """The path of the weights."""
         return Path(self.bundle_root) / "models" / "model.pt"
 
     def denoiser(self) -> Denoiser:
-        """The network with its weights, ready to run.
+        """Load the weights and return the denoiser.
 
         Raises:
             BundleError: the weights are missing, damaged, or do not fit the network.
-            ConfigError: there is no such device, or no such strength.
+            ConfigError: the device or the strength is invalid.
         """
         device, strength = _device(self.device), _number("strength", self.strength)
         network = load_weights(self.network, self.weights)
@@ -122,36 +122,36 @@ class BundledModel:
         )
 
     def derivation(self) -> Derivation:
-        """What a header says of the denoising: this model, by name and by the hash of its weights."""
+        """Return the derivation for DICOM headers, with the model's name and the hash of its weights."""
         digest = hashlib.sha256(self.weights.read_bytes()).hexdigest()
         return Derivation(__version__, Path(self.bundle_root).resolve().name, digest)
 
 
 def load_weights(network: nn.Module, path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
-    """Fills ``network`` with the weights of a file and gives it back on ``device``; nothing in the file is run.
+    """Load the weights in a file into ``network`` and return it on ``device``; no code in the file is run.
 
     Raises:
-        BundleError: the file is missing, damaged, or does not fit.
+        BundleError: the file is missing, damaged, or does not fit the network.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch does not look at the checksums
+            damaged = archive.testzip()  # torch does not verify checksums
         weights = torch.load(path, map_location="cpu", weights_only=True) if damaged is None else {}
         network.load_state_dict(weights)
     except FileNotFoundError as error:
+        raise BundleError(f"{path}: weights not found; run this in the bundle's folder, or set bundle_root") from error
+    except Exception as error:  # the zip and pickle readers can raise almost anything on damage
         raise BundleError(
-            f"{path}: there are no such weights; run it in the bundle's folder, or set bundle_root"
+            f"{path}: damaged, or not the weights of this network; download or copy the bundle again"
         ) from error
-    except Exception as error:  # damage makes the readers of zip and pickle raise nearly anything
-        raise BundleError(f"{path}: damaged, or not the weights of this network; get the bundle again") from error
     return network.to(device)
 
 
 class CTFolder(Dataset[dict[str, Any]]):
-    """The CT series under a folder or in a file; it is looked through when the first is asked for.
+    """The CT series in a file or under a folder, which is scanned on first access.
 
     Args:
-        path: a folder of DICOM, NIfTI or npy, nested anyhow, or one file.
+        path: a folder of DICOM, NIfTI or npy with any nesting, or one file.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
     """
 
@@ -161,7 +161,7 @@ class CTFolder(Dataset[dict[str, Any]]):
 
     @cached_property
     def series(self) -> list[SeriesInfo]:
-        """The series, by path.
+        """The series, sorted by path.
 
         Raises:
             SeriesError: the folder does not exist.
@@ -172,7 +172,7 @@ class CTFolder(Dataset[dict[str, Any]]):
         return len(self.series)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A series: ``image``, (S, H, W) float32 in HU, and ``path``."""
+        """Return a series: ``image``, (S, H, W) float32 in HU, and ``path``."""
         info = self.series[index]
         image: Tensor = torch.from_numpy(read_series(info).hu)
         return {"image": image, "path": str(info.path)}
@@ -180,14 +180,14 @@ class CTFolder(Dataset[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class FolderDenoiser:
-    """Denoises every series of a folder to files of the same kind.
+    """Denoises every series of a folder, keeping file formats.
 
     Attributes:
-        dataset: what is denoised.
-        out: where to; made when needed.
+        dataset: the series to denoise.
+        out: output folder, created if missing.
         model: the network.
-        options: see `ctcycle.inference.folders`; words like "true", as a command line gives them, are taken for flags.
-        fingerprint: file that tells what the model was trained on, relative to the bundle; empty for none.
+        options: see `ctcycle.inference.folders`; strings such as "true" from the command line are accepted as booleans.
+        fingerprint: file with the fingerprint of the training data, relative to the bundle; empty for none.
     """
 
     dataset: CTFolder
@@ -197,13 +197,13 @@ class FolderDenoiser:
     fingerprint: str = ""
 
     def run(self) -> str:
-        """Denoises; what was done, skipped and refused is written to ``summary.json``, too.
+        """Denoise all series; the outcome for each is also written to ``summary.json``.
 
         Returns:
-            What was done, in a sentence.
+            A summary in one sentence.
 
         Raises:
-            CtcycleError: as `ctcycle.inference.folders.denoise_folder` says.
+            CtcycleError: as for `ctcycle.inference.folders.denoise_folder`.
         """
         options = replace(checked_flags(self.options), progress=logged)
         denoiser, out = self.model.denoiser(), Path(str(self.out))
@@ -216,10 +216,10 @@ class FolderDenoiser:
 
 
 def checked_flags(options: DenoiseOptions) -> DenoiseOptions:
-    """The options with words for flags made flags.
+    """Return the options with strings such as "true" converted to booleans.
 
     Raises:
-        ConfigError: a value is neither a flag nor such a word.
+        ConfigError: a value is neither a boolean nor such a string.
     """
     names = [field.name for field in fields(options) if field.type is bool]
     checked: dict[str, Any] = {name: _flag(name, getattr(options, name)) for name in names}
@@ -227,20 +227,20 @@ def checked_flags(options: DenoiseOptions) -> DenoiseOptions:
 
 
 def logged(images: Images, name: str, count: int) -> Images:
-    """Passes images on and logs, every few seconds, how many have passed."""
-    start = told = time.monotonic()
+    """Pass images through and log progress every few seconds."""
+    start = last = time.monotonic()
     for number, image in enumerate(images, 1):
         yield image
-        if (now := time.monotonic()) - told > _SECONDS or number == count:
-            told = now
+        if (now := time.monotonic()) - last > _LOG_EVERY_S or number == count:
+            last = now
             _log.info("%s: %d of %d slices, %.1f s", name, number, count, now - start)
 
 
 def _flag(name: str, value: Any) -> bool:
-    words: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
-    found = words.get(str(value).lower())
+    values: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+    found = values.get(str(value).lower())
     if found is None:
-        raise ConfigError(f"{name} {value!r}: must be true or false")
+        raise ConfigError(f"{name}={value!r}: must be true or false")
     return found
 
 
@@ -248,11 +248,11 @@ def _number(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name} {value!r}: must be a number") from error
+        raise ConfigError(f"{name}={value!r}: must be a number") from error
 
 
 def _device(device: str | torch.device) -> torch.device:
     try:
         return resolve_device(str(device))
     except (RuntimeError, KeyError) as error:
-        raise ConfigError(f"device {str(device)!r}: must be auto, cpu, cuda, cuda:N or mps") from error
+        raise ConfigError(f"device={str(device)!r}: must be auto, cpu, cuda, cuda:N or mps") from error

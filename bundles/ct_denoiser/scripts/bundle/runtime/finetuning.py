@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""Slices for ``configs/train.json`` of a bundle: fine-tuning on pairs of low and full dose."""
+"""The dataset used in ``configs/train.json`` of a bundle, which fine-tunes on pairs of low and full dose."""
 
 import math
 from collections.abc import Sequence
@@ -21,30 +21,30 @@ ItemT = TypeVar("ItemT")
 class SlicePairs(Sequence[dict[str, Tensor]]):
     """Pairs of slices in the network's range, (1, H, W) each: ``image`` (low dose) and ``label`` (full dose).
 
-    Whole folders are held out for validation, the first ones: folders beside each other are patients in the usual
-    layout. Of a single folder the first slices are. All is read, and kept in memory, when the first is asked for.
+    The first folders are held out for validation, since each folder is usually one patient. If there is only one
+    folder, its first slices are held out. All slices are read on first access and kept in memory.
 
     Args:
-        pairs: where they come from.
-        part: "train", or "val" for what is held out.
-        window: that of the network.
-        val_fraction: so much of the folders (or slices) is held out, at least one.
+        pairs: the series to take the slices from.
+        part: "train", or "val" for the held-out slices.
+        window: HU window of the network.
+        val_fraction: fraction of folders (or slices) to hold out, at least one.
 
     Raises:
-        ConfigError: a fraction that is none.
+        ConfigError: ``val_fraction`` is out of range.
     """
 
     def __init__(
         self, pairs: PairFolder, part: Literal["train", "val"], window: HUWindow, val_fraction: float = 0.2
     ) -> None:
         if not 0 < val_fraction < 1:
-            raise ConfigError(f"val_fraction {val_fraction}: must lie between 0 and 1")
+            raise ConfigError(f"val_fraction={val_fraction}: must be between 0 and 1")
         self._pairs, self._part, self._window, self._val_fraction = pairs, part, window, val_fraction
 
     def __len__(self) -> int:
         return len(self._slices)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:  # type: ignore[override]  # slices are never needed
+    def __getitem__(self, index: int) -> dict[str, Tensor]:  # type: ignore[override]  # slicing is not supported
         image, label = self._slices[index]
         return {"image": image, "label": label}
 
@@ -60,7 +60,7 @@ class SlicePairs(Sequence[dict[str, Tensor]]):
     def _chosen(self, items: Sequence[ItemT]) -> Sequence[ItemT]:
         if len(items) < 2:
             raise SeriesError(
-                f"{self._pairs.low}: a single slice; fine-tuning needs some to train on, and some to validate"
+                f"{self._pairs.low}: contains only one slice; fine-tuning needs slices for both training and validation"
             )
         held_out = min(math.ceil(len(items) * self._val_fraction), len(items) - 1)
         return items[:held_out] if self._part == "val" else items[held_out:]
@@ -74,5 +74,5 @@ class SlicePairs(Sequence[dict[str, Tensor]]):
 
 
 def _folder(pair: SeriesPair) -> str:
-    """The folder under the root that a series lies in, or the series itself."""
+    """Return the top-level folder that contains a series, or the series itself."""
     return pair.name.split("/")[0]

@@ -1,8 +1,8 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""Speed of a bundle, and whether its formats agree: ``python -m scripts.bundle.runtime.speed`` in its folder.
+"""Measure the speed of a bundle and the parity of its formats: ``python -m scripts.bundle.runtime.speed``.
 
-Prints JSON: for each format slices per second and the largest difference in HU to the weights run by torch itself, and
-the peak memory of the process after torch's own run. The slices are a noisy phantom, made here.
+Prints JSON: for each format the slices per second and the maximum difference in HU from torch, and the peak memory of
+the process after the torch run. The slices are a noisy phantom generated here.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _Run = Callable[[Tensor], Tensor]
 
 
 def phantom(count: int, size: int, seed: int = 0) -> HUSlices:
-    """Slices (count, size, size) in HU: a body with lungs, spine and noise, in air."""
+    """Return phantom slices (count, size, size) in HU: a body with lungs, spine and noise, surrounded by air."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
 
@@ -46,11 +46,11 @@ def phantom(count: int, size: int, seed: int = 0) -> HUSlices:
 
 
 def measure(bundle: Path, *, slices: int = 3, size: int = 512, threads: int = 1) -> dict[str, Any]:
-    """Runs every format in ``bundle`` on the same slices on the CPU, ``threads`` threads.
+    """Run every format in ``bundle`` on the same slices on the CPU with ``threads`` threads.
 
     Returns:
-        ``size_px``, ``slices``, ``threads``, ``machine``, ``peak_memory_mb`` (None where the system does not tell) and
-        ``formats``: by name ``slices_per_s`` and ``max_difference_hu`` to the first.
+        ``size_px``, ``slices``, ``threads``, ``machine``, ``peak_memory_mb`` (None if not available) and ``formats``:
+        for each format ``slices_per_s`` and ``max_difference_hu`` from torch.
     """
     torch.set_num_threads(threads)
     model = read_model(bundle)
@@ -65,12 +65,12 @@ def measure(bundle: Path, *, slices: int = 3, size: int = 512, threads: int = 1)
             found, seconds = _timed(run, hu, model.window)
             difference = float(np.abs(found - expected).max())
             runs[name] = {"slices_per_s": slices / seconds, "max_difference_hu": difference}
-    place = {"size_px": size, "slices": slices, "threads": threads, "machine": platform.machine()}
-    return {**place, "peak_memory_mb": memory, "formats": runs}
+    setting = {"size_px": size, "slices": slices, "threads": threads, "machine": platform.machine()}
+    return {**setting, "peak_memory_mb": memory, "formats": runs}
 
 
 def read_model(bundle: Path) -> BundledModel:
-    """The model of a bundle, from its ``configs/inference.json`` as plain data."""
+    """Return the model of a bundle, reading its ``configs/inference.json`` as plain data."""
     config = json.loads((bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
     spec = GeneratorSpec(**_arguments(config["network_def"]["spec"]))
     window = HUWindow(**_arguments(config["hu_window"]))
@@ -78,7 +78,7 @@ def read_model(bundle: Path) -> BundledModel:
 
 
 def peak_memory_mb() -> float | None:
-    """The most memory that this process has held, in MB; None where the system does not tell (only Linux does)."""
+    """Return the peak memory of this process in MB; None if not available (only on Linux)."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
@@ -88,14 +88,15 @@ def peak_memory_mb() -> float | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures the bundle in the current folder, and writes what it found to stdout."""
+    """Measure the bundle in the current folder and print the results as JSON."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.bundle.runtime.speed", description="Speed and parity of a bundle."
+        prog="python -m scripts.bundle.runtime.speed",
+        description="Measure the speed of a bundle and the parity of its formats.",
     )
-    parser.add_argument("--bundle", type=Path, default=Path(), help="its folder; default: the current one")
-    parser.add_argument("--slices", type=int, default=3)
-    parser.add_argument("--size", type=int, default=512, help="pixels a side, a multiple of 32")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bundle", type=Path, default=Path(), help="bundle folder; default: the current folder")
+    parser.add_argument("--slices", type=int, default=3, help="number of phantom slices; default: 3")
+    parser.add_argument("--size", type=int, default=512, help="slice size in pixels, a multiple of 32; default: 512")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; default: 1")
     given = parser.parse_args(argv)
     found = measure(given.bundle, slices=given.slices, size=given.size, threads=given.threads)
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -103,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _timed(run: _Run, hu: HUSlices, window: HUWindow) -> tuple[HUSlices, float]:
-    """The denoised slices in HU, and the seconds for all of them, after one that warms up."""
+    """Return the denoised slices in HU and the seconds taken for all of them, after one warm-up run."""
     images = window.normalise(torch.from_numpy(hu))[:, None, None]
     with torch.inference_mode():
         run(images[0])

@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""CT in DICOM files: finding series, reading their stored values, writing derived series."""
+"""CT in DICOM files: find series, read their stored values, write derived series."""
 
 from scripts.ct.dicom.derivation import Derivation
 from scripts.ct.dicom.finding import find_series, uneven_spacing

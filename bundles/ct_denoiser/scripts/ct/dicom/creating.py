@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""DICOM series from scratch, for images that no scanner made: every attribute of a CT image, and nobody's identity."""
+"""New DICOM series for simulated images: every attribute of a CT image, and no real identity."""
 
 import hashlib
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ _IMPLEMENTATION = generate_uid(entropy_srcs=["ctcycle", "implementation"])
 
 @dataclass(frozen=True)
 class SeriesHeader:
-    """What the files of a new series say besides their pixels.
+    """Header values of a new series.
 
     Attributes:
-        patient: the made-up key that stands for name and ID.
-        study: any text; series with the same text, and only they, share a study and a frame of reference.
+        patient: the invented key used as name and ID.
+        study: any text; series with the same text share a study and a frame of reference.
         number: SeriesNumber.
         description: SeriesDescription, at most 64 characters.
-        derivation: DerivationDescription: how the images were made.
+        derivation: DerivationDescription, how the images were made.
         kernel: ConvolutionKernel, at most 16 characters.
-        pixel_mm: side of a pixel; column N // 2 and row N // 2 are at x = y = 0.
-        slice_spacing_mm: from slice to slice, and thickness.
-        first_z_mm: position of the first slice; the others follow towards the head.
+        pixel_mm: pixel size; column N // 2 and row N // 2 are at x = y = 0.
+        slice_spacing_mm: distance between slices, also used as their thickness.
+        first_z_mm: position of the first slice; later slices are closer to the head.
     """
 
     patient: str
@@ -48,20 +48,20 @@ class SeriesHeader:
 
 
 def write_new_series(hu: NDArray[np.floating], folder: Path, header: SeriesHeader) -> list[Path]:
-    """Writes one CT Image Storage file per slice, ``0001.dcm`` onwards, rounded to whole HU.
+    """Write one CT Image Storage file per slice, starting at ``0001.dcm``, rounded to whole HU.
 
-    The same input gives the same bytes: dates are fixed, and the UIDs follow from the header and the pixels.
+    The same input gives the same bytes: dates are fixed, and UIDs are derived from the header and the pixels.
 
     Args:
         hu: (S, H, W), finite, from -33792 to 31743.
-        folder: made if need be; must not hold these files already.
-        header: of all slices.
+        folder: created if missing; must not contain these files yet.
+        header: shared by all slices.
 
     Returns:
-        The files, in the order of the slices.
+        The files, in slice order.
 
     Raises:
-        SeriesError: values that are not finite or do not fit.
+        SeriesError: values are not finite or out of range.
         OutputError: a file cannot be written.
     """
     stored = _stored(hu)
@@ -82,7 +82,7 @@ def _stored(hu: NDArray[np.floating]) -> NDArray[np.int16]:
     limits = np.iinfo(np.int16)
     if not np.isfinite(values).all() or values.min() < limits.min or values.max() > limits.max:
         raise SeriesError(
-            f"new DICOM series: values reach from {np.min(hu)} to {np.max(hu)} HU; they must be finite and "
+            f"new DICOM series: values range from {np.min(hu)} to {np.max(hu)} HU; they must be finite and "
             f"from {limits.min + INTERCEPT} to {limits.max + INTERCEPT}"
         )
     stored: NDArray[np.int16] = values.astype(np.int16)
@@ -105,7 +105,7 @@ def _new_file(header: SeriesHeader, digest: str, index: int) -> FileDataset:
 
 
 def _describe_study(dataset: FileDataset, header: SeriesHeader) -> None:
-    """Patient, study and frame of reference modules (DICOM PS3.3 C.7.1.1, C.7.2.1, C.7.4.1)."""
+    """Set the patient, study and frame of reference modules (DICOM PS3.3 C.7.1.1, C.7.2.1, C.7.4.1)."""
     dataset.PatientName = dataset.PatientID = header.patient
     dataset.PatientBirthDate = dataset.PatientSex = ""
     dataset.StudyInstanceUID = generate_uid(entropy_srcs=["ctcycle", "study", header.study])
@@ -116,7 +116,7 @@ def _describe_study(dataset: FileDataset, header: SeriesHeader) -> None:
 
 
 def _describe_series(dataset: FileDataset, header: SeriesHeader, digest: str) -> None:
-    """Series and equipment modules (C.7.3.1, C.7.5.1), and what the CT image module (C.8.2.1) shares."""
+    """Set the series and equipment modules (C.7.3.1, C.7.5.1) and the shared part of the CT image module (C.8.2.1)."""
     dataset.Modality, dataset.Manufacturer, dataset.ManufacturerModelName = "CT", "ctcycle simulator", "parallel beam"
     dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["ctcycle", "series", digest])
     dataset.SeriesNumber, dataset.SeriesDescription = header.number, header.description
@@ -131,7 +131,7 @@ def _describe_series(dataset: FileDataset, header: SeriesHeader, digest: str) ->
 
 
 def _describe_slice(dataset: FileDataset, header: SeriesHeader, index: int) -> None:
-    """General image and image plane modules (C.7.6.1, C.7.6.2)."""
+    """Set the general image and image plane modules (C.7.6.1, C.7.6.2)."""
     dataset.InstanceNumber, dataset.AcquisitionNumber = index + 1, 1
     dataset.ContentDate, dataset.ContentTime = _DATE, _TIME
     dataset.AcquisitionDate, dataset.AcquisitionTime = _DATE, _TIME
@@ -141,12 +141,12 @@ def _describe_slice(dataset: FileDataset, header: SeriesHeader, index: int) -> N
 
 
 def _position(header: SeriesHeader, shape: tuple[int, ...], index: int) -> list[DSfloat]:
-    """Where the middle of the first pixel of a slice is."""
+    """Return the position of the centre of a slice's first pixel."""
     rows, columns = shape
     z = header.first_z_mm + index * header.slice_spacing_mm
     return [_decimal(-(columns // 2) * header.pixel_mm), _decimal(-(rows // 2) * header.pixel_mm), _decimal(z)]
 
 
 def _decimal(value: float) -> DSfloat:
-    """The number in the 16 characters that DICOM has for it."""
+    """Return the number formatted to fit the 16 characters of a DICOM decimal string."""
     return DSfloat(float(value), auto_format=True)

@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""What the header of a derived image says of how it was made (DICOM PS3.3 C.7.6.1, C.12.1, C.12.2)."""
+"""The header of a derived image: how it was made, and from what (DICOM PS3.3 C.7.6.1, C.12.1, C.12.2)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,13 +20,13 @@ _SERIES: dict[_Kind, int] = {"denoised": 1, "residual": 2, "uncertainty": 3, "si
 _MEANING: dict[_Kind, str] = {
     "denoised": "",
     "simulated": "",
-    "residual": "No image of the patient, but a map: what was removed, the source minus the denoised image, in HU. ",
-    "uncertainty": "No image of the patient, but a map: the standard deviation of the denoised image, in HU. ",
+    "residual": "Not an image of the patient but a map of what was removed: source minus denoised image, in HU. ",
+    "uncertainty": "Not an image of the patient but a map of the standard deviation of the denoised image, in HU. ",
 }
 _WINDOW: dict[_Kind, tuple[int, int]] = {"residual": (0, 200), "uncertainty": (25, 50)}
-"""Centre and width in HU that show a map; the source's windows would show one grey."""
+"""Window centre and width in HU for a map; the source's windows would show it as uniform grey."""
 
-_NOT_OF_MAPS = (
+_REMOVED_FROM_MAPS = (
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "VOILUTSequence",
@@ -34,19 +34,19 @@ _NOT_OF_MAPS = (
     "WindowCenterWidthExplanation",
 )
 _MAX_SERIES_NUMBER = 2_147_483
-"""Beyond this, a thousandfold number would not fit an integer string."""
+"""Larger numbers times 1000 would not fit a DICOM integer string."""
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """What was done to a series, as its header will say; no time, so that a second run gives the same bytes.
+    """How a series was derived, as recorded in its header; without a time, so that a rerun gives the same bytes.
 
     Attributes:
-        version: of this software.
+        version: version of this software.
         model: name of the network.
-        model_digest: SHA-256 of its weights, or another fixed name of them.
-        description: what was done, in a sentence.
-        kind: what the pixels are: the denoised image, a map beside it, or a scan simulated for training.
+        model_digest: SHA-256 of its weights, or another fixed identifier for them.
+        description: what was done, as a sentence.
+        kind: what the pixels show: the denoised image, a map of it, or a scan simulated for training.
     """
 
     version: str
@@ -57,38 +57,38 @@ class Derivation:
 
     @property
     def entropy(self) -> tuple[str, ...]:
-        """What makes the UIDs of two derivations of one source different."""
+        """The values that distinguish the UIDs of two derivations of the same source."""
         return (self.version, self.model, self.model_digest, self.description, self.kind)
 
 
 def describe(dataset: Dataset, frame: int | None, derivation: Derivation) -> None:
-    """Makes the header of a source the header of an image derived from it; its UIDs and pixels stay.
+    """Turn the header of a source image into that of an image derived from it; UIDs and pixels are not changed.
 
     Args:
-        dataset: changed.
-        frame: which frame of its file it was, None if the file had no frames.
-        derivation: what was done.
+        dataset: the source's header, changed in place.
+        frame: index of the source's frame in its file, None for a single-frame file.
+        derivation: how the image was derived.
     """
     _refer_to_source(dataset, frame)
     _name_series(dataset, derivation)
-    if derivation.kind != "simulated":  # there is no code for noise that is added, either
+    if derivation.kind != "simulated":  # DICOM has no code for added noise
         dataset.DerivationCodeSequence = _appended(dataset, "DerivationCodeSequence", _smoothing())
     equipment = _equipment(derivation)
     dataset.ContributingEquipmentSequence = _appended(dataset, "ContributingEquipmentSequence", equipment)
-    _state(dataset, RescaleType="HU")
+    _set(dataset, RescaleType="HU")
     if derivation.kind in _WINDOW:
         _show_as_map(dataset, *_WINDOW[derivation.kind])
 
 
-def _state(dataset: Dataset, **values: object) -> None:
-    """Sets elements by keyword; values of ours that break DICOM's rules raise, whatever the source had wrong."""
+def _set(dataset: Dataset, **values: object) -> None:
+    """Set elements by keyword; unlike values from the source, ours raise if they violate DICOM's rules."""
     for keyword, value in values.items():
         tag = Tag(keyword)
         dataset[tag] = DataElement(tag, dictionary_VR(tag), value, validation_mode=RAISE)
 
 
 def _refer_to_source(dataset: Dataset, frame: int | None) -> None:
-    """Names the source image (PS3.3 C.7.6.1.1.4) and series (C.12.2); a source without UIDs cannot be named."""
+    """Reference the source image (PS3.3 C.7.6.1.1.4) and series (C.12.2), unless the source has no UIDs."""
     dataset.pop("SourceImageSequence", None)
     if texts(dataset, "SOPInstanceUID") in {(), ("",)}:
         return
@@ -109,23 +109,23 @@ def _refer_to_source(dataset: Dataset, frame: int | None) -> None:
 
 
 def _name_series(dataset: Dataset, derivation: Derivation) -> None:
-    """What people see first: kind of image, descriptions, number and comments; the source's own are kept beside."""
+    """Set image type, descriptions, series number and comments; the source's own texts are kept after ours."""
     flavour, *others = [part for part in texts(dataset, "ImageType")[2:] if part] or ["AXIAL"]
-    # value 4 may say which energy or material an image shows (PS3.3 C.8.2.1.1.1): a denoised one still shows it
+    # value 4 may name the energy or material shown (PS3.3 C.8.2.1.1.1), which also holds for a denoised image
     kind = [derivation.kind.upper()] if derivation.kind in _WINDOW else []
     dataset.ImageType = ["DERIVED", "SECONDARY", flavour, *kind, *others]
     made = f"{derivation.description} {_MEANING[derivation.kind]}{NOT_FOR_DIAGNOSIS} {_made_by(derivation)}."
-    earlier = "".join(f" Before: {text}" for text in texts(dataset, "DerivationDescription") if text)
+    earlier = "".join(f" Previously: {text}" for text in texts(dataset, "DerivationDescription") if text)
     described = "/".join(texts(dataset, "SeriesDescription"))[:40].strip()
     comments = [text[:10_000] for text in texts(dataset, "ImageComments") if text]
     number = int((numbers(dataset, "SeriesNumber", 1) or (0,))[0])
-    place = _SERIES[derivation.kind]
-    _state(
+    offset = _SERIES[derivation.kind]
+    _set(
         dataset,
         DerivationDescription=f"{made}{earlier}"[:1024],
         SeriesDescription=f"{described} ctcycle {derivation.kind}".strip(),
         ImageComments="; ".join([*comments, NOT_FOR_DIAGNOSIS]),
-        SeriesNumber=number * 1000 + place if 0 <= number < _MAX_SERIES_NUMBER else place,
+        SeriesNumber=number * 1000 + offset if 0 <= number < _MAX_SERIES_NUMBER else offset,
     )
 
 
@@ -134,28 +134,28 @@ def _made_by(derivation: Derivation) -> str:
 
 
 def _smoothing() -> Dataset:
-    """The nearest that there is: CID 7203 (image derivation) has no code for noise reduction."""
+    """Return the closest code: CID 7203 (image derivation) has none for noise reduction."""
     return _code("113087", "Smoothing")[0]
 
 
 def _equipment(derivation: Derivation) -> Dataset:
-    """This software, as one more that the image went through; the scanner's own attributes stay at the top."""
+    """Return this software as contributing equipment; the scanner's attributes stay at the top level."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = _code("109102", "Processing Equipment")
-    _state(
+    _set(
         item,
         Manufacturer="ctcycle",
         ManufacturerModelName=derivation.model.replace("\\", "/")[:64],
-        SoftwareVersions=[derivation.model_digest[:64], derivation.version[:63]],  # a blank may follow the last
+        SoftwareVersions=[derivation.model_digest[:64], derivation.version[:63]],  # padding may add a blank to the last
         ContributionDescription=f"{derivation.description} {NOT_FOR_DIAGNOSIS}"[:1024],
     )
     return item
 
 
 def _show_as_map(dataset: Dataset, centre: int, width: int) -> None:
-    for keyword in _NOT_OF_MAPS:
+    for keyword in _REMOVED_FROM_MAPS:
         dataset.pop(keyword, None)
-    _state(dataset, WindowCenter=centre, WindowWidth=width)
+    _set(dataset, WindowCenter=centre, WindowWidth=width)
 
 
 def _appended(dataset: Dataset, keyword: str, item: Dataset) -> Sequence:
@@ -164,5 +164,5 @@ def _appended(dataset: Dataset, keyword: str, item: Dataset) -> Sequence:
 
 def _code(value: str, meaning: str) -> Sequence:
     item = Dataset()
-    _state(item, CodeValue=value, CodingSchemeDesignator="DCM", CodeMeaning=meaning)
+    _set(item, CodeValue=value, CodingSchemeDesignator="DCM", CodeMeaning=meaning)
     return Sequence([item])

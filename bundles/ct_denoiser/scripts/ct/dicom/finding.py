@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""Which CT series a set of DICOM files holds, and in which order: from the headers alone."""
+"""Group DICOM files into CT series and order their slices, reading only headers."""
 
 import filecmp
 from collections import Counter
@@ -15,7 +15,7 @@ from scripts.ct.series import SeriesInfo, Skipped, hashed
 from scripts.errors import SeriesError
 
 MAX_SIDE = 8192
-"""Rows and columns beyond any CT: such a header is broken, or meant to exhaust the memory."""
+"""More rows or columns than any CT has; a larger header is broken or meant to exhaust the memory."""
 
 _STORAGE = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _SAME_POSITION_MM = 0.01
@@ -23,13 +23,13 @@ _SAME_GAP = 0.05
 _SAME_SPACING = 1e-4
 _SAME_DIRECTION = 1e-3
 _NAMED_FILES = 5
-_NO_PIXELS = "no pixel data; the file may be cut off, copy or export it again"
+_NO_PIXELS = "no pixel data; the file may be truncated, copy or re-export it"
 _LOCALIZERS = ("LOCALIZER", "SURVIEW", "SCOUT", "TOPOGRAM")
 
 
 @dataclass(frozen=True)
 class _Ordered:
-    """Slices in their order; ``located`` tells positions in mm from mere instance numbers."""
+    """Ordered slices; ``located`` is true if their positions are in mm and false if they are instance numbers."""
 
     headers: list[Header]
     positions: list[float]
@@ -37,16 +37,16 @@ class _Ordered:
 
 
 def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]:
-    """The CT series among DICOM files.
+    """Return the CT series among DICOM files.
 
-    The files of one folder that share a SeriesInstanceUID are one series, each frame of an Enhanced file a slice. A
-    folder's copy of a series is a series of its own, since anonymisers and simulators are known to keep the UID.
+    Files in one folder that share a SeriesInstanceUID form a series; each frame of an Enhanced file is a slice. The
+    same UID in another folder is another series, since anonymisers and simulators may keep UIDs.
 
     Args:
-        files: DICOM files, of any folders and in any order.
+        files: DICOM files, from any folders and in any order.
 
     Returns:
-        The series, slices by position along their normal, and what was left out, with the reason.
+        The series, with slices ordered by position along their normal, and what was skipped, with the reasons.
     """
     groups: dict[tuple[Path, str], list[Header]] = {}
     rejected: dict[tuple[Path, str, str], list[Header]] = {}
@@ -64,7 +64,7 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
             groups.setdefault(key, []).extend(headers)
     for (_folder, _uid, reason), headers in rejected.items():
         entry = _skipped([header.path for header in headers], reason)
-        damaged, refused = any(map(_cut_off, headers)), not _not_ct(headers[0])
+        damaged, refused = any(map(_truncated, headers)), not _not_ct(headers[0])
         skipped.append(replace(entry, damaged=damaged, uid=headers[0].series_uid, refused=refused))
     found = []
     for group in groups.values():
@@ -79,20 +79,20 @@ def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]
 
 
 def in_order(files: Iterable[Path]) -> list[Header]:
-    """The slices of one series in their order, as `find_series` put them.
+    """Return the slices of one series in the order used by `find_series`.
 
     Args:
-        files: all files of the series, as `find_series` gave them.
+        files: all files of the series, from `find_series`.
 
     Raises:
-        SeriesError: a file cannot be read, or the slices have no order any more.
+        SeriesError: a file cannot be read, or the order of the slices can no longer be determined.
     """
     headers, _ = _without_localizers([header for file in files for header in read_headers(file)])
     return _in_order(_named(headers[0]), headers).headers
 
 
 def uneven_spacing(info: SeriesInfo) -> str:
-    """One sentence on slices that do not follow each other evenly; empty where they do, or their positions are unknown.
+    """Return a sentence about unevenly spaced slices; empty if they are even or their positions are unknown.
 
     Args:
         info: a DICOM series.
@@ -102,25 +102,25 @@ def uneven_spacing(info: SeriesInfo) -> str:
     if not usual or not len(uneven):
         return ""
     first = int(uneven[0])
-    more = f", and {len(uneven) - 1} more such places" if len(uneven) > 1 else ""
+    more = f" ({len(uneven)} uneven gaps in total)" if len(uneven) > 1 else ""
     return (
         f"slices {first + 1} and {first + 2} are {gaps[first]:.3g} mm apart, most others {usual:.3g} mm{more}; a slice "
-        "may be missing, each one is taken for itself"
+        "may be missing (each slice is processed independently)"
     )
 
 
 def _named(header: Header) -> str:
-    """A series as a message may name it: many scanners put their serial number and the date into a UID."""
+    """Return a name for messages; the UID is hashed, since many scanners put serial number and date into it."""
     return f"series {hashed(header.series_uid, 16)}" if header.series_uid else "series without UID"
 
 
 def _paths(headers: Iterable[Header]) -> list[Path]:
-    """The files, each once, in the order in which they first come."""
+    """Return the distinct files in order of first appearance."""
     return list(dict.fromkeys(header.path for header in headers))
 
 
 def _skipped(paths: Sequence[Path], reason: str) -> Skipped:
-    """One entry for all files of a series that share a reason."""
+    """Return one entry for all files of a series that are skipped for the same reason."""
     if len(paths) == 1:
         return Skipped(paths[0], reason)
     names = ", ".join(path.name for path in paths[:_NAMED_FILES])
@@ -128,25 +128,25 @@ def _skipped(paths: Sequence[Path], reason: str) -> Skipped:
     return Skipped(paths[0].parent, f"{reason} ({len(paths)} files: {names}{others})")
 
 
-def _cut_off(header: Header) -> bool:
-    """Whether a file ends before the pixels of what is, as far as it can be read, a CT slice."""
+def _truncated(header: Header) -> bool:
+    """Return whether a file, as far as it can be read, is a CT slice that ends before its pixels."""
     localizer = any(mark in value for value in header.image_type for mark in _LOCALIZERS)
     is_ct = "CT".startswith(header.modality) and any(known.startswith(header.sop_class) for known in _STORAGE)
     return is_ct and not header.has_pixels and not localizer
 
 
 def _unusable(header: Header) -> str | None:
-    """Why a file cannot be a slice of a CT series; None if it can."""
-    return _NO_PIXELS if _cut_off(header) else _not_ct(header) or _not_a_slice(header)
+    """Return why a file cannot be a slice of a CT series; None if it can."""
+    return _NO_PIXELS if _truncated(header) else _not_ct(header) or _not_a_slice(header)
 
 
 def _not_ct(header: Header) -> str | None:
     if header.modality not in {"CT", ""}:
-        return f"{header.modality[:16]}, needs CT"
+        return f"{header.modality[:16]}, not CT"
     if header.sop_class and header.sop_class not in _STORAGE:
-        return f"{header.sop_class.name}, needs {CTImageStorage.name}"
+        return f"{header.sop_class.name}, not {CTImageStorage.name}"
     if not header.modality and not header.sop_class:
-        return "neither Modality nor SOPClassUID says what it is, needs CT"
+        return "not identified as CT: neither Modality nor SOPClassUID is set"
     if any(mark in value for value in header.image_type for mark in _LOCALIZERS):
         return "localizer"
     return None
@@ -158,41 +158,39 @@ def _not_a_slice(header: Header) -> str | None:
         (not header.has_pixels, _NO_PIXELS),
         (
             header.frames > 1,
-            f"{header.frames} frames, and nothing says where each one lies; convert it to one file per slice",
+            f"{header.frames} frames without a position for each; convert it to one file per slice",
         ),
         (
             samples != 1 or photometric != "MONOCHROME2",
-            f"{photometric[:16]} with {samples} samples per pixel, needs MONOCHROME2 with 1",
+            f"{photometric[:16]} with {samples} samples per pixel; must be MONOCHROME2 with 1",
         ),
         (
             not all(0 < side <= MAX_SIDE for side in header.shape),
-            f"{rows} x {columns} pixels; 1 to {MAX_SIDE} rows and columns are allowed",
+            f"{rows} x {columns} pixels; must have 1 to {MAX_SIDE} rows and columns",
         ),
         (
             header.rescale is None,
-            "RescaleSlope or RescaleIntercept is missing or not a number, so its values cannot be turned into HU",
+            "RescaleSlope or RescaleIntercept is missing or not a number, so values cannot be converted to HU",
         ),
-        (header.rescale_type[:1] not in {"", "H"}, f"RescaleType {header.rescale_type[:16]}, needs HU"),
+        (header.rescale_type[:1] not in {"", "H"}, f"RescaleType {header.rescale_type[:16]}, not HU"),
     )
     return next((reason for applies, reason in reasons if applies), None)
 
 
 def _assemble(headers: list[Header]) -> tuple[SeriesInfo, list[Skipped]]:
-    """The series of one group.
+    """Return the series that a group of headers forms, and what was skipped.
 
     Raises:
-        SeriesError: the files do not make one series.
+        SeriesError: the files do not form one series.
     """
     where = _named(headers[0])
     if len({header.identity for header in headers}) > 1:
-        raise SeriesError(f"{where}: two patients or studies in one series; separate them")
+        raise SeriesError(f"{where}: more than one patient or study in a series; separate them")
     headers, outliers = _without_localizers(headers)
-    skipped = [
-        _skipped([path], "localizer: it lies across the other slices of its series") for path in _paths(outliers)
-    ]
+    skipped = [_skipped([path], "localizer: it crosses the other slices of its series") for path in _paths(outliers)]
     _check_uniform(where, headers)
     ordered, copies = _without_copies(where, _in_order(where, headers))
-    skipped.extend(_skipped([copy], "a copy of another file of its series, byte for byte") for copy in _paths(copies))
+    skipped.extend(_skipped([copy], "byte-for-byte copy of another file of its series") for copy in _paths(copies))
     return _info(ordered), skipped
 
 
@@ -215,7 +213,7 @@ def _info(ordered: _Ordered) -> SeriesInfo:
 
 
 def _without_localizers(headers: list[Header]) -> tuple[list[Header], list[Header]]:
-    """The slices, and the few that lie steeply across the most of them."""
+    """Return the slices, and the few that are steeply inclined to most of them."""
     normals = Counter(header.normal for header in headers if header.normal is not None)
     if not normals:
         return headers, []
@@ -227,20 +225,20 @@ def _without_localizers(headers: list[Header]) -> tuple[list[Header], list[Heade
 
 
 def _check_uniform(where: str, headers: list[Header]) -> None:
-    """Refuses slices of several sizes, spacings or orientations.
+    """Check that all slices have the same size, pixel spacing and orientation.
 
     Raises:
-        SeriesError: with the values found.
+        SeriesError: they differ; the message gives the values found.
     """
     sizes = Counter(header.shape for header in headers)
     if len(sizes) > 1:
         found = ", ".join(f"{rows} x {columns} ({count})" for (rows, columns), count in sizes.most_common(3))
-        raise SeriesError(f"{where}: slices of several sizes: {found}; separate them")
+        raise SeriesError(f"{where}: slices differ in size: {found}; separate them")
     if not _all_close([header.spacing_mm for header in headers], _SAME_SPACING):
         found = ", ".join(str(spacing) for spacing in sorted({str(header.spacing_mm) for header in headers})[:3])
-        raise SeriesError(f"{where}: slices of several pixel spacings: {found}; separate them")
+        raise SeriesError(f"{where}: slices differ in pixel spacing: {found}; separate them")
     if not _all_close([header.orientation for header in headers], _SAME_DIRECTION):
-        raise SeriesError(f"{where}: slices of several orientations; separate them")
+        raise SeriesError(f"{where}: slices differ in orientation; separate them")
 
 
 def _all_close(values: Sequence[tuple[float, ...] | None], tolerance: float) -> bool:
@@ -251,10 +249,10 @@ def _all_close(values: Sequence[tuple[float, ...] | None], tolerance: float) -> 
 
 
 def _in_order(where: str, headers: list[Header]) -> _Ordered:
-    """By position along the normal; where a slice has none, by InstanceNumber.
+    """Return the slices ordered by position along the normal, or by InstanceNumber if any slice has no position.
 
     Raises:
-        SeriesError: there is neither.
+        SeriesError: slices have neither.
     """
     normal = headers[0].normal
     keys = [_along(normal, header) for header in headers]
@@ -263,7 +261,9 @@ def _in_order(where: str, headers: list[Header]) -> _Ordered:
         keys = [header.number if len(headers) > 1 else header.number or 0.0 for header in headers]
     known = [key for key in keys if key is not None]
     if len(known) < len(headers):
-        raise SeriesError(f"{where}: slices without ImagePositionPatient and InstanceNumber; their order is unknown")
+        raise SeriesError(
+            f"{where}: slices without ImagePositionPatient or InstanceNumber, so their order is unknown; re-export them"
+        )
     order = sorted(range(len(headers)), key=lambda index: (known[index], headers[index].path, headers[index].frame))
     return _Ordered([headers[index] for index in order], [known[index] for index in order], located)
 
@@ -275,10 +275,10 @@ def _along(normal: tuple[float, ...] | None, header: Header) -> float | None:
 
 
 def _without_copies(where: str, ordered: _Ordered) -> tuple[_Ordered, list[Header]]:
-    """One file per position; files with the same bytes are dropped.
+    """Return the slices without byte-for-byte copies, and the copies.
 
     Raises:
-        SeriesError: different files stand at one position.
+        SeriesError: different files have the same position.
     """
     tolerance = _SAME_POSITION_MM if ordered.located else 0.0
     headers, positions, copies = [ordered.headers[0]], [ordered.positions[0]], []
@@ -291,7 +291,7 @@ def _without_copies(where: str, ordered: _Ordered) -> tuple[_Ordered, list[Heade
             copies.append(header)
         else:
             raise SeriesError(
-                f"{where}: {_image(previous)} and {_image(header)} differ and stand at one position ({position:g}); "
+                f"{where}: {_image(previous)} and {_image(header)} differ but have the same position ({position:g}); "
                 "separate the phases or reconstructions"
             )
     return _Ordered(headers, positions, ordered.located), copies

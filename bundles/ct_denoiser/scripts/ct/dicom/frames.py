@@ -1,8 +1,8 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""Enhanced multi-frame CT, frame by frame, each as the classic CT image that it would be (DICOM PS3.3 C.7.6.16).
+"""Present each frame of an Enhanced multi-frame CT as a classic CT image (DICOM PS3.3 C.7.6.16).
 
-What a classic image says at its top level, an Enhanced one says in functional groups: some shared by all frames, some
-of each frame. Here they are brought back to the top, so that nothing else has to know of them.
+Attributes at the top level of a classic image are in functional groups of an Enhanced one: some shared by all frames,
+some specific to a frame. This module moves them to the top level, so that no other module needs to handle them.
 """
 
 import re
@@ -28,14 +28,14 @@ _LIFTED = (
     "UnassignedSharedConvertedAttributesSequence",
     "UnassignedPerFrameConvertedAttributesSequence",
 )
-"""Functional groups whose attributes a classic CT image has at its top level, most of them by the same name."""
+"""Functional groups whose attributes a classic CT image has at its top level, mostly under the same name."""
 
 _ROUNDED = {
     "ExposureTimeInms": "ExposureTime",
     "XRayTubeCurrentInmA": "XRayTubeCurrent",
     "ExposureInmAs": "Exposure",
 }
-"""Numbers that a classic image has as integers, by another name."""
+"""Numbers that a classic image stores as integers under another name."""
 
 _MULTI_FRAME_ONLY = (
     "SharedFunctionalGroupsSequence",
@@ -66,7 +66,7 @@ _MULTI_FRAME_ONLY = (
     "BluePaletteColorLookupTableData",
     *_ROUNDED,
 )
-"""What has no place in a classic CT image."""
+"""Attributes that a classic CT image must not have."""
 
 _MAY_BE_EMPTY = (
     "StudyDate",
@@ -83,28 +83,28 @@ _MAY_BE_EMPTY = (
     "KVP",
     "SliceThickness",
 )
-"""What a classic CT image must have, if only empty (type 2)."""
+"""Attributes that a classic CT image must have but may leave empty (type 2)."""
 
 
 def is_multi_frame(dataset: Dataset) -> bool:
-    """Whether the images of a data set are described by functional groups."""
+    """Return whether the images of a data set are described by functional groups."""
     return "PerFrameFunctionalGroupsSequence" in dataset
 
 
 def frame_count(dataset: Dataset) -> int:
-    """How many images a data set holds; 1 where it is a classic one."""
+    """Return the number of images in a data set; 1 for a classic image."""
     return len(_own_groups(dataset)) if is_multi_frame(dataset) else 1
 
 
 def single_frame(dataset: Dataset, index: int) -> Dataset:
-    """The header of one frame as that of a classic CT image, without pixels.
+    """Return the header of one frame as that of a classic CT image, without pixels.
 
     Args:
         dataset: an Enhanced CT image; not changed. Its elements are shared, not copied.
-        index: of the frame, from 0.
+        index: index of the frame, from 0.
 
     Raises:
-        ValueError: there are not as many functional groups as frames.
+        ValueError: the number of functional groups differs from the number of frames.
     """
     frame = Dataset({tag: dataset.get_item(tag) for tag in dataset.keys()})  # noqa: SIM118 (iterating decodes)
     implicit, little_endian = dataset.original_encoding
@@ -117,20 +117,23 @@ def single_frame(dataset: Dataset, index: int) -> Dataset:
         if (value := frame.get(keyword)) is not None:
             setattr(frame, classic, round(value))
     kinds = [str(kind) for kind in frame.get("ImageType") or ()]
-    frame.ImageType = [*kinds[:2], "LOCALIZER" if "LOCALIZER" in kinds else "AXIAL"]  # its other flavours are its own
+    frame.ImageType = [
+        *kinds[:2],
+        "LOCALIZER" if "LOCALIZER" in kinds else "AXIAL",
+    ]  # other flavours exist only in Enhanced images
     for keyword in _MULTI_FRAME_ONLY:
         frame.pop(keyword, None)
     for keyword in _MAY_BE_EMPTY:
         frame.setdefault(keyword)
     if not frame.get("BodyPartExamined"):
-        frame.setdefault("Laterality")  # for all we know the part is one of a left and a right
+        frame.setdefault("Laterality")  # the body part is unknown and could be a paired one
     return frame
 
 
 def _own_groups(dataset: Dataset) -> Sequence[Dataset]:
     groups: Sequence[Dataset] = dataset.PerFrameFunctionalGroupsSequence
     if len(groups) != int(dataset.NumberOfFrames):
-        raise ValueError(f"{dataset.NumberOfFrames} frames with {len(groups)} functional groups")
+        raise ValueError(f"{dataset.NumberOfFrames} frames, but {len(groups)} functional groups")
     return groups
 
 
@@ -141,11 +144,11 @@ def _lift(frame: Dataset, groups: Dataset) -> None:
     for item in groups.get("CTImageFrameTypeSequence") or ():
         frame.ImageType = item.FrameType
     for item in groups.get("FrameContentSequence") or ():
-        _acquired(frame, item)
+        _set_acquisition(frame, item)
 
 
-def _acquired(frame: Dataset, content: Dataset) -> None:
-    """When, and by which acquisition, a frame came to be."""
+def _set_acquisition(frame: Dataset, content: Dataset) -> None:
+    """Set the acquisition number, date and time of a frame."""
     if (number := content.get("FrameAcquisitionNumber")) is not None:
         frame.AcquisitionNumber = number
     if when := str(content.get("FrameAcquisitionDateTime") or ""):

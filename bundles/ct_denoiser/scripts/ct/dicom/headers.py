@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""DICOM headers: read without the pixels, tolerant of odd values, silent about what they contain."""
+"""Read DICOM headers without pixels, tolerating odd values and never quoting them in messages."""
 
 import logging
 import warnings
@@ -47,33 +47,33 @@ _KEYWORDS = (
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS]
 _PIXEL_DATA = Tag("PixelData")
 _HEADLESS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")
-"""How a data set starts that lacks the file header: with group 8 or 2."""
+"""First bytes of a data set without the file header: group 8 or 2."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of an image, or of one of its frames; what is missing or unreadable is empty, 0, or None.
+    """The header of an image or of one of its frames; missing or unreadable values are empty, 0 or None.
 
     Attributes:
         path: the file.
-        frame: which of its frames, from 0; 0 in a file of a single image.
+        frame: index of the frame, from 0; 0 in a single-frame file.
         series_uid: SeriesInstanceUID.
         sop_class: SOPClassUID.
         modality: Modality.
-        image_type: the values of ImageType, upper case.
-        identity: what must be the same in all files of a series: PatientID, PatientName, StudyInstanceUID; never shown.
-        kernel: ConvolutionKernel, joined by "/".
+        image_type: the values of ImageType in upper case.
+        identity: PatientID, PatientName, StudyInstanceUID; equal in all files of a series, never shown.
+        kernel: ConvolutionKernel, multiple values joined by "/".
         thickness_mm: SliceThickness.
         number: InstanceNumber.
         position: ImagePositionPatient.
         orientation: ImageOrientationPatient.
         spacing_mm: PixelSpacing: between rows, between columns.
         shape: Rows, Columns.
-        frames: NumberOfFrames, where no functional groups tell one frame from the other.
+        frames: NumberOfFrames, if there are no functional groups that describe each frame.
         colours: SamplesPerPixel and PhotometricInterpretation.
         rescale: RescaleSlope and RescaleIntercept.
-        rescale_type: RescaleType, upper case.
-        has_pixels: whether pixel data follow the header.
+        rescale_type: RescaleType in upper case.
+        has_pixels: whether pixel data follows the header.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class Header:
 
     @property
     def normal(self) -> tuple[float, ...] | None:
-        """The direction across the slice, unit length; None without an orientation."""
+        """Unit vector perpendicular to the slice; None without an orientation."""
         if self.orientation is None:
             return None
         normal = np.cross(self.orientation[:3], self.orientation[3:])
@@ -108,7 +108,7 @@ class Header:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps pydicom's remarks on odd values to itself: they quote the values, among them patients' names."""
+    """Suppress pydicom's warnings about odd values: they quote the values, patient names among them."""
     logger = logging.getLogger("pydicom")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -121,17 +121,17 @@ def quiet() -> Iterator[None]:
 
 
 def looks_like_dicom(start: bytes) -> bool:
-    """Whether the first 132 bytes are those of a DICOM file."""
+    """Return whether the first 132 bytes are those of a DICOM file."""
     return start[128:132] == b"DICM"
 
 
 def lacks_header(start: bytes) -> bool:
-    """Whether the first bytes are those of a DICOM data set without the file header."""
+    """Return whether the first bytes are those of a DICOM data set without the file header."""
     return start[:2] in _HEADLESS
 
 
 def read_headers(path: Path) -> list[Header]:
-    """The header of a file, its pixels left alone: one for each frame of an Enhanced multi-frame image.
+    """Read the header of a file without its pixels; return one header per frame of an Enhanced multi-frame image.
 
     Raises:
         SeriesError: the header cannot be read.
@@ -150,15 +150,15 @@ def read_headers(path: Path) -> list[Header]:
                 return [_header(path, 0, dataset, has_pixels=bool(seen))]
             frames = (single_frame(dataset, index) for index in range(frame_count(dataset)))
             return [_header(path, index, frame, has_pixels=bool(seen)) for index, frame in enumerate(frames)]
-    except Exception as error:  # noqa: BLE001 (a broken file makes pydicom raise anything)
+    except Exception as error:  # noqa: BLE001 (pydicom can raise anything on a broken file)
         raise unreadable(path, error) from None
 
 
 def read_dataset(path: Path) -> Dataset:
-    """The whole file.
+    """Read the whole file.
 
     Raises:
-        SeriesError: it cannot be read.
+        SeriesError: the file cannot be read.
     """
     try:
         with quiet():
@@ -168,7 +168,7 @@ def read_dataset(path: Path) -> Dataset:
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """The ``count`` finite numbers of an element; None where they are missing or something else."""
+    """Return the ``count`` finite numbers of an element; None if it is missing or holds anything else."""
     try:
         value = dataset.get(keyword)
         found = tuple(float(part) for part in (value if count > 1 else [value]))
@@ -178,7 +178,7 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """The values of an element as text; empty where it is missing."""
+    """Return the values of an element as text; empty if it is missing."""
     value = dataset.get(keyword)
     if value is None:
         return ()
@@ -186,10 +186,8 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
 
 
 def unreadable(path: Path, error: Exception) -> SeriesError:
-    """Says of which kind the failure to read a header was, but not its text, which may quote the header."""
-    return SeriesError(
-        f"{path}: the DICOM header cannot be read ({type(error).__name__}); copy or export the file again"
-    )
+    """Return an error that names the type of a read failure but not its text, which may quote the header."""
+    return SeriesError(f"{path}: cannot read the DICOM header ({type(error).__name__}); copy or re-export the file")
 
 
 def _header(path: Path, frame: int, dataset: Dataset, *, has_pixels: bool) -> Header:

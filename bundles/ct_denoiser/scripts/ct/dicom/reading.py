@@ -1,5 +1,5 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""From DICOM files to stored values: decoding, the rescale of each slice, padding."""
+"""Read stored values from DICOM files: decoding, rescale of each slice, padding."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ from scripts.ct.stored_values import StoredValues
 from scripts.errors import SeriesError
 
 _PLUGINS = ("pydicom", "pyjpegls", "pylibjpeg", "gdcm", "pillow")
-"""Decoders, the safest and most exact first: pillow knows no 12-bit JPEG."""
+"""Decoders, safest and most accurate first; pillow does not support 12-bit JPEG."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice of a series, decoded.
+    """A decoded slice of a series.
 
     Attributes:
         path: the file that holds it.
-        frame: which of the file's frames it is, from 0; None where the file is a classic one, of a single image.
-        header: as that of a classic CT image, with the transfer syntax of the file; may be changed.
-        stored: its values, (1, H, W).
+        frame: index of the frame in the file, from 0; None for a classic single-frame file.
+        header: in the form of a classic CT image, with the transfer syntax of the file; callers may change it.
+        stored: its stored values, (1, H, W).
     """
 
     path: Path
@@ -40,31 +40,31 @@ class Slice:
 
 
 def read_stored(info: SeriesInfo, slices: Iterable[int] | None = None) -> Iterator[StoredValues]:
-    """The stored values of a series, slice by slice (1, H, W), in slice order.
+    """Yield the stored values of a series slice by slice (1, H, W), in slice order.
 
     Args:
         info: a DICOM series.
-        slices: which slices, from 0; all by default.
+        slices: indices of the slices to read, from 0; all by default.
 
     Raises:
-        SeriesError: a file is cut off, damaged, compressed in a way that no decoder here knows, or has changed.
+        SeriesError: a file is truncated, damaged, has changed, or uses a compression without an installed decoder.
     """
     return (item.stored for item in read_slices(info, slices))
 
 
 def read_slices(info: SeriesInfo, slices: Iterable[int] | None = None) -> Iterator[Slice]:
-    """The slices of a series with their headers, one at a time; of a file with many frames one frame is decoded.
+    """Yield the slices of a series with their headers, decoding one frame at a time.
 
     Args:
         info: a DICOM series.
-        slices: which slices, from 0; all by default.
+        slices: indices of the slices to read, from 0; all by default.
 
     Raises:
-        SeriesError: as `read_stored`.
+        SeriesError: as for `read_stored`.
     """
-    places = _places(info)
+    frames = _frames(info)
     opened: Path | None = None
-    for path, index in places if slices is None else (places[number] for number in slices):
+    for path, index in frames if slices is None else (frames[number] for number in slices):
         if path != opened:
             dataset, opened = read_dataset(path), path
         try:
@@ -72,21 +72,21 @@ def read_slices(info: SeriesInfo, slices: Iterable[int] | None = None) -> Iterat
                 found = _slice(path, index, dataset, info.shape[1:])
         except SeriesError:
             raise
-        except Exception as error:  # noqa: BLE001 (an element of the wrong type makes pydicom raise anything)
+        except Exception as error:  # noqa: BLE001 (pydicom can raise anything on an element of the wrong type)
             raise unreadable(path, error) from None
         yield found
 
 
-def _places(info: SeriesInfo) -> list[tuple[Path, int]]:
-    """The file and frame of every slice."""
-    if len(info.files) == info.shape[0]:  # no file is without an image
+def _frames(info: SeriesInfo) -> list[tuple[Path, int]]:
+    """Return the file and frame of every slice."""
+    if len(info.files) == info.shape[0]:  # every file holds at least one image
         return [(file, 0) for file in info.files]
-    places = [(header.path, header.frame) for header in in_order(info.files)]
-    if len(places) != info.shape[0]:
+    frames = [(header.path, header.frame) for header in in_order(info.files)]
+    if len(frames) != info.shape[0]:
         raise SeriesError(
-            f"{info.path}: has {len(places)} frames and had {info.shape[0]} when it was found; scan it again"
+            f"{info.path}: has {len(frames)} frames, but had {info.shape[0]} when it was found; scan it again"
         )
-    return places
+    return frames
 
 
 def _slice(path: Path, index: int, dataset: Dataset, shape: tuple[int, int]) -> Slice:
@@ -94,11 +94,11 @@ def _slice(path: Path, index: int, dataset: Dataset, shape: tuple[int, int]) -> 
     values = _decoded(path, dataset, index if multi_frame else None)
     try:
         header = single_frame(dataset, index) if multi_frame else dataset
-    except Exception as error:  # noqa: BLE001 (broken functional groups make pydicom raise anything)
+    except Exception as error:  # noqa: BLE001 (pydicom can raise anything on broken functional groups)
         raise SeriesError(f"{path}: its frames have changed ({type(error).__name__}); scan the folder again") from None
     slope, intercept = numbers(header, "RescaleSlope", 1), numbers(header, "RescaleIntercept", 1)
     if values.shape != shape or slope is None or intercept is None:
-        raise SeriesError(f"{path}: is {values.shape} and was {shape} when it was found; scan the folder again")
+        raise SeriesError(f"{path}: shape is {values.shape}, but was {shape} when it was found; scan the folder again")
     values = values[None]
     stored = StoredValues(values, slope[0], intercept[0], _limits(header, values.dtype), _marked(header, values))
     return Slice(path, index if multi_frame else None, header, stored)
@@ -112,56 +112,56 @@ def _decoded(path: Path, dataset: Dataset, frame: int | None) -> NDArray[np.gene
         return np.asarray(pixel_array(dataset, index=frame, decoding_plugin=plugin))
     except AttributeError:
         raise SeriesError(
-            f"{path}: no pixel data, or nothing that describes it, as when a file is cut off; copy or export it again"
+            f"{path}: pixel data or its description is missing, the file may be truncated; copy or re-export it"
         ) from None
-    except Exception as error:  # damaged pixels make the decoders raise anything
+    except Exception as error:  # decoders can raise anything on damaged pixels
         raise SeriesError(
-            f"{path}: the pixels cannot be decoded ({syntax.name}, {type(error).__name__}); the file is "
-            "cut off, damaged or of an unknown kind, copy it again or convert it to Explicit VR Little Endian"
+            f"{path}: cannot decode the pixels ({syntax.name}, {type(error).__name__}), the file may be truncated, "
+            "damaged or of an unsupported kind; copy it again or convert it to Explicit VR Little Endian"
         ) from error
 
 
 def _check_storage(path: Path, dataset: Dataset) -> None:
-    """Refuses what CT does not store: decoders in other languages may end the process instead of raising.
+    """Check BitsAllocated and BitsStored: on impossible values, native decoders may abort the process.
 
     Raises:
-        SeriesError: the header contradicts itself.
+        SeriesError: the values are invalid.
     """
     allocated, stored = (numbers(dataset, keyword, 1) for keyword in ("BitsAllocated", "BitsStored"))
     if allocated and stored and not (allocated[0] in {8, 16, 32} and 1 <= stored[0] <= allocated[0]):
         raise SeriesError(
-            f"{path}: BitsAllocated is {allocated[0]:g} and BitsStored {stored[0]:g}; 8, 16 or 32, and no more stored "
-            "than allocated, are allowed, export it again"
+            f"{path}: BitsAllocated={allocated[0]:g}, BitsStored={stored[0]:g}; must be 8, 16 or 32 allocated "
+            "and no more stored than allocated, re-export it"
         )
 
 
 def _plugin(path: Path, syntax: UID) -> str:
-    """The decoder for a transfer syntax; empty where none is needed.
+    """Return the decoder for a transfer syntax; empty if none is needed.
 
-    One alone: pydicom would ask them all in turn, and gdcm aborts the process at damage that the others report.
+    Only one is used: pydicom would try them all in turn, and gdcm aborts the process on damage that others report.
 
     Raises:
-        SeriesError: there is none.
+        SeriesError: no decoder is installed.
     """
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         decoder = None
     if decoder is None or not decoder.is_available:
-        name = syntax.name or "a file without transfer syntax"
+        name = syntax.name or "a file without a transfer syntax"
         raise SeriesError(f"{path}: no decoder for {name}; convert it to Explicit VR Little Endian")
     return next((name for name in _PLUGINS if name in decoder.available_plugins), "")
 
 
 def _limits(dataset: Dataset, dtype: np.dtype[np.generic]) -> tuple[int, int]:
-    """What BitsStored can hold, within what the type can."""
+    """Return the range of BitsStored, limited to that of the data type."""
     width = 8 * dtype.itemsize
     bits = min(int((numbers(dataset, "BitsStored", 1) or (width,))[0]), width)
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if dtype.kind == "i" else (0, (1 << bits) - 1)
 
 
 def _marked(dataset: Dataset, values: NDArray[np.generic]) -> NDArray[np.bool_] | None:
-    """Where PixelPaddingValue, or its range, stands; it may be written as the other signedness (63536 for -2000)."""
+    """Return where pixels are PixelPaddingValue or in its range; it may have the wrong signedness (63536 for -2000)."""
     value = numbers(dataset, "PixelPaddingValue", 1)
     if value is None:
         return None

@@ -1,9 +1,9 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
 """Derived DICOM series: new pixels and new UIDs in the source's study, one classic CT image per slice.
 
-An Enhanced multi-frame source becomes classic single-frame images, too: every system reads those, while an Enhanced
-image would have to state of all frames together, by its stricter rules, what is known of each. Patient, study and frame
-of reference stay, and each image names its source frame.
+Enhanced multi-frame sources are also written as classic single-frame images: every system reads those, and the
+stricter rules for Enhanced images would need header values that are not always known. Patient, study and frame of
+reference are kept, and each image references its source frame.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ _LOSSY = {
     "1.2.840.10008.1.2.4.55": "ISO_10918_1",
     JPEGLSNearLossless: "ISO_14495_1",
 }
-"""Transfer syntaxes that always lose something, and their methods. JPEG 2000 may or may not: its files say so."""
+"""Transfer syntaxes that are always lossy, and their methods. JPEG 2000 may be lossy; its files record it."""
 
 _STALE = (
     "IconImageSequence",
@@ -70,12 +70,12 @@ _STALE = (
     "InstanceCreationDate",
     "InstanceCreationTime",
 )
-"""True of the source's pixels, or of the time they were made, and not of ours."""
+"""Attributes that describe only the source's pixels or the time of their creation."""
 
 
 @dataclass(frozen=True)
 class _NewUIDs:
-    """The series' new UID, and a study's for sources that have none."""
+    """The new UID of the series, and a study UID for sources without one."""
 
     series: UID
     study: UID
@@ -83,7 +83,7 @@ class _NewUIDs:
 
 @dataclass(frozen=True)
 class _Change:
-    """What becomes of every slice: what its header will say, and how an image in HU changes the stored values."""
+    """The change to apply to every slice: its derivation, and how an image in HU changes the stored values."""
 
     derivation: Derivation
     keep_private: bool
@@ -98,23 +98,23 @@ def write_corrected(
     *,
     keep_private: bool = False,
 ) -> list[Path]:
-    """Writes a derived series, one file ``IM00001.dcm`` per slice in slice order, uncompressed.
+    """Write a corrected series, one uncompressed file per slice in slice order, starting at ``IM00001.dcm``.
 
-    Slices that do not follow each other evenly get a warning in the log, no more: each one is corrected for itself.
+    Unevenly spaced slices only cause a warning, since each one is corrected independently.
 
     Args:
         info: the source.
-        corrections: (H, W) for each slice, what is to be added, in HU; taken one by one.
-        folder: where to; exists.
-        derivation: what was done.
-        keep_private: keeps the source's private elements, which may hold the patient's identity, or figures such as a
-            noise level that are no longer true.
+        corrections: (H, W) for each slice, to be added, in HU; consumed one by one.
+        folder: an existing folder to write to.
+        derivation: how the series was derived.
+        keep_private: keep the source's private elements, which may identify the patient or hold values that no longer
+            apply, such as a noise level.
 
     Returns:
-        The files.
+        The written files.
 
     Raises:
-        SeriesError: a source file cannot be read, or its header cannot be written in DICOM's rules.
+        SeriesError: a source file cannot be read, or its header cannot be written as valid DICOM.
         OutputError: a file cannot be written.
     """
     if uneven := uneven_spacing(info):
@@ -131,22 +131,22 @@ def write_map(
     *,
     keep_private: bool = False,
 ) -> list[Path]:
-    """Writes a series of maps over the slices of another, such as what was removed from them.
+    """Write maps over the slices of a series, such as residuals, as a new series.
 
     Args:
         info: the source.
-        maps: (H, W) in HU for each slice, which replace the pixels; taken one by one. They are rounded to the stored
-            steps of the source's rescale and clipped to what its pixels can hold.
-        folder: where to; exists.
-        derivation: what was done; its ``kind`` says what the maps are.
+        maps: (H, W) in HU for each slice, replacing the pixels; consumed one by one. They are rounded to the steps of
+            the source's rescale and clipped to what its pixels can hold.
+        folder: an existing folder to write to.
+        derivation: how the series was derived; its ``kind`` is that of the maps.
         keep_private: as for `write_corrected`.
 
     Returns:
-        The files, as of `write_corrected`.
+        The written files, as for `write_corrected`.
 
     Raises:
-        SeriesError: as `write_corrected`.
-        OutputError: as `write_corrected`.
+        SeriesError: as for `write_corrected`.
+        OutputError: as for `write_corrected`.
     """
     change = _Change(derivation, keep_private, StoredValues.replaced)
     return _write(info, maps, folder, change)
@@ -162,7 +162,7 @@ def _write(
     written = []
     for number, (source, image) in enumerate(zip(read_slices(info), images, strict=True), start=1):
         if source.frame is not None:
-            source.header.InstanceNumber = number  # frames of several files may have the same
+            source.header.InstanceNumber = number  # frames of different files may share a number
         content = _encoded(source, change.pixels(source.stored, image[None])[0], uids, change)
         target = folder / f"IM{number:05d}.dcm"
         atomic.write_file(target, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
@@ -171,7 +171,7 @@ def _write(
 
 
 def _new_uids(info: SeriesInfo, derivation: Derivation) -> _NewUIDs:
-    """A function of the source and the derivation: a second run gives the same, another model another."""
+    """Return UIDs that depend only on the source and the derivation, so that a rerun gives the same ones."""
     source = info.uid or hashlib.sha256(info.files[0].read_bytes()).hexdigest()
     return _NewUIDs(
         series=_uid("series", source, *derivation.entropy),
@@ -180,12 +180,12 @@ def _new_uids(info: SeriesInfo, derivation: Derivation) -> _NewUIDs:
 
 
 def _uid(*parts: str) -> UID:
-    """The UID of a name (PS3.5 B.2, from a name-based UUID): the same parts give the same UID, anywhere."""
+    """Return a UID derived from a name-based UUID (PS3.5 B.2); the same parts always give the same UID."""
     return UID(f"2.25.{uuid.uuid5(_NAMESPACE, chr(0).join(parts)).int}")
 
 
 def _encoded(source: Slice, pixels: NDArray[np.generic], uids: _NewUIDs, change: _Change) -> bytes:
-    """The bytes of one derived file; changes the header of ``source``."""
+    """Return the bytes of one derived file; changes the header of ``source``."""
     dataset = source.header
     try:
         with quiet():
@@ -195,21 +195,21 @@ def _encoded(source: Slice, pixels: NDArray[np.generic], uids: _NewUIDs, change:
             _identify(dataset, pixels, uids)
             _mark_lossy(dataset)
             _put_pixels(dataset, pixels)
-            _put_back(dataset, unreadable)
+            _restore_texts(dataset, unreadable)
             dataset.file_meta = _file_meta(dataset.SOPInstanceUID, change.derivation.version)
             buffer = io.BytesIO()
             dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
-    except Exception as error:  # noqa: BLE001 (a source header that breaks DICOM's rules makes pydicom raise anything)
+    except Exception as error:  # noqa: BLE001 (pydicom can raise anything on an invalid source header)
         raise SeriesError(
-            f"{source.path}: its header cannot be written as DICOM ({type(error).__name__}); export it again"
+            f"{source.path}: cannot write its header as DICOM ({type(error).__name__}); re-export it"
         ) from None
     return buffer.getvalue()
 
 
 def _unreadable_texts(dataset: Dataset) -> dict[BaseTag, tuple[object, bytes]]:
-    """What was read, and its bytes, where a text is not in the character set that the source declares.
+    """Return the value and raw bytes of texts that do not match the source's declared character set.
 
-    Many archives hold such names. To write what can be read of one would make another patient of it.
+    Many archives hold such names. Re-encoding only their readable part would change the patient's identity.
     """
     found: dict[BaseTag, tuple[object, bytes]] = {}
     for tag in dataset.keys():  # noqa: SIM118 (iterating decodes)
@@ -221,7 +221,7 @@ def _unreadable_texts(dataset: Dataset) -> dict[BaseTag, tuple[object, bytes]]:
     return found
 
 
-def _put_back(dataset: Dataset, unreadable: Mapping[BaseTag, tuple[object, bytes]]) -> None:
+def _restore_texts(dataset: Dataset, unreadable: Mapping[BaseTag, tuple[object, bytes]]) -> None:
     for tag, (value, content) in unreadable.items():
         if tag in dataset and dataset[tag].value == value:
             vr = dataset[tag].VR
@@ -229,7 +229,7 @@ def _put_back(dataset: Dataset, unreadable: Mapping[BaseTag, tuple[object, bytes
 
 
 def _clean(dataset: Dataset, *, keep_private: bool) -> None:
-    """Removes what would be stale or unexplained beside new pixels."""
+    """Remove elements that do not apply to new pixels or whose meaning is unknown."""
     if not keep_private:
         dataset.remove_private_tags()
     for keyword in _STALE:
@@ -237,17 +237,17 @@ def _clean(dataset: Dataset, *, keep_private: bool) -> None:
     for tag in [tag for tag in dataset.keys() if 0x6000 <= tag.group <= 0x60FF]:  # noqa: SIM118 (iterating decodes)
         del dataset[tag]
     if not dataset.original_encoding[1]:
-        dataset.walk(_drop_words)
+        dataset.walk(_drop_binary)
 
 
-def _drop_words(dataset: Dataset, element: DataElement) -> None:
-    """Drops binary words of a big-endian source, pixels excepted: nothing would swap their bytes."""
+def _drop_binary(dataset: Dataset, element: DataElement) -> None:
+    """Drop binary elements of a big-endian source, except pixels, because their bytes would not be swapped."""
     if element.VR in {"OW", "OF", "OL", "OD", "OV", "UN"} and element.keyword != "PixelData":
         del dataset[element.tag]
 
 
 def _identify(dataset: Dataset, pixels: NDArray[np.generic], uids: _NewUIDs) -> None:
-    """New UIDs; that of the image depends on the pixels, so that one UID never names two images."""
+    """Set new UIDs; the image UID depends on the pixels, so that different images never share a UID."""
     source = [str(dataset.get(word)) for word in ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")]
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
     dataset.SOPClassUID = CTImageStorage
@@ -258,7 +258,7 @@ def _identify(dataset: Dataset, pixels: NDArray[np.generic], uids: _NewUIDs) -> 
 
 
 def _mark_lossy(dataset: Dataset) -> None:
-    """What lost something once stays flagged, however it is stored now (PS3.3 C.7.6.1.1.5)."""
+    """Mark images from a lossy source as lossy, however they are stored now (PS3.3 C.7.6.1.1.5)."""
     method = _LOSSY.get(dataset.file_meta.TransferSyntaxUID)
     if method is None:
         return
