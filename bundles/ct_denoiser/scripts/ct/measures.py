@@ -63,7 +63,7 @@ class Protocol:
 
     @classmethod
     def of_window(cls, name: str, low_hu: float, high_hu: float, source: str = "") -> Self:
-        """Return the convention of a window of HU, whose width is the range of PSNR and SSIM; ``source`` ends the text."""
+        """Return the convention of an HU window, whose width is the range of PSNR and SSIM; ``source`` ends the text."""
         width = high_hu - low_hu
         text = f"HU clipped to [{low_hu:g}, {high_hu:g}], range {width:g}, Gaussian SSIM (sigma 1.5){source}"
         return cls(name, low_hu, high_hu, width, width, "gaussian", False, text)
@@ -171,7 +171,7 @@ def window_deviations(hu: NDArray[np.number], windows: NDArray[np.bool_]) -> Ima
 
 
 def soft_tissue_noise(hu: NDArray[np.number], windows: NDArray[np.bool_] | None = None) -> float:
-    """Return the standard deviation of the noise in soft tissue, in HU: the 30th percentile of the deviations inside windows.
+    """Return the standard deviation of the noise in soft tissue, in HU: the 30th percentile over windows.
 
     The lower percentile keeps borders between organs out; on simulated and real scans of 16 to 200 HU noise the figure
     is within about 15 % of the truth. It cannot go below the anatomy's own texture: on very smooth images it is an
