@@ -63,7 +63,8 @@ def test_strings_and_docstrings(path: Path) -> None:
 @pytest.mark.parametrize("path", TEXTS, ids=shown)
 def test_documents_and_configs(path: Path) -> None:
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-    found = [f"line {number}: {advice(line)}" for number, line in lines if advice(line)]
+    plain = ((number, re.sub(r"`[^`]*twins[^`]*`", "", line)) for number, line in lines)  # old names, as code
+    found = [f"line {number}: {advice(line)}" for number, line in plain if advice(line)]
     assert not found, "\n".join(found)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-HUFilter = Callable[[NDArray[np.float64]], NDArray[np.floating]]
+SliceFilter = Callable[[NDArray[np.float64]], NDArray[np.floating]]
 """A denoiser: slice (H, W) in HU to slice (H, W) in HU."""
 
 TransferFunction = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -141,7 +141,7 @@ def make_stamp(
 
 
 def lesion_responses(
-    denoise: HUFilter,
+    denoise: SliceFilter,
     slice_hu: NDArray[np.floating],
     sites: Sequence[Site],
     stamp: Stamp,
