@@ -31,7 +31,7 @@ HUArray = NDArray[np.floating[Any] | np.integer[Any]]
 """A slice (H, W) or a stack of slices (S, H, W), in HU."""
 
 ImageT = TypeVar("ImageT", Series, HUArray)
-"""What can be denoised; the result is of the same kind."""
+"""A series or an array to denoise; the result has the same type."""
 
 _log = logging.getLogger(__name__)
 _SAMPLE = 16
