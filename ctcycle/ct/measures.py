@@ -62,7 +62,7 @@ class Protocol:
 
     @classmethod
     def of_window(cls, name: str, low_hu: float, high_hu: float, source: str = "") -> Self:
-        """Return the protocol of an HU window: its width is the range of PSNR and SSIM, ``source`` ends its description."""
+        """Return the protocol of an HU window, whose width is its PSNR and SSIM range; ``source`` ends its text."""
         width = high_hu - low_hu
         text = f"HU clipped to [{low_hu:g}, {high_hu:g}], range {width:g}, Gaussian SSIM (sigma 1.5){source}"
         return cls(name, low_hu, high_hu, width, width, "gaussian", False, text)
