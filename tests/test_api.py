@@ -103,7 +103,7 @@ def test_series_are_found_and_read_by_path_or_text(tmp_path: Path) -> None:
         ctcycle.read_series(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "text.txt").write_text("no image")
-    with pytest.raises(SeriesError, match=r"empty: found 0 CT series \(.*ignored: 1\), expected one"):
+    with pytest.raises(SeriesError, match=r"empty: found 0 CT series \(ignored 1 file .*\), expected one"):
         ctcycle.read_series(tmp_path / "empty")
 
 

@@ -192,7 +192,7 @@ def test_a_departure_is_warned_of_and_noted(
     assert (found["denoised"], found["refused"]) == (2, [])
     assert found["warnings"]
     assert {entry["path"] for entry in found["warnings"]} == {str(tmp_path / "in" / "quiet")}
-    assert any("little for it to remove" in entry["warning"] for entry in found["warnings"])
+    assert any("so there is little noise to remove" in entry["warning"] for entry in found["warnings"])
     assert f"{tmp_path}/in/quiet: noise of 0.5" in caplog.text
     assert not {PATIENT_NAME, PATIENT_ID} & set(caplog.text.split())
 

@@ -213,7 +213,7 @@ def test_the_fingerprint_of_a_bundle(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("[" * 500_000, r"is no fingerprint \(RecursionError\)"),
+        ("[" * 500_000, r"not a fingerprint \(RecursionError\)"),
         ("{" + " " * MAX_BYTES + "}", r"not a fingerprint \(larger than 1048576 bytes\)"),
     ],
 )

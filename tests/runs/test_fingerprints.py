@@ -38,8 +38,8 @@ def test_many_slices_are_measured_evenly(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("{}", r"is no fingerprint \(ValueError\)"),
-        ("[" * 500_000, r"is no fingerprint \(RecursionError\)"),
+        ("{}", r"not a fingerprint \(ValueError\)"),
+        ("[" * 500_000, r"not a fingerprint \(RecursionError\)"),
         ("{" + " " * MAX_BYTES + "}", r"not a fingerprint \(larger than 1048576 bytes\)"),
     ],
 )

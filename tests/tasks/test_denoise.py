@@ -142,7 +142,7 @@ def test_damage_that_tells_its_series_leaves_the_others_whole(tiny_run: Path, tm
     found = summary(tmp_path / "out")
     assert len(found["damaged"]) == 2
     assert all(file.name in found["damaged"][0]["reason"] for file in broken)
-    assert "y_2.npy is damaged" in found["refused"][0]["reason"]
+    assert "y_2.npy is unreadable or refused" in found["refused"][0]["reason"]
 
 
 def test_every_refused_series_of_a_folder_is_counted(tiny_run: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_two_single_series_are_a_pair_wherever_they_lie(tmp_path: Path) -> None:
 def test_nothing_in_common_is_told(tmp_path: Path) -> None:
     for name in ("low/a", "low/b", "full/c", "full/d"):
         write_series(tmp_path / name, series=f"1.2.826.0.1.{ord(name[-1])}")
-    with pytest.raises(SeriesError, match="no series lies at the same place in both"):
+    with pytest.raises(SeriesError, match="no series has the same path in both"):
         find_pairs(tmp_path / "low", tmp_path / "full")
 
 
@@ -59,19 +59,19 @@ def test_two_series_in_a_folder_are_told(tmp_path: Path) -> None:
         for series in "12":
             names = [f"{series}-{number}.dcm" for number in range(3)]
             write_series(tmp_path / folder, series=f"1.2.826.0.1.{series}", names=names)
-    with pytest.raises(SeriesError, match="low: holds 2 series; give each a folder of its own"):
+    with pytest.raises(SeriesError, match="low: contains 2 series; move each into its own folder"):
         find_pairs(tmp_path / "low", tmp_path / "full")
 
 
 def test_other_slices_are_no_pair(folders: tuple[Path, Path], tmp_path: Path) -> None:
     write_series(tmp_path / "short", stored_body(2), "1.2.826.0.1.80")
-    with pytest.raises(SeriesError, match=r"is \(3, 32, 36\), its full dose \(2, 32, 36\)"):
+    with pytest.raises(SeriesError, match=r"low dose is \(3, 32, 36\), full dose is \(2, 32, 36\)"):
         find_pairs(folders[0] / "p0", tmp_path / "short")
     for number, stored in enumerate(stored_body(), start=1):
         dataset = slice_dataset(stored, "1.2.826.0.1.81", number)
         change(dataset, {"ImagePositionPatient": [-10.0, -20.0, 2.0 * number + 5]})
         save(dataset, tmp_path / "moved" / f"{number}.dcm")
-    with pytest.raises(SeriesError, match=r"its slices lie up to 5\.0 mm from those of its full dose"):
+    with pytest.raises(SeriesError, match=r"slices are up to 5\.0 mm from those of the full dose"):
         find_pairs(folders[0] / "p0", tmp_path / "moved")
 
 

@@ -220,7 +220,7 @@ DATA_SETS: tuple[Kind, ...] = (
         "MR, not CT",
         scanned("m", make=lambda f: write_series(f / "m", changes=MR)),
     ),
-    _kind("scan", "a damaged slice", "left out", "the file may be cut off", scanned("good", make=_damage_one)),
+    _kind("scan", "a damaged slice", "left out", "the file may be truncated", scanned("good", make=_damage_one)),
     _kind("scan", "a pattern that finds no patient", "refused", "does not match", scanned("good", patient="xyz(.*)")),
     _kind("train", "no manifest", "refused", "cannot read", lambda _place: ["data.manifest=nowhere.csv"]),
     _kind("train", "an empty manifest", "refused", "the file is empty", with_manifest(lambda _text: "")),

@@ -347,8 +347,10 @@ IMAGES: tuple[Kind, ...] = (
         changed(ImagePositionPatient=None, InstanceNumber=None),
     ),
     _kind("an unknown transfer syntax", "refused", "no decoder for", unknown_syntax),
-    _kind("more frames than are described", "refused", "5 frames, and nothing says", changed(NumberOfFrames=5)),
-    _kind("65535 rows", "refused", "65535 x 36 pixels; 1 to 8192", changed(Rows=65535)),
+    _kind(
+        "more frames than are described", "refused", "5 frames without a position for each", changed(NumberOfFrames=5)
+    ),
+    _kind("65535 rows", "refused", "65535 x 36 pixels; must have 1 to 8192", changed(Rows=65535)),
     _kind("more pixels than there are", "refused", "cannot decode the pixels", changed(Rows=8192, Columns=8192)),
     _kind("more bits than allocated", "refused", "no more stored than", changed(BitsStored=17)),
     _kind("stored values without -1024", "refused", "without their rescale intercept", changed(RescaleIntercept=0)),
@@ -369,6 +371,8 @@ IMAGES: tuple[Kind, ...] = (
     _kind("npy of two sizes", "refused", "slices differ in size", npy_of_two_sizes),
     _kind("npy cut off", "refused", "cannot be read as npy", written("ct.npy", b"\x93NUMPY\x01\0v\0{'descr'")),
     _kind("nothing", "refused", "no CT found; give a folder or file", lambda folder: folder.mkdir(), alone=True),
-    _kind("only other things", "refused", "no CT found (files that are no", written("a.txt", b"a"), alone=True),
+    _kind(
+        "only other things", "refused", "no CT found (ignored 1 file (hidden or not", written("a.txt", b"a"), alone=True
+    ),
     _kind("only MR", "refused", "no CT found (MR, not CT", changed(Modality="MR"), alone=True),
 )
