@@ -1,10 +1,10 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""Measures on slices in HU: scores against a reference, and noise without one.
+"""Measures on slices in HU: scores against a reference, and noise without a reference.
 
-Numpy alone, so that they travel with a bundle. Every mean over a window is taken by `_window_means`.
+The module needs only numpy, so that it can be copied into bundles. `_window_means` computes all means over windows.
 
-SSIM depends on the offset of its images, not only on their range: it is computed on HU as they are (water at 0), unless
-a protocol maps the images first.
+SSIM depends on the offset of the images, not only on their range. It is computed on HU as they are (water at 0), unless
+the protocol rescales the images first.
 """
 
 from dataclasses import dataclass
@@ -16,39 +16,39 @@ from numpy.typing import NDArray
 from scripts.errors import SeriesError
 
 GAUSSIAN_WINDOW = 11
-"""Width in pixels of the Gaussian SSIM window: sigma 1.5, cut off at 3.5 sigma (Wang et al. 2004)."""
+"""Width in pixels of the Gaussian SSIM window: sigma 1.5, truncated at 3.5 sigma (Wang et al. 2004)."""
 
 UNIFORM_WINDOW = 7
 """Width in pixels of scikit-image's default SSIM window."""
 
 NOISE_WINDOW = 15
-"""Side in pixels of the windows that noise is measured in: wide enough for correlated CT noise, whose power lies above
-1/15 cycles a pixel, and narrow enough to fit between the organs' borders."""
+"""Side in pixels of the windows for measuring noise: wide enough for correlated CT noise, whose power is above 1/15
+cycles per pixel, and narrow enough to fit inside organs."""
 
 TISSUE_HU = (-50.0, 150.0)
-"""Muscle, organs and blood, with or without contrast; neither fat nor bone."""
+"""HU range of muscle, organs and blood, with or without contrast; excludes fat and bone."""
 
 SMOOTHING_PX = 2.0
 PERCENTILE = 30.0
 MIN_WINDOWS = 50
 
-_ROWS, _COLUMNS = 24, 256  # of one matrix product: fits the cache, and is too small for BLAS to start threads for
+_ROWS, _COLUMNS = 24, 256  # size of one matrix product: fits into the cache and is too small for BLAS to start threads
 
 Image = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A convention for the comparison of two slices.
+    """A convention for comparing two slices.
 
     Attributes:
-        name: how results name it.
-        low_hu: both images are clipped below at this.
-        high_hu: both images are clipped above at this; None: not clipped above.
-        psnr_range: peak of the PSNR, in the units of the compared images.
-        ssim_range: data range of the SSIM, in the same units.
+        name: the name used in results.
+        low_hu: lower clipping limit of both images.
+        high_hu: upper clipping limit of both images; None for no limit.
+        psnr_range: peak value for PSNR, in the units of the compared images.
+        ssim_range: data range for SSIM, in the same units.
         ssim_window: Gaussian (sigma 1.5, population covariance) or uniform (7x7, sample covariance).
-        to_unit: map both images by ``(HU - low_hu) / (max(reference) - low_hu)`` first; without it they stay in HU.
+        to_unit: rescale both images by ``(HU - low_hu) / (max(reference) - low_hu)`` first; otherwise they stay in HU.
         description: the convention as text, for tables and reports.
     """
 
@@ -63,18 +63,18 @@ class Protocol:
 
     @classmethod
     def of_window(cls, name: str, low_hu: float, high_hu: float, source: str = "") -> Self:
-        """Return the convention of an HU window, whose width is the PSNR and SSIM range; ``source`` ends the text."""
+        """Return the protocol of an HU window, whose width is its PSNR and SSIM range; ``source`` ends its text."""
         width = high_hu - low_hu
         text = f"HU clipped to [{low_hu:g}, {high_hu:g}], range {width:g}, Gaussian SSIM (sigma 1.5){source}"
         return cls(name, low_hu, high_hu, width, width, "gaussian", False, text)
 
     @property
     def window_px(self) -> int:
-        """Width of the SSIM window in pixels; no smaller image can be scored."""
+        """Width of the SSIM window in pixels, and so the minimum image size."""
         return GAUSSIAN_WINDOW if self.ssim_window == "gaussian" else UNIFORM_WINDOW
 
     def clip(self, hu: NDArray[np.floating]) -> Image:
-        """Return the HU that the protocol compares, float64, any shape."""
+        """Return HU of any shape, clipped to the protocol's limits, as float64."""
         return np.clip(hu.astype(np.float64), self.low_hu, self.high_hu)
 
 
@@ -83,10 +83,10 @@ HU2000 = Protocol.of_window("hu2000", -1000.0, 1000.0)
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one slice against its reference.
+    """The scores of a slice against its reference.
 
     Attributes:
-        psnr: dB; infinite where the images are equal under the protocol.
+        psnr: in dB; infinite if the images are equal under the protocol.
         ssim: mean structural similarity, at most 1.
         rmse_hu: root mean squared error, in HU of the clipped images.
         mae_hu: mean absolute error, in HU of the clipped images.
@@ -110,14 +110,13 @@ def score(
 
     Args:
         protocol: the convention.
-        output_hu: what is judged.
-        reference_hu: what it should be.
-        mask: (H, W), True where pixels count; the SSIM map is computed on the whole slice, then averaged inside.
+        output_hu: the image to score.
+        reference_hu: the reference image.
+        mask: (H, W), True for pixels to include; SSIM is computed on the whole slice, then averaged inside the mask.
 
     Raises:
-        SeriesError: shapes differ, an image is not 2-D or smaller than the SSIM window, holds a value that is not
-            finite, the mask leaves no pixel, or the reference is air alone under a protocol that divides by its
-            maximum.
+        SeriesError: the shapes differ, an image is not 2-D, is smaller than the SSIM window or has values that are not
+            finite, the mask is empty, or the reference contains only air and the protocol divides by its maximum.
     """
     _check(protocol, output_hu, reference_hu, mask)
     output, reference = protocol.clip(output_hu), protocol.clip(reference_hu)
@@ -134,31 +133,31 @@ def score(
 
 
 def smoothed(hu: NDArray[np.number]) -> Image:
-    """Return the anatomy of a slice (H, W) in HU, without its noise: a Gaussian of `SMOOTHING_PX`."""
+    """Return a slice (H, W) in HU smoothed by a Gaussian of `SMOOTHING_PX`, which removes noise and keeps anatomy."""
     weights = _gaussian(SMOOTHING_PX, int(4 * SMOOTHING_PX))
     padded = np.pad(np.asarray(hu, dtype=np.float64), len(weights) // 2, mode="symmetric")
     return _window_means(padded, weights, weights)
 
 
 def tissue_windows(hu: NDArray[np.number]) -> NDArray[np.bool_]:
-    """Return where a window of `NOISE_WINDOW` holds only soft tissue: (H, W) bool, True at such windows' centres.
+    """Return where windows of `NOISE_WINDOW` contain only soft tissue: (H, W) bool, True at their centres.
 
-    Judged on the smoothed slice (H, W) in HU, so that noise neither hides tissue nor makes it.
+    Tissue is detected in the smoothed slice, so that noise does not affect the result.
     """
     anatomy, (low, high) = smoothed(hu), TISSUE_HU
     windows = np.zeros(anatomy.shape, dtype=np.bool_)
     if min(anatomy.shape) >= NOISE_WINDOW:
         tissue = (anatomy > low) & (anatomy < high)
-        windows[_inner(NOISE_WINDOW)] = _all_in_row(_all_in_row(tissue).T).T
+        windows[_inner(NOISE_WINDOW)] = _all_in_column(_all_in_column(tissue).T).T
     return windows
 
 
 def window_deviations(hu: NDArray[np.number], windows: NDArray[np.bool_]) -> Image:
-    """Return the standard deviation of a slice (H, W) in each of N windows of `NOISE_WINDOW`, in its unit.
+    """Return the standard deviation of a slice in each of N windows of `NOISE_WINDOW`, in the unit of the slice.
 
     Args:
         hu: (H, W).
-        windows: (H, W), True at the windows' centres; windows that reach beyond the slice do not count.
+        windows: (H, W), True at the centres of windows; windows that extend beyond the slice are ignored.
 
     Returns:
         (N,), in the order of ``windows``.
@@ -171,19 +170,19 @@ def window_deviations(hu: NDArray[np.number], windows: NDArray[np.bool_]) -> Ima
 
 
 def soft_tissue_noise(hu: NDArray[np.number], windows: NDArray[np.bool_] | None = None) -> float:
-    """Return the standard deviation of the noise in soft tissue, in HU: the 30th percentile over windows.
+    """Return the standard deviation of noise in soft tissue, in HU: the 30th percentile over windows.
 
-    The lower percentile keeps borders between organs out; on simulated and real scans of 16 to 200 HU noise the figure
-    is within about 15 % of the truth. It cannot go below the anatomy's own texture: on very smooth images it is an
+    The low percentile excludes borders between organs. On simulated and real scans with 16 to 200 HU of noise the
+    result is within about 15 % of the truth. It includes the texture of the anatomy, so on very smooth images it is an
     upper bound.
 
     Args:
         hu: (H, W), HU.
-        windows: (H, W), the windows' centres, where several images of one slice are to be compared at the same
-            places; by default those of `tissue_windows`.
+        windows: (H, W), True at the centres of windows, to compare several images of a slice in the same windows;
+            `tissue_windows` by default.
 
     Returns:
-        The noise, or NaN where there is too little soft tissue.
+        The noise, or NaN if there is too little soft tissue.
     """
     centres = tissue_windows(hu) if windows is None else windows
     if np.count_nonzero(centres[_inner(NOISE_WINDOW)]) < MIN_WINDOWS:
@@ -192,7 +191,7 @@ def soft_tissue_noise(hu: NDArray[np.number], windows: NDArray[np.bool_] | None 
 
 
 def means_in_windows(images: Image, rows: int = NOISE_WINDOW, columns: int = NOISE_WINDOW) -> Image:
-    """Return the mean in each whole window of images (..., H, W): (..., H - rows + 1, W - columns + 1)."""
+    """Return the mean in each complete window of images (..., H, W): (..., H - rows + 1, W - columns + 1)."""
     return _window_means(images, np.full(rows, 1 / rows), np.full(columns, 1 / columns))
 
 
@@ -202,14 +201,14 @@ def _hu_per_unit(protocol: Protocol, reference: Image) -> float:
     width = float(reference.max()) - protocol.low_hu
     if width == 0:
         raise SeriesError(
-            f"protocol {protocol.name}: the reference is nowhere above {protocol.low_hu:g} HU; the protocol divides by "
-            "its maximum, leave this slice out"
+            f"protocol {protocol.name}: the reference has no value above {protocol.low_hu:g} HU, but the protocol "
+            "divides by its maximum; exclude this slice"
         )
     return width
 
 
 def _ssim_map(protocol: Protocol, x: Image, y: Image) -> Image:
-    """Structural similarity (Wang et al. 2004, eq. 13) of each window that is completely inside the images."""
+    """Return the structural similarity (Wang et al. 2004, eq. 13) in each complete window."""
     width = protocol.window_px
     gaussian = protocol.ssim_window == "gaussian"
     weights = _gaussian(1.5, width // 2) if gaussian else np.full(width, 1 / width)
@@ -217,13 +216,13 @@ def _ssim_map(protocol: Protocol, x: Image, y: Image) -> Image:
     mean_x, mean_y, squares, products = _window_means(np.stack([x, y, x**2 + y**2, x * y]), weights, weights)
     c1, c2 = ((k * protocol.ssim_range) ** 2 for k in (0.01, 0.03))
     both, cross = mean_x**2 + mean_y**2, mean_x * mean_y
-    alike = (2 * cross + c1) * (2 * factor * (products - cross) + c2)
-    similarity: Image = alike / ((both + c1) * (factor * (squares - both) + c2))
+    numerator = (2 * cross + c1) * (2 * factor * (products - cross) + c2)
+    similarity: Image = numerator / ((both + c1) * (factor * (squares - both) + c2))
     return similarity
 
 
 def _inner(window_px: int) -> tuple[slice, slice]:
-    """Return where a window is completely inside the image."""
+    """Return the slices that select the centres of complete windows."""
     border = window_px // 2
     return slice(border, -border), slice(border, -border)
 
@@ -234,8 +233,8 @@ def _gaussian(sigma: float, radius: int) -> Image:
     return weights
 
 
-def _all_in_row(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether `NOISE_WINDOW` flags below each other are all set, from each one downwards: (H - 14, W) of (H, W)."""
+def _all_in_column(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where `NOISE_WINDOW` consecutive flags down a column are all set: (H - 14, W) from (H, W)."""
     count = 1
     while count < NOISE_WINDOW:
         step = min(count, NOISE_WINDOW - count)
@@ -245,13 +244,13 @@ def _all_in_row(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _window_means(images: Image, along_columns: Image, along_rows: Image) -> Image:
-    """Weighted means of images (..., H, W) in each whole window, whose weights are a product."""
+    """Return weighted means of images (..., H, W) in each complete window, with separable weights."""
     first = _means_along_columns(images, along_columns)
     return _means_along_columns(first.swapaxes(-1, -2), along_rows).swapaxes(-1, -2)
 
 
 def _means_along_columns(images: Image, weights: Image) -> Image:
-    """Weighted means of the values below each other, by products with a band matrix; several times faster than sums."""
+    """Return weighted means along columns, as products with a band matrix; several times faster than sums."""
     reach = len(weights) - 1
     band = np.zeros((_ROWS, _ROWS + reach))
     for row in range(_ROWS):
@@ -275,14 +274,14 @@ def _check(
 ) -> None:
     where = f"protocol {protocol.name}"
     if output.shape != reference.shape or output.ndim != 2:
-        raise SeriesError(f"{where}: shapes {output.shape} and {reference.shape}; two equal (H, W) are needed")
+        raise SeriesError(f"{where}: shapes are {output.shape} and {reference.shape}; must be the same (H, W)")
     if min(output.shape) < protocol.window_px:
-        raise SeriesError(f"{where}: a slice of {output.shape} px; at least {protocol.window_px} px a side are needed")
+        raise SeriesError(f"{where}: slice is {output.shape} px; must be at least {protocol.window_px} px on each side")
     bad = int(np.sum(~np.isfinite(output)) + np.sum(~np.isfinite(reference)))
     if bad:
         raise SeriesError(f"{where}: {bad} values are not finite; only finite HU can be scored")
     if mask is not None and (mask.shape != output.shape or not mask[_inner(protocol.window_px)].any()):
         raise SeriesError(
-            f"{where}: a mask of shape {mask.shape} with {int(mask.sum())} pixels; it must have the slice's shape "
-            f"{output.shape} and a pixel away from the border"
+            f"{where}: mask has shape {mask.shape} and {int(mask.sum())} pixels; it must have the slice's shape "
+            f"{output.shape} and include a pixel away from the border"
         )

@@ -1,7 +1,7 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""Low and full dose of the same slices, as ``configs/evaluate.json`` and ``train.json`` of a bundle take them.
+"""Pairs of low and full dose for ``configs/evaluate.json`` and ``train.json`` of a bundle.
 
-The score is protocol `hu2000` of ctcycle.
+Scores follow protocol `hu2000` of ctcycle.
 """
 
 import logging
@@ -27,7 +27,7 @@ from scripts.ct.series_io import check_hu, find_series, iterate_hu, sample_slice
 from scripts.errors import SeriesError
 
 MAX_APART_MM = 0.1
-"""Slices whose positions differ by more are no pair."""
+"""Maximum difference between the positions of paired slices."""
 
 PROTOCOL = f"{HU2000.name}: {HU2000.description}"
 
@@ -37,17 +37,17 @@ HUImage = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SeriesPair:
-    """A low-dose series and the full-dose series of the same slices, ``name`` being their common path."""
+    """A low-dose and a full-dose series of the same slices; ``name`` is their common relative path."""
 
     name: str
     low: SeriesInfo
     full: SeriesInfo
 
     def slices(self) -> Iterator[tuple[HUImage, HUImage]]:
-        """Slice by slice low dose and full dose, (H, W) each, in HU.
+        """Yield low dose and full dose slice by slice, (H, W) each, in HU.
 
         Raises:
-            SeriesError: one cannot be decoded, or does not look like HU.
+            SeriesError: a series cannot be decoded or does not look like HU.
         """
         for info in (self.low, self.full):
             check_hu(sample_slices(info))
@@ -55,33 +55,33 @@ class SeriesPair:
 
 
 def find_pairs(low: Path, full: Path, mu_water: float = MU_WATER) -> list[SeriesPair]:
-    """The series under two folders that have the same path there; where each has but one, these two.
+    """Return pairs of series with the same relative path in two folders, or the only series of each.
 
     Args:
         low: folder (or file) of low-dose series.
-        full: folder of the same series at full dose, laid out alike.
+        full: folder of the same series at full dose, with the same layout.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
 
     Raises:
-        SeriesError: a folder does not exist, nothing is a pair, or two series of a pair have different slices.
+        SeriesError: a folder does not exist, there are no pairs, or the series of a pair have different slices.
     """
-    lows, fulls = (_by_place(root, mu_water) for root in (low, full))
+    lows, fulls = (_by_path(root, mu_water) for root in (low, full))
     if len(lows) == len(fulls) == 1:
         fulls = dict(zip(lows, fulls.values(), strict=True))
     pairs = [SeriesPair(name, info, fulls[name]) for name, info in sorted(lows.items()) if name in fulls]
     if not pairs:
-        raise SeriesError(f"{low} and {full}: no series lies at the same place in both; lay them out alike")
+        raise SeriesError(f"{low} and {full}: no series has the same path in both; give them the same layout")
     for pair in pairs:
         _check_same_slices(pair)
     return pairs
 
 
-def _by_place(root: Path, mu_water: float) -> dict[str, SeriesInfo]:
+def _by_path(root: Path, mu_water: float) -> dict[str, SeriesInfo]:
     found, _ = find_series(root, mu_water)
-    places = Counter(info.path for info in found)
-    crowded = next((path for path, count in places.items() if count > 1), None)
-    if crowded is not None:
-        raise SeriesError(f"{crowded}: holds {places[crowded]} series; give each a folder of its own")
+    counts = Counter(info.path for info in found)
+    shared = next((path for path, count in counts.items() if count > 1), None)
+    if shared is not None:
+        raise SeriesError(f"{shared}: contains {counts[shared]} series; move each into its own folder")
     base = root if root.is_dir() else root.parent
     return {info.path.relative_to(base).as_posix(): info for info in found}
 
@@ -89,23 +89,23 @@ def _by_place(root: Path, mu_water: float) -> dict[str, SeriesInfo]:
 def _check_same_slices(pair: SeriesPair) -> None:
     if pair.low.shape != pair.full.shape:
         raise SeriesError(
-            f"{pair.low.path}: is {pair.low.shape}, its full dose {pair.full.shape} (slices, rows, columns); "
-            "a pair has the same slices"
+            f"{pair.low.path}: low dose is {pair.low.shape}, full dose is {pair.full.shape} (slices, rows, columns); "
+            "a pair must have the same slices"
         )
     apart = np.abs(np.subtract(pair.low.positions_mm, pair.full.positions_mm)).max(initial=0.0)
     if apart > MAX_APART_MM:
         raise SeriesError(
-            f"{pair.low.path}: its slices lie up to {apart:.1f} mm from those of its full dose; a pair has the same "
+            f"{pair.low.path}: slices are up to {apart:.1f} mm from those of the full dose; a pair must have the same "
             "slices"
         )
 
 
 class PairFolder(Dataset[dict[str, Any]]):
-    """The pairs of two folders, series by series; they are looked for when the first is asked for.
+    """The series pairs in two folders, which are scanned on first access.
 
     Args:
         low: folder (or file) of low-dose series.
-        full: folder of the same series at full dose, laid out alike.
+        full: folder of the same series at full dose, with the same layout.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
     """
 
@@ -115,14 +115,14 @@ class PairFolder(Dataset[dict[str, Any]]):
 
     @cached_property
     def pairs(self) -> list[SeriesPair]:
-        """See `find_pairs`."""
+        """The pairs, see `find_pairs`."""
         return find_pairs(self.low, self.full, self._mu_water)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``image`` and ``label``, (S, H, W) float32 in HU, and ``path``."""
+        """Return ``image`` and ``label``, (S, H, W) float32 in HU, and ``path``."""
         pair = self.pairs[index]
         low, full = (torch.from_numpy(np.stack(images)) for images in zip(*pair.slices(), strict=True))
         return {"image": low, "label": full, "path": pair.name}
@@ -130,11 +130,11 @@ class PairFolder(Dataset[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class PairEvaluation:
-    """Scores the low dose and the denoised low dose of every pair against full dose.
+    """Scores the low dose and the denoised low dose of every pair, with full dose as reference.
 
     Attributes:
         dataset: the pairs.
-        out: folder that ``evaluation.json`` is written to.
+        out: output folder for ``evaluation.json``.
         model: the network.
     """
 
@@ -143,10 +143,10 @@ class PairEvaluation:
     model: BundledModel
 
     def run(self) -> str:
-        """Writes ``evaluation.json``, a record for each slice and the means, and gives the means as a table.
+        """Write ``evaluation.json`` with the scores of each slice and their means, and return the means as a table.
 
         Raises:
-            SeriesError: there are no pairs, or one cannot be read or scored.
+            SeriesError: there are no pairs, or a pair cannot be read or scored.
             OutputError: the file cannot be written.
         """
         records = list(self._records())
@@ -163,13 +163,13 @@ class PairEvaluation:
                 yield {
                     "series": pair.name,
                     "slice": number,
-                    "input": _scored(low, full),
-                    "denoised": _scored(denoiser(low), full),
+                    "input": _scores(low, full),
+                    "denoised": _scores(denoiser(low), full),
                 }
 
 
-def _scored(output: HUImage, reference: HUImage) -> dict[str, float | None]:
-    """How far a slice is from its reference; ``psnr_db`` is None where the two are equal, as JSON knows no infinity."""
+def _scores(output: HUImage, reference: HUImage) -> dict[str, float | None]:
+    """Return the scores of a slice as JSON data; ``psnr_db`` is None for equal slices, since JSON has no infinity."""
     found = score(HU2000, output, reference)
     return {
         "rmse_hu": found.rmse_hu,
