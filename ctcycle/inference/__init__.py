@@ -1,1 +1,1 @@
-"""A trained generator at work: on slices, on series, on folders of series."""
+"""Apply a trained generator to slices, series and folders of series."""
