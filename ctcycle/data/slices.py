@@ -50,6 +50,13 @@ class StoredSlices(Sequence[HUSlice]):
         image: HUSlice = self.series[ref.series].hu[ref.slice_index]
         return image
 
+    def neighbour(self, index: int, step: int) -> HUSlice | None:
+        """Return the slice ``step`` slices after entry ``index`` in its series; None beyond the ends of the series."""
+        series, place = self.refs[index].series, self.refs[index].slice_index + step
+        if not 0 <= place < self.series[series].shape[0]:
+            return None
+        return StoredSlices(self.series, [SliceRef(series, place)])[0]
+
 
 @dataclass(frozen=True)
 class SliceData:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctcycle.data.pair_check import check_pair
+from ctcycle.data.pair_check import PairGuard
 from ctcycle.data.slices import SliceData
 from ctcycle.evaluation.baselines import HUImage
 
@@ -55,11 +55,10 @@ class EvaluationPairs:
             threshold: lowest correlation accepted as the same anatomy.
 
         Raises:
-            ManifestError: two slices do not match; the message names them.
+            ManifestError: two slices do not match, or two series are off by whole slices; the message names them.
         """
-        remedy = "set guard=false to evaluate anyway"
-        for pair, slices in zip(self, self.slices.pairs(self.split), strict=True):
-            check_pair(pair.low_hu, pair.full_hu, slices, threshold, remedy)
+        low, full = self.slices.paired(self.split)
+        PairGuard(threshold, "set guard=false to evaluate anyway").check(low, full, self.slices.pairs(self.split))
 
     def __len__(self) -> int:
         return len(self.slices.pairs(self.split))

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ctcycle.config.methods import AnySettings
 from ctcycle.config.training import GUARD_THRESHOLD
-from ctcycle.data.pair_check import check_pair
+from ctcycle.data.pair_check import PairGuard
 from ctcycle.data.slices import SliceData, StoredSlices, load_slices, open_store
 from ctcycle.errors import ManifestError
 from ctcycle.training.method import Patches, method_class
@@ -45,8 +45,7 @@ def _validation_pairs(slices: SliceData, most: int) -> ValidationPairs:
         _log.warning("no paired validation data: the last checkpoint will be used as best.pt")
         return ValidationPairs()
     low, full = slices.paired("val")
-    for number, pair in enumerate(slices.pairs("val")):
-        check_pair(low[number], full[number], pair, GUARD_THRESHOLD, "remove the patient from the val split")
+    PairGuard(GUARD_THRESHOLD, "remove the patient from the val split").check(low, full, slices.pairs("val"))
     return ValidationPairs.spread(low, full, most)
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ from pydicom.pixels import apply_rescale
 from ctcycle.config.components import Component
 from ctcycle.config.training import PairedData
 from ctcycle.ct.hounsfield import HUWindow
-from ctcycle.data.pair_check import anatomy_correlation
+from ctcycle.ct.series_io import find_series, read_series
+from ctcycle.data import pair_check
+from ctcycle.data.pair_check import PairGuard, anatomy_correlation
 from ctcycle.data.pairs import SlicePair, SliceRef
+from ctcycle.data.store import to_int16
 from ctcycle.errors import ManifestError
 from ctcycle.simulation.phantom import draw_slice, make_patient
-from ctcycle.training.methods.supervised import check_pairs
+from ctcycle.training.methods.supervised import check_same_crop
 from ctcycle.training.sampling import PairedPatches
 from ctcycle.training.transforms import PatchTransform
 
@@ -23,12 +27,22 @@ SIZE, PIXEL_MM = 256, 1.6
 THRESHOLD = PairedData.model_fields["guard_threshold"].default
 FLIP = Component.model_validate({"_target_": "RandFlip", "prob": 0.5, "spatial_axis": 0})
 TRANSFORM = PatchTransform(128, (FLIP,), HUWindow(), 0.9)
+DOSE_FOLDERS = ("quarter_dose", "full_dose")
+REMEDY = "set data.guard=false to train anyway"
 PAIRS = [SlicePair(SliceRef("1.2.low", number), SliceRef("1.2.full", 7 + number)) for number in range(3)]
 
 
-def anatomy(patient: int, slices: int = 3) -> list[NDArray[np.float32]]:
+class Stack(list[HUSlice]):
+    """Full-dose slices of one series, all of which have a partner."""
+
+    def neighbour(self, number: int, step: int) -> HUSlice | None:
+        return self[number + step] if 0 <= number + step < len(self) else None
+
+
+@cache
+def anatomy(patient: int, slices: int = 3, apart_mm: float = 20) -> list[NDArray[np.float32]]:
     drawn = make_patient(np.random.default_rng(patient))
-    return [draw_slice(drawn, drawn.level_mm + 20 * number, SIZE, PIXEL_MM) for number in range(slices)]
+    return [draw_slice(drawn, drawn.level_mm + apart_mm * number, SIZE, PIXEL_MM) for number in range(slices)]
 
 
 def noisy(images: Sequence[NDArray[np.float32]], std_hu: float, seed: int) -> list[HUSlice]:
@@ -40,9 +54,9 @@ BODY, OTHER = anatomy(0), anatomy(1)
 LOW, FULL = noisy(BODY, 60, seed=0), noisy(BODY, 20, seed=1)
 
 
-def check(low: Sequence[HUSlice], full: Sequence[HUSlice], *, same_crop: bool = True) -> None:
-    data = PairedPatches(low, full, TRANSFORM, 0, same_crop)
-    check_pairs(data, PAIRS[: len(low)], THRESHOLD)
+def check(low: Sequence[HUSlice], full: Sequence[HUSlice]) -> None:
+    pairs = [SlicePair(SliceRef("1.2.low", number), SliceRef("1.2.full", 7 + number)) for number in range(len(low))]
+    PairGuard(THRESHOLD, REMEDY).check(low, Stack(full), pairs)
 
 
 def test_true_pairs_pass_with_room_to_spare() -> None:
@@ -83,14 +97,79 @@ def test_the_one_pair_that_does_not_match_is_named_with_what_was_found() -> None
 
 def test_every_pair_is_looked_at_and_counted() -> None:
     seen = []
-    data = PairedPatches(LOW, FULL, TRANSFORM, 0)
-    check_pairs(data, PAIRS, THRESHOLD, lambda numbers: (seen.append(number) or number for number in numbers))
+    guard = PairGuard(THRESHOLD, REMEDY)
+    guard.check(LOW, Stack(FULL), PAIRS, lambda numbers: (seen.append(number) or number for number in numbers))
     assert seen == [0, 1, 2]
 
 
+def series(slices: int, apart_mm: float, noise_hu: float = 60, patient: int = 0) -> tuple[list[HUSlice], list[HUSlice]]:
+    """Both doses of adjacent slices."""
+    body = anatomy(patient, slices, apart_mm)
+    return noisy(body, noise_hu, seed=10), noisy(body, 20, seed=11)
+
+
+@pytest.mark.parametrize("apart_mm", [2, 5])
+@pytest.mark.parametrize(
+    ("off", "says"), [(1, "the next"), (-1, "the previous"), (2, "a later"), (-3, "an earlier")], ids=str
+)
+def test_series_that_are_off_by_whole_slices_are_refused(apart_mm: float, off: int, says: str) -> None:
+    low, full = series(9, apart_mm)
+    shifted = (low[off:], full[:-off]) if off > 0 else (low[:off], full[-off:])
+    known = 9 - abs(off) - 1
+    distance = "one slice" if abs(off) == 1 else f"{abs(off)} slices"
+    message = (
+        rf"^low dose \(series 1\.2\.low\) and full dose \(series 1\.2\.full\) seem to be off by {distance}: "
+        rf"\d of {known} low-dose slices match {says} full-dose slice better; .*data\.guard=false"
+    )
+    with pytest.raises(ManifestError, match=message):
+        check(*shifted)
+
+
+@pytest.mark.parametrize("apart_mm", [0.5, 2, 5])
+@pytest.mark.parametrize("noise_hu", [20, 90])
+def test_true_pairs_of_adjacent_slices_pass(apart_mm: float, noise_hu: float) -> None:
+    low, full = series(9, apart_mm, noise_hu)
+    for slices in (1, 2, 3, 9):
+        check(low[:slices], full[:slices])
+
+
+def test_a_body_that_is_the_same_in_all_slices_passes() -> None:
+    check(noisy([BODY[0]] * 8, 60, seed=12), noisy([BODY[0]] * 8, 20, seed=13))
+
+
+def test_few_slices_in_the_wrong_place_are_not_taken_for_an_offset() -> None:
+    low, full = series(9, 2)
+    check([low[0], low[2], *low[2:]], full)
+
+
+def test_one_low_dose_slice_is_compared_with_the_whole_full_dose_series() -> None:
+    low, full = series(9, 2)
+    stack, pair = Stack(full), [SlicePair(SliceRef("1.2.low", 0), SliceRef("1.2.full", 0))]
+    PairGuard(THRESHOLD, REMEDY).check(low[:1], stack, pair)
+    with pytest.raises(ManifestError, match=r"off by one slice: 1 of 1 low-dose slices match the next"):
+        PairGuard(THRESHOLD, REMEDY).check(low[1:2], stack, pair)
+
+
+def test_each_series_is_judged_by_itself_and_named() -> None:
+    (low, full), (other_low, other_full) = series(6, 2), series(6, 2, patient=1)
+    pairs = [SlicePair(SliceRef(f"{name}.low", i), SliceRef(f"{name}.full", i)) for name in "ab" for i in range(5)]
+    with pytest.raises(ManifestError, match=r"series b\.low\) and full dose \(series b\.full\) seem to be off"):
+        PairGuard(THRESHOLD, REMEDY).check([*low[:5], *other_low[1:]], Stack([*full[:5], *other_full[:5]]), pairs)
+
+
+def test_the_cost_of_a_long_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = []
+    original = pair_check._anatomy
+    monkeypatch.setattr(pair_check, "_anatomy", lambda image: prepared.append(1) or original(image))
+    low, full = ([image[::8, ::8] for image in images] for images in series(3, 2))
+    check([low[1]] * 60, [full[1]] * 60)
+    assert len(prepared) <= 2 * 60 + 2 * 24
+
+
 def test_crops_at_different_places_are_refused() -> None:
+    check_same_crop(PairedPatches(LOW, FULL, TRANSFORM, 0), PAIRS)
     with pytest.raises(ManifestError, match=r"slice 0\).*cropped or flipped differently; set data.same_crop=true"):
-        check(LOW, FULL, same_crop=False)
+        check_same_crop(PairedPatches(LOW, FULL, TRANSFORM, 0, same_crop=False), PAIRS)
 
 
 def test_the_guard_compares_anatomy_not_values() -> None:
@@ -121,6 +200,24 @@ def test_true_pairs_stand_apart_from_slices_20_mm_away_at_half_the_resolution_to
     true = [anatomy_correlation(*pair) for pair in zip(low, full, strict=True)]
     other = [anatomy_correlation(low[i], full[j]) for i in range(3) for j in range(3) if i != j]
     assert min(true) > 0.9 > max(other)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("series", ["L143/3mm_B30f", "L143/3mm_D45f", "L096/3mm_D45f", "L067/3mm_B30f"])
+def test_real_pairs_pass(real_data: Path, series: str) -> None:
+    folder = real_data / "mayo2016_pairs" / series
+    low, full = ([*map(to_int16, map(read_series, find_series(folder / dose)[0]))] for dose in DOSE_FOLDERS)
+    check([*low[0]], [*full[0]])
+
+
+@pytest.mark.real_data
+def test_a_real_series_of_adjacent_slices_that_is_off_by_one_is_refused(real_data: Path) -> None:
+    (info,), _ = find_series(real_data / "mayo2016_unpaired" / "L109_quarter_3mm_B30f")
+    full = [*to_int16(read_series(info))]
+    low = noisy(full, 60, seed=14)
+    check(low, full)
+    with pytest.raises(ManifestError, match=r"off by one slice: 14 of 14 low-dose slices match the next"):
+        check(low[1:], full[:-1])
 
 
 @pytest.mark.real_data

@@ -88,6 +88,14 @@ def test_slices_are_mapped_and_cheap_to_hand_over(data: SliceData) -> None:
     np.testing.assert_array_equal(pickle.loads(sent)[1], low[1])  # noqa: S301 (our own bytes)
 
 
+def test_neighbours_are_those_of_the_series(data: SliceData) -> None:
+    low, _ = data.paired("val")
+    assert [ref.slice_index for ref in low.refs] == [0, 1]
+    np.testing.assert_array_equal(low.neighbour(0, 1), low[1])
+    np.testing.assert_array_equal(low.neighbour(1, -1), low[0])
+    assert low.neighbour(0, -1) is low.neighbour(1, 1) is low.neighbour(0, 2) is None
+
+
 def test_whether_there_are_pairs(data: SliceData) -> None:
     assert data.has_pairs("train")
     assert not data.has_pairs("test")

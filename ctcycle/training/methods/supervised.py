@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ctcycle.components import build_generator
 from ctcycle.config.methods import SupervisedSettings
-from ctcycle.data.pair_check import check_pair, pair_name
+from ctcycle.data.pair_check import PairGuard, pair_name
 from ctcycle.data.pairs import SlicePair
 from ctcycle.data.slices import SliceData, StoredSlices
 from ctcycle.errors import ManifestError
@@ -58,7 +58,9 @@ class Supervised(Method):
         low, full = (StoredSlices(slices.series, [getattr(pair, dose) for pair in pairs]) for dose in SlicePair._fields)
         patches = PairedPatches(low, full, transform, settings.seed, data.same_crop)
         if data.guard:
-            check_pairs(patches, pairs, data.guard_threshold, progress)
+            guard = PairGuard(data.guard_threshold, "set data.guard=false to train anyway")
+            guard.check(low, full, pairs, progress)
+            check_same_crop(patches, pairs)
         return patches
 
     def __call__(self, _engine: Engine | None, batch: Batch) -> Losses:
@@ -70,26 +72,16 @@ class Supervised(Method):
         return detached({"gen_supervised": term})
 
 
-def check_pairs(
-    data: PairedPatches,
-    pairs: Sequence[SlicePair],
-    threshold: float,
-    progress: ProgressBar = iter,
-) -> None:
-    """Check that the pairs of a training set match, before training.
+def check_same_crop(data: PairedPatches, pairs: Sequence[SlicePair]) -> None:
+    """Check that a training set crops and flips both images of a pair alike.
 
     Args:
         data: the training set.
         pairs: the slices of each entry, for the message.
-        threshold: lowest correlation accepted as the same anatomy.
-        progress: wraps the indices of the pairs in a progress bar.
 
     Raises:
-        ManifestError: a pair does not match, or its two images are cropped or flipped differently.
+        ManifestError: the two images of a pair are cropped or flipped differently.
     """
-    for number in progress(range(len(pairs))):
-        remedy = "set data.guard=false to train anyway"
-        check_pair(data.low[number], data.full[number], pairs[number], threshold, remedy)
     for number in range(min(len(pairs), 8)):
         image = data.full[number]
         sample = data.patches(image, image, [data.seed, number])

@@ -10,6 +10,7 @@ from zipfile import ZipFile
 import numpy as np
 from phantom_series import body_hu, write_series
 from pydicom import dcmread
+from pydicom.dataset import FileDataset
 
 from bad_inputs.kind import EXIT_CODES, Kind, Outcome, Place, Task
 from ctcycle.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
@@ -121,17 +122,17 @@ def evaluated(**values: Any) -> Make:
     return lambda _place: [f"{key}={value}" for key, value in values.items()]
 
 
-def turned(key: str, split: str) -> Make:
-    """A manifest in which one full-dose series of a split is rotated by 90 degrees, so that it no longer matches."""
+def rewritten(key: str, split: str, change: Callable[[FileDataset], object]) -> Make:
+    """A manifest in which one full-dose series of a split is replaced by a copy with all its images changed."""
 
     def made(place: Place) -> list[str]:
         manifest = read_manifest(place.data / "manifest.csv")
         row = next(row for row in manifest if row.split == split and row.dose == "full_dose")
-        target = place.folder / "turned"
+        target = place.folder / "changed"
         target.mkdir(parents=True)
         for file in sorted((manifest.root / row.path).iterdir()):
             dataset = dcmread(file)
-            dataset.PixelData = np.rot90(dataset.pixel_array).astype("<u2").tobytes()
+            change(dataset)
             dataset.save_as(target / file.name)
         (found,) = find_rows([Source(target)], place.folder).rows
         others = [replace(other, path=str(target), uid=found.uid) if other == row else other for other in manifest]
@@ -139,6 +140,15 @@ def turned(key: str, split: str) -> Make:
         return [f"{key}={place.folder / 'manifest.csv'}"]
 
     return made
+
+
+def _turn(dataset: FileDataset) -> None:
+    dataset.PixelData = np.rot90(dataset.pixel_array).astype("<u2").tobytes()
+
+
+def _move_by_one_slice(dataset: FileDataset) -> None:
+    *plane, position = dataset.ImagePositionPatient
+    dataset.ImagePositionPatient = [*plane, position + dataset.SliceThickness]
 
 
 def one_dose(place: Place) -> list[str]:
@@ -254,10 +264,33 @@ DATA_SETS: tuple[Kind, ...] = (
         with_series(lambda f: _first(f).unlink()),
     ),
     _kind("train", "slices smaller than patches", "refused", "smaller than the 32x32 px", small_slices),
-    _kind("train supervised", "pairs that do not match", "refused", "anatomy", turned("data.manifest", "train")),
+    _kind(
+        "train supervised", "pairs that do not match", "refused", "anatomy", rewritten("data.manifest", "train", _turn)
+    ),
+    _kind(
+        "train supervised",
+        "pairs that are off by one slice",
+        "refused",
+        "seem to be off by one slice: 1 of 1",
+        rewritten("data.manifest", "train", _move_by_one_slice),
+    ),
+    _kind(
+        "train",
+        "validation pairs that are off by one slice",
+        "refused",
+        "or remove the patient from the val split",
+        rewritten("data.manifest", "val", _move_by_one_slice),
+    ),
     _kind("evaluate", "a split without pairs", "refused", "no patient has both doses", one_dose),
     _kind("evaluate", "a kernel that nobody has", "refused", "no series of kernel 'B99'", evaluated(kernel="B99")),
-    _kind("evaluate", "pairs that do not match", "refused", "anatomy", turned("manifest", "test")),
+    _kind("evaluate", "pairs that do not match", "refused", "anatomy", rewritten("manifest", "test", _turn)),
+    _kind(
+        "evaluate",
+        "pairs that are off by one slice",
+        "refused",
+        "seem to be off by one slice: 1 of 1",
+        rewritten("manifest", "test", _move_by_one_slice),
+    ),
     _kind(
         "evaluate", "a folder that is no run", "refused", "nowhere", evaluated(**{"methods.supervised": "nowhere"}), 4
     ),
