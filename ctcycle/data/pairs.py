@@ -5,22 +5,26 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from ctcycle.ct.grids import Gridded, Window, common_windows
 from ctcycle.data.manifest import ManifestRow
-from ctcycle.errors import ManifestError
+from ctcycle.errors import ManifestError, SeriesError
 
 Positions = Callable[[ManifestRow], Sequence[float]]
 """Returns the slice positions of a series in mm, or its slice numbers if the format has no positions."""
 
+Grids = Callable[[ManifestRow], Gridded]
+"""Returns the geometry of a series."""
 
 MATCH_MM = 0.5
 """Slices further apart than this are never paired."""
 
 
 class SliceRef(NamedTuple):
-    """One slice: the ``series`` column of its row, and its index in the series."""
+    """One slice: the ``series`` column of its row, its index in the series, and the part of it to use (None: all)."""
 
     series: str
     slice_index: int
+    window: Window | None = None
 
 
 class SlicePair(NamedTuple):
@@ -58,34 +62,55 @@ def match_pairs(low: Sequence[float], full: Sequence[float]) -> list[tuple[int, 
     return pairs
 
 
-def pair_slices(rows: Iterable[ManifestRow], positions: Positions) -> list[SlicePair]:
+def pair_slices(rows: Iterable[ManifestRow], positions: Positions, grids: Grids | None = None) -> list[SlicePair]:
     """Return all pairs of low- and full-dose slices, each low-dose slice at most once, sorted by series and index.
 
     Series match if patient, kernel, thickness and image size agree; their slices are paired by `match_pairs`. Low-dose
-    slices without a partner are skipped.
+    slices without a partner are skipped. Series that are shifted by whole pixels are paired in their common part.
+
+    Args:
+        rows: rows of a manifest.
+        positions: returns the slice positions of a series.
+        grids: returns the geometry of a series; None to compare positions only.
 
     Raises:
-        ManifestError: no series match, or a low-dose series matches others but shares no slice position with them.
+        ManifestError: no series match, or a low-dose series matches others but shares no slice position or no pixel
+            grid with them.
     """
     partners: dict[str, list[SlicePair]] = defaultdict(list)
-    taken: set[SliceRef] = set()
+    refused: dict[str, str] = {}
     for low, full in _row_pairs(rows):
         known = partners[low.series]
-        for low_index, full_index in match_pairs(positions(low), positions(full)):
-            pair = SlicePair(SliceRef(low.series, low_index), SliceRef(full.series, full_index))
-            known += [] if pair.low_dose in taken else [pair]
-            taken.add(pair.low_dose)
+        taken = {pair.low_dose.slice_index for pair in known}
+        matched = match_pairs(positions(low), positions(full))
+        try:
+            windows = common_windows(grids(low), grids(full), matched) if grids else (None, None)
+        except SeriesError as error:
+            refused.setdefault(low.series, f"series {low.series} (low dose) and {full.series} (full dose): {error}")
+            continue
+        known += [_pair((low, full), indices, windows) for indices in matched if indices[0] not in taken]
     if not partners:
         raise ManifestError(
             "no patient has both doses with the same kernel, slice thickness and image size; pairs need such series"
         )
     for series, pairs in partners.items():
+        if not pairs and series in refused:
+            raise ManifestError(
+                f"{refused[series]}; reconstruct or resample one series on the pixel grid of the other, or remove one"
+            )
         if not pairs:
             raise ManifestError(
                 f"series {series}: no slice is at the position of a full-dose slice of its patient; "
                 "check that both doses are of one scan, or remove the series"
             )
     return sorted(pair for pairs in partners.values() for pair in pairs)
+
+
+def _pair(
+    rows: tuple[ManifestRow, ManifestRow], indices: tuple[int, int], windows: tuple[Window | None, Window | None]
+) -> SlicePair:
+    low, full = (SliceRef(row.series, index, window) for row, index, window in zip(rows, indices, windows, strict=True))
+    return SlicePair(low, full)
 
 
 def _row_pairs(rows: Iterable[ManifestRow]) -> list[tuple[ManifestRow, ManifestRow]]:

@@ -48,14 +48,21 @@ class StoredSlices(Sequence[HUSlice]):
     def __getitem__(self, index: int) -> HUSlice:  # type: ignore[override]  # slices of slices are never needed
         ref = self.refs[index]
         image: HUSlice = self.series[ref.series].hu[ref.slice_index]
-        return image
+        return image if ref.window is None else ref.window.cut(image)
+
+    def shapes(self) -> set[tuple[str, int, int]]:
+        """Return the sizes that slices have: series, rows, columns."""
+        windows = {(ref.series, ref.window) for ref in self.refs}
+        sizes = ((key, self.series[key].shape[1:] if window is None else window[2:]) for key, window in windows)
+        return {(key, *size) for key, size in sizes}
 
     def neighbour(self, index: int, step: int) -> HUSlice | None:
         """Return the slice ``step`` slices after entry ``index`` in its series; None beyond the ends of the series."""
-        series, place = self.refs[index].series, self.refs[index].slice_index + step
-        if not 0 <= place < self.series[series].shape[0]:
+        ref = self.refs[index]
+        place = ref.slice_index + step
+        if not 0 <= place < self.series[ref.series].shape[0]:
             return None
-        return StoredSlices(self.series, [SliceRef(series, place)])[0]
+        return StoredSlices(self.series, [ref._replace(slice_index=place)])[0]
 
 
 @dataclass(frozen=True)
@@ -86,17 +93,18 @@ class SliceData:
         """Return the slice pairs of a split.
 
         Raises:
-            ManifestError: the split has no pairs.
+            ManifestError: the split has no pairs, or two series of a pair differ in their pixel grids.
         """
+        rows = self.manifest.select(split=split).rows  # type: ignore[arg-type]
         try:
-            return pair_slices(self.manifest.select(split=split).rows, self.positions)  # type: ignore[arg-type]
+            return pair_slices(rows, self.positions, lambda row: self.series[row.series])
         except ManifestError as error:
             raise ManifestError(f"{self.manifest.path}, split '{split}': {error}") from error
 
     def has_pairs(self, split: str) -> bool:
-        """Return whether a split has slice pairs."""
+        """Return whether a split has slice pairs, even if `pairs` refuses them for their pixel grids."""
         try:
-            return bool(self.pairs(split))
+            return bool(pair_slices(self.manifest.select(split=split).rows, self.positions))  # type: ignore[arg-type]
         except ManifestError:
             return False
 

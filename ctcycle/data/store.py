@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ctcycle import __version__
 from ctcycle.atomic import write_file, write_json
 from ctcycle.ct import series_io
 from ctcycle.ct.hounsfield import MU_WATER
-from ctcycle.ct.series import Series, SeriesInfo, series_uid
+from ctcycle.ct.series import Series, SeriesInfo, SlicePlane, series_uid
 from ctcycle.ct.stored_values import PADDING_HU
 from ctcycle.data.manifest import ManifestRow
 from ctcycle.errors import ManifestError, OutputError, SeriesError
@@ -31,7 +31,7 @@ from ctcycle.errors import ManifestError, OutputError, SeriesError
 SETTLED_NS = 2_000_000_000
 """Files younger than this are always hashed: a second change may fall into the same clock tick."""
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class StoredSeries:
         positions_mm: one per slice along the slice normal, or slice numbers if the format has no positions.
         digests: a hash of the HU of each slice, independent of the source file; empty for a constant slice. Not
             pickled, since loader workers do not need them.
+        plane: orientation and location of the slices; None if unknown. Not pickled either.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class StoredSeries:
     spacing_mm: tuple[float, float, float]
     positions_mm: tuple[float, ...]
     digests: tuple[str, ...] = field(default=(), compare=False)
+    plane: SlicePlane | None = field(default=None, compare=False)
 
     @cached_property
     def hu(self) -> NDArray[np.int16]:
@@ -176,6 +178,7 @@ class SliceStore:
                 tuple(entry["spacing_mm"]),
                 tuple(entry["positions_mm"]),
                 tuple(entry["digests"]),
+                _read_plane(entry["plane"]),
             )
             files = entry["files"]
         except (OSError, ValueError, KeyError, TypeError):  # missing, truncated or of another version
@@ -192,7 +195,7 @@ class SliceStore:
         mapped = _map(path, info.shape)
         volume = self._decode(info, path, states) if mapped is None else mapped
         digests = tuple(_slice_digest(hu) for hu in volume)
-        stored = StoredSeries(path, info.shape, info.spacing_mm, info.positions_mm, digests)
+        stored = StoredSeries(path, info.shape, info.spacing_mm, info.positions_mm, digests, info.plane)
         if time.time_ns() - max(max(state[1:]) for state in states.values()) > SETTLED_NS:
             self._write_index(name, info, key, {"states": states, "digests": digests})
         return stored
@@ -207,7 +210,8 @@ class SliceStore:
 
     def _write_index(self, name: str, info: SeriesInfo, key: str, found: dict[str, Any]) -> None:
         geometry = {"shape": info.shape, "spacing_mm": info.spacing_mm, "positions_mm": info.positions_mm}
-        entry = {"key": key, "files": _names(info), **found, **geometry}
+        plane = asdict(info.plane) if info.plane else None
+        entry = {"key": key, "files": _names(info), **found, **geometry, "plane": plane}
         write_json(self._cache / "index" / f"{name}.json", entry)
 
     def _volume_path(self, key: str) -> Path:
@@ -221,6 +225,11 @@ def to_int16(series: Series) -> NDArray[np.int16]:
     if series.padding is not None:
         values[series.padding] = PADDING_HU  # a network should see air around the patient
     return values
+
+
+def _read_plane(entry: Any) -> SlicePlane | None:
+    """Return the plane recorded in an index entry."""
+    return SlicePlane(tuple(entry["directions"]), tuple(map(tuple, entry["corners_mm"]))) if entry else None
 
 
 def _map(path: Path, shape: tuple[int, int, int]) -> np.memmap[Any, np.dtype[np.int16]] | None:

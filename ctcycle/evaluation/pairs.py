@@ -44,7 +44,7 @@ class EvaluationPairs:
     def __iter__(self) -> Iterator[HUPair]:
         low, full = self.slices.paired(self.split)
         for number, pair in enumerate(self.slices.pairs(self.split)):
-            series, index = pair.low_dose
+            series, index, _ = pair.low_dose
             images = (low[number].astype(np.float32), full[number].astype(np.float32))
             yield HUPair(self.slices.row(series).patient, series, index, *images)
 

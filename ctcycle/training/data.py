@@ -70,9 +70,9 @@ def check_patch_size(slices: StoredSlices, patch_size: int | tuple[int, int]) ->
         ManifestError: a slice is smaller; the message names the series.
     """
     rows, columns = rows_and_columns(patch_size)
-    for key, series in slices.series.items():
-        if series.shape[1] < rows or series.shape[2] < columns:
+    for key, height, width in sorted(slices.shapes()):
+        if height < rows or width < columns:
             raise ManifestError(
-                f"series {key}: slices are {series.shape[1]}x{series.shape[2]} px, smaller than the "
+                f"series {key}: slices are {height}x{width} px, smaller than the "
                 f"{rows}x{columns} px of data.patch_size; set a smaller patch size, or exclude the series"
             )

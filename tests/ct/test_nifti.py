@@ -64,6 +64,26 @@ def test_any_axis_order_gives_the_same_slices_and_goes_back_exactly(tmp_path: Pa
     assert nib.aff2axcodes(nib.load(out).affine) == axes
 
 
+@pytest.mark.parametrize("axes", [("R", "A", "S"), ("L", "P", "S"), ("P", "I", "R"), ("S", "L", "A"), ("A", "S", "L")])
+def test_the_plane_is_that_of_the_slices_as_they_are_read(tmp_path: Path, axes: tuple[str, ...]) -> None:
+    affine = RADIOLOGICAL.copy()
+    affine[:3, 3] = 10.0, 20.0, 30.0
+    radiological = nib.Nifti1Image(body_hu().T, affine)
+    turn = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt(axes))
+    turned = radiological.as_reoriented(turn)
+    plane = write(tmp_path / "ct.nii", np.asarray(turned.dataobj), turned.affine).plane
+    assert plane.directions == pytest.approx((1, 0, 0, 0, 1, 0))
+    np.testing.assert_allclose(plane.corners_mm, [(-10, -20, 30), (-10, -20, 32), (-10, -20, 34)], atol=1e-5)
+
+
+def test_an_affine_that_the_file_does_not_record_is_no_plane(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(body_hu().T, RADIOLOGICAL)
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    put_together(tmp_path / "ct.nii", image.header, body_hu().T.astype(image.get_data_dtype()))
+    (info,), _ = find_series(tmp_path / "ct.nii")
+    assert info.plane is None
+
+
 @pytest.mark.parametrize(("dtype", "slope", "inter"), [("int16", 2.5, -1000.0), ("uint16", 1.0, -1024.0)])
 def test_no_correction_gives_every_byte_back(tmp_path: Path, dtype: str, slope: float, inter: float) -> None:
     source, out = tmp_path / "ct.nii", tmp_path / "out.nii"

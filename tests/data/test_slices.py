@@ -137,6 +137,39 @@ def test_patches_larger_than_the_slices(data: SliceData, size: tuple[int, int] |
         check_patch_size(low, size)
 
 
+def moved(data: SliceData, right_px: float) -> SliceData:
+    """The data with low dose moved to the right, in the headers only."""
+    found = {}
+    for row in data.manifest:
+        stored = data.series[row.series]
+        shift = right_px * stored.spacing_mm[2] if row.dose == "low_dose" else 0
+        corners = tuple((x + shift, y, z) for x, y, z in stored.plane.corners_mm)
+        found[row.series] = replace(stored, plane=replace(stored.plane, corners_mm=corners))
+    return SliceData(data.manifest, found)
+
+
+def test_slices_are_cut_to_the_common_part(data: SliceData) -> None:
+    whole_low, whole_full = data.paired("val")
+    low, full = moved(data, 3).paired("val")
+    for number in (0, 1):
+        np.testing.assert_array_equal(low[number], whole_low[number][:, :-3])
+        np.testing.assert_array_equal(full[number], whole_full[number][:, 3:])
+    np.testing.assert_array_equal(full.neighbour(0, 1), full[1])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(low))[1], low[1])  # noqa: S301 (our own bytes)
+    check_patch_size(low, (64, 61))
+    with pytest.raises(ManifestError, match=r"slices are 64x61 px, smaller than the 62x62 px"):
+        check_patch_size(low, 62)
+
+
+def test_other_grids_are_refused_with_the_manifest_and_not_taken_for_unpaired(data: SliceData) -> None:
+    other = moved(data, 0.5)
+    assert other.has_pairs("val")
+    with pytest.raises(
+        ManifestError, match=r"manifest\.csv, split 'val': series \w+ \(low dose\) and \w+ \(full dose\)"
+    ):
+        other.paired("val")
+
+
 def test_rows_without_dose_are_left_out(data: SliceData, tiny: TinyData, tmp_path: Path) -> None:
     text = tiny.manifest.read_text().replace(",series/", f",{tiny.series}/").replace(f"{VAL},low_dose", f"{VAL},")
     (tmp_path / "manifest.csv").write_text(text)

@@ -1,12 +1,15 @@
 import itertools
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctcycle.ct.grids import Window
+from ctcycle.ct.series import SeriesInfo, SlicePlane
 from ctcycle.data.domains import domains
 from ctcycle.data.manifest import ManifestRow
 from ctcycle.data.pairs import SlicePair, SliceRef, match_pairs, pair_slices, paired_patients
@@ -205,13 +208,39 @@ def test_a_series_without_any_common_position_is_refused_by_its_name():
         pair_slices(both("A"), lambda one: positions[one.series])
 
 
+def test_series_with_other_grids_are_refused_by_name_unless_another_fits():
+    rows = [row("A", "low_dose", series="q"), row("A", "full_dose", series="f1"), row("A", "full_dose", series="f2")]
+    grid = SeriesInfo("dicom", Path(), (), "", (2, 9, 9), (3.0, 0.8, 0.8), (0.0, 3.0), "", 0, "")
+    other = replace(grid, spacing_mm=(3.0, 0.7, 0.7))
+    positions = lambda _: [0.0, 3.0]  # noqa: E731
+    pairs = pair_slices(rows, positions, lambda one: other if one.series == "f1" else grid)
+    assert pairs == [SlicePair(SliceRef("q", index), SliceRef("f2", index)) for index in (0, 1)]
+    message = (
+        r"^series q \(low dose\) and f1 \(full dose\): pixel sizes differ \(0\.8 x 0\.8 and 0\.7 x 0\.7 mm\); "
+        "reconstruct or resample one series on the pixel grid of the other, or remove one$"
+    )
+    with pytest.raises(ManifestError, match=message):
+        pair_slices(rows, positions, lambda one: grid if one.series == "q" else other)
+
+
+def test_series_that_are_shifted_by_whole_pixels_pair_in_their_common_part():
+    def grid(one):
+        left = -2.0 if one.dose == "low_dose" else 0.0
+        plane = SlicePlane((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), ((left, 0.0, 0.0), (left, 0.0, 3.0)))
+        return SeriesInfo("dicom", Path(), (), "", (2, 9, 9), (3.0, 1.0, 1.0), (0.0, 3.0), "", 0, "", plane=plane)
+
+    first, second = pair_slices(both("A"), lambda _: [0.0, 3.0], grid)
+    assert first.low_dose == SliceRef("A-low_dose", 0, Window(0, 2, 9, 7))
+    assert second.full_dose == SliceRef("A-full_dose", 1, Window(0, 0, 9, 7))
+
+
 # --- domains
 
 
 def test_shuffled_takes_all_slices():
     found = split([*both("A", 2), row("B", "full_dose", 1)], "shuffled")
-    assert found.low_dose == [("A-low_dose", 0), ("A-low_dose", 1)]
-    assert found.full_dose == [("A-full_dose", 0), ("A-full_dose", 1), ("B-full_dose", 0)]
+    assert found.low_dose == [SliceRef("A-low_dose", 0), SliceRef("A-low_dose", 1)]
+    assert found.full_dose == [SliceRef("A-full_dose", 0), SliceRef("A-full_dose", 1), SliceRef("B-full_dose", 0)]
 
 
 def patients_in(refs):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from phantom_series import write_series
 
 from ctcycle.ct import series_io
 from ctcycle.ct.series import Series, SeriesInfo
@@ -296,8 +297,34 @@ def test_the_index_holds_no_identity(tmp_path, settled):
     SliceStore(tmp_path / "cache").open(info)
     (path,) = (tmp_path / "cache" / "index").iterdir()
     assert "Jane" not in path.read_text()
-    keys = {"key", "files", "states", "digests", "shape", "spacing_mm", "positions_mm"}
+    keys = {"key", "files", "states", "digests", "shape", "spacing_mm", "positions_mm", "plane"}
     assert set(json.loads(path.read_text())) == keys
+
+
+def test_geometry_is_kept_in_the_index(tmp_path, settled, decoded):
+    write_series(tmp_path / "a")
+    info = info_of(tmp_path / "a")
+    assert info.plane.corners_mm == tuple((-10.0, -20.0, 2.0 * number) for number in (1, 2, 3))
+    for _ in range(2):
+        stored = SliceStore(tmp_path / "cache").open(info)
+        assert (stored.spacing_mm, stored.positions_mm) == (info.spacing_mm, info.positions_mm)
+        assert stored.plane == info.plane
+    assert len(decoded["series"]) == 1
+    assert SliceStore(tmp_path / "cache").open(info_of(make(tmp_path / "b"))).plane is None
+
+
+def test_an_index_of_another_format_is_made_anew(tmp_path, settled, decoded, monkeypatch):
+    write_series(tmp_path / "a")
+    info = info_of(tmp_path / "a")
+    SliceStore(tmp_path / "cache").open(info)
+    (path,) = (tmp_path / "cache" / "index").iterdir()
+    entry = json.loads(path.read_text())
+    del entry["plane"]
+    path.write_text(json.dumps(entry))
+    assert SliceStore(tmp_path / "cache").open(info).plane == info.plane
+    monkeypatch.setattr(store_module, "_VERSION", 1)
+    assert SliceStore(tmp_path / "cache").open(info).plane == info.plane
+    assert len(decoded["series"]) == 2  # the lost entry is filled in without decoding, another version decodes
 
 
 def test_a_hundred_series_open_fast(tmp_path, settled):

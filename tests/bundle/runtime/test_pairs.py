@@ -10,6 +10,7 @@ import pytest
 import reference_measures as by_scikit_image
 import torch
 from phantom_series import body_hu, change, save, slice_dataset, stored_body, write_series
+from pydicom import dcmread
 from torch import nn
 
 from ctcycle.bundle.runtime.app import BundledModel
@@ -73,6 +74,33 @@ def test_other_slices_are_no_pair(folders: tuple[Path, Path], tmp_path: Path) ->
         save(dataset, tmp_path / "moved" / f"{number}.dcm")
     with pytest.raises(SeriesError, match=r"slices are up to 5\.0 mm from those of the full dose"):
         find_pairs(folders[0] / "p0", tmp_path / "moved")
+
+
+def test_the_common_part_of_shifted_series_is_used(folders: tuple[Path, Path]) -> None:
+    whole_low, whole_full = next(find_pairs(*folders)[0].slices())
+    for file in sorted((folders[0] / "p0" / "ct").iterdir()):
+        dataset = dcmread(file)
+        dataset.ImagePositionPatient[1] += 3 * 0.75
+        dataset.save_as(file)
+    low, full = next(find_pairs(*folders)[0].slices())
+    np.testing.assert_array_equal(low, whole_low[:-3])
+    np.testing.assert_array_equal(full, whole_full[3:])
+    assert PairFolder(*folders)[0]["label"].shape == (3, 29, 36)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"PixelSpacing": [0.75, 0.51]}, r"pixel sizes differ \(0\.75 x 0\.5 and 0\.75 x 0\.51 mm\)"),
+        ({"ImageOrientationPatient": [0.0, 1.0, 0.0, -1.0, 0.0, 0.0]}, r"orientations differ"),
+    ],
+    ids=["pixel size", "orientation"],
+)
+def test_other_grids_are_no_pair(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    write_series(tmp_path / "a")
+    write_series(tmp_path / "b", series="1.2.826.0.1.78", changes=changes)
+    with pytest.raises(SeriesError, match=rf"a \(low dose\) and .*b \(full dose\): {says}.*; reconstruct or resample"):
+        find_pairs(tmp_path / "a", tmp_path / "b")
 
 
 class Halved(nn.Module):

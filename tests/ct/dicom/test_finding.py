@@ -7,7 +7,7 @@ from phantom_series import PATIENT_ID, PATIENT_NAME, change, save, slice_dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from ctcycle.ct.dicom import uneven_spacing
-from ctcycle.ct.series import SeriesInfo, Skipped, hashed
+from ctcycle.ct.series import SeriesInfo, Skipped, SlicePlane, hashed
 from ctcycle.ct.series_io import find_series
 
 
@@ -36,7 +36,17 @@ def test_a_series_is_described_from_its_headers(tmp_path: Path) -> None:
         kernel="B30f/3",
         thickness_mm=3.0,
         patient_id=PATIENT_ID,
+        plane=SlicePlane(
+            (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), tuple((-10.0, -20.0, position) for position in (2.0, 4.0, 6.0))
+        ),
     )
+
+
+@pytest.mark.parametrize("missing", ["ImagePositionPatient", "ImageOrientationPatient"])
+def test_a_plane_needs_position_and_orientation(tmp_path: Path, missing: str) -> None:
+    write_series(tmp_path, changes={missing: None})
+    info, _ = only(tmp_path)
+    assert info.plane is None
 
 
 def test_order_is_by_position_whatever_names_and_numbers_say(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_an_enhanced_file_is_found_as_the_classic_files_of_the_same_slices(tmp_p
     file = write_enhanced(tmp_path / "enhanced" / "all.dcm", stored_body(5), order=[3, 0, 4, 1, 2])
     enhanced = the_series(file.parent)
     assert enhanced.files == (file,)
-    for name in ("shape", "spacing_mm", "positions_mm", "kernel", "thickness_mm", "patient_id", "uid"):
+    for name in ("shape", "spacing_mm", "positions_mm", "plane", "kernel", "thickness_mm", "patient_id", "uid"):
         assert getattr(enhanced, name) == getattr(classic, name), name
     np.testing.assert_array_equal(hu(enhanced), body_hu(5))
 

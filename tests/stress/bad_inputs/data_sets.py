@@ -151,6 +151,19 @@ def _move_by_one_slice(dataset: FileDataset) -> None:
     dataset.ImagePositionPatient = [*plane, position + dataset.SliceThickness]
 
 
+def _move_by_half_a_pixel(dataset: FileDataset) -> None:
+    left, *others = dataset.ImagePositionPatient
+    dataset.ImagePositionPatient = [left + dataset.PixelSpacing[1] / 2, *others]
+
+
+def _enlarge_pixels(dataset: FileDataset) -> None:
+    dataset.PixelSpacing = [1.03 * side for side in dataset.PixelSpacing]
+
+
+def _turn_in_header(dataset: FileDataset) -> None:
+    dataset.ImageOrientationPatient = [0, 1, 0, -1, 0, 0]
+
+
 def one_dose(place: Place) -> list[str]:
     """A manifest whose test patients have only one dose."""
     manifest = read_manifest(place.data / "manifest.csv")
@@ -280,6 +293,41 @@ DATA_SETS: tuple[Kind, ...] = (
         "refused",
         "or remove the patient from the val split",
         rewritten("data.manifest", "val", _move_by_one_slice),
+    ),
+    _kind(
+        "train supervised",
+        "pairs with other pixel sizes",
+        "refused",
+        "pixel sizes differ",
+        rewritten("data.manifest", "train", _enlarge_pixels),
+    ),
+    _kind(
+        "train",
+        "validation pairs half a pixel apart",
+        "refused",
+        "in-plane positions differ",
+        rewritten("data.manifest", "val", _move_by_half_a_pixel),
+    ),
+    _kind(
+        "evaluate",
+        "pairs with other pixel sizes",
+        "refused",
+        "pixel sizes differ",
+        rewritten("manifest", "test", _enlarge_pixels),
+    ),
+    _kind(
+        "evaluate",
+        "pairs half a pixel apart",
+        "refused",
+        "in-plane positions differ",
+        rewritten("manifest", "test", _move_by_half_a_pixel),
+    ),
+    _kind(
+        "evaluate",
+        "pairs with other orientations",
+        "refused",
+        "orientations differ",
+        rewritten("manifest", "test", _turn_in_header),
     ),
     _kind("evaluate", "a split without pairs", "refused", "no patient has both doses", one_dose),
     _kind("evaluate", "a kernel that nobody has", "refused", "no series of kernel 'B99'", evaluated(kernel="B99")),
