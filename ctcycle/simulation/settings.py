@@ -5,8 +5,11 @@ from typing import Literal, get_args
 
 from ctcycle.data.settings import Source, SplitSettings
 
-Kernel = Literal["soft", "medium", "sharp", "ramp"]
-"""Reconstruction kernels by name, from smooth to sharp; see `ctcycle.simulation.reconstruction.reconstruct`."""
+Kernel = Literal["soft", "medium", "b30", "sharp", "ramp", "d45"]
+"""Reconstruction kernels by name, from smooth to sharp; see `ctcycle.simulation.reconstruction.reconstruct`.
+
+``b30`` and ``d45`` have the noise texture of Siemens B30f and D45f at any pixel size; the others are defined in pixels.
+"""
 
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
@@ -99,7 +102,7 @@ class LowDoseSettings:
     copies: int = 1
     dose_fraction: Range = 0.25
     noise_hu: Range | None = None
-    kernels: tuple[Kernel, ...] = ("medium",)
+    kernels: tuple[Kernel, ...] = ("b30",)
     sharpen: bool = False
     scan_kernel: Kernel = "soft"
     views: int = 720
