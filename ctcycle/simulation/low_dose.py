@@ -144,7 +144,7 @@ def _write_copies(settings: LowDoseSettings, seed: int, job: _Job, folder: Path)
     for kernel, copies in _copies(settings).items():
         change = np.zeros_like(scan)
         if _sharpens(settings, kernel):
-            change = np.stack([sharpen(image, kernel, settings.scan_kernel) - image for image in scan])
+            change = np.stack([sharpen(image, kernel, settings.scan_kernel, pixel_mm) - image for image in scan])
             _write(job.info, change, folder / _name(job.info, f"full_dose_{kernel}"), f"sharpened to {kernel}")
         for copy in copies:
             number, dose = _dose(settings, job.row, kernel, seed, copy)

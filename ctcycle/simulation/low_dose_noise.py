@@ -15,7 +15,7 @@ from ctcycle.errors import SeriesError
 from ctcycle.metrics.noise import MIN_WINDOWS, highpass, tissue_windows
 from ctcycle.simulation.dose import dose_noise
 from ctcycle.simulation.projection import project
-from ctcycle.simulation.reconstruction import reconstruct
+from ctcycle.simulation.reconstruction import elements_per_pixel, reconstruct
 from ctcycle.simulation.settings import Kernel
 
 Volume = NDArray[np.float32]
@@ -81,10 +81,7 @@ def added_noise(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed
     """
     noise, levels = np.empty_like(hu), np.full(len(hu), np.nan)
     for number, image in enumerate(hu):
-        own, added = dose_noise(
-            rays[number], dose.photons, dose.fraction, dose.electronic_noise, np.random.default_rng([seed, number])
-        )
-        both = _reconstruct(added + 1j * own, image.shape, pixel_mm, dose.kernel)
+        both = _draw(rays[number], image.shape, pixel_mm, dose, np.random.default_rng([seed, number]))
         noise[number] = both.real
         tissue = tissue_windows(image)
         if np.count_nonzero(tissue) >= MIN_WINDOWS:
@@ -97,12 +94,25 @@ def added_noise(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed
     return noise
 
 
-def _reconstruct(
-    rays: NDArray[np.inexact], shape: tuple[int, ...], pixel_mm: float, kernel: Kernel
+def _draw(
+    rays: NDArray[np.float32], shape: tuple[int, ...], pixel_mm: float, dose: LowerDose, rng: np.random.Generator
 ) -> NDArray[np.inexact]:
-    """Return the reconstructed noise of a slice, in HU."""
-    mu = reconstruct(rays, pixel_mm, max(shape), kernel)[: shape[0], : shape[1]]
+    """Return reconstructed noise of a slice in HU: the added noise, and the full-dose noise as imaginary part."""
+    fineness = elements_per_pixel(dose.kernel)
+    photons, read_out = dose.photons / fineness, dose.electronic_noise / np.sqrt(fineness)
+    own, added = dose_noise(_divided(rays, fineness), photons, dose.fraction, read_out, rng)
+    mu = reconstruct(added + 1j * own, pixel_mm, max(shape), dose.kernel, fineness)[: shape[0], : shape[1]]
     return mu * np.float32(1000.0 / MU_WATER)
+
+
+def _divided(rays: NDArray[np.float32], parts: int) -> NDArray[np.float32]:
+    """Return the rays (D, views) of a detector whose elements are divided into equal parts."""
+    if parts == 1:
+        return rays
+    whole = np.arange(parts * len(rays)) // parts
+    following = np.minimum(whole + 1, len(rays) - 1)
+    weight = (np.arange(parts * len(rays)) % parts / parts).astype(np.float32)[:, None]
+    return rays[whole] * (1 - weight) + rays[following] * weight
 
 
 def _level(

@@ -37,21 +37,39 @@ def typical() -> list[SimulatedPatient]:
     return [simulate_patient(SimulationSettings(slices=1), index, seed=0) for index in range(3)]
 
 
-def test_noise_is_that_of_the_experiments(typical: list[SimulatedPatient]) -> None:
+def test_noise_is_that_of_real_abdomens(typical: list[SimulatedPatient]) -> None:
     clipped = [(p.low.clip(-1000, 1000), p.full.clip(-1000, 1000)) for p in typical]
     psnr = [10 * np.log10(2000**2 / np.mean((low - full) ** 2)) for low, full in clipped]
     ssim = [structural_similarity(low[0], full[0], data_range=2000) for low, full in clipped]
-    assert 31 < np.mean(psnr) < 36
-    assert 0.76 < np.mean(ssim) < 0.9
-    assert 40 < np.mean([noise_std(p, p.low) for p in typical]) < 80
-    assert 17 < np.mean([noise_std(p, p.full) for p in typical]) < 35
+    assert 37.5 < np.mean(psnr) < 41.5
+    assert 0.9 < np.mean(ssim) < 0.96
+    assert 26 < np.mean([noise_std(p, p.low) for p in typical]) < 46
+    assert 14 < np.mean([noise_std(p, p.full) for p in typical]) < 24
 
 
-def test_means_are_right_at_full_dose_and_little_biased_at_low_dose(typical: list[SimulatedPatient]) -> None:
+def test_means_are_right_at_both_doses(typical: list[SimulatedPatient]) -> None:
     for patient in typical:
         body = binary_erosion(patient.truth > -200, np.ones((1, 9, 9)))
-        assert (patient.full - patient.truth)[body].mean() == pytest.approx(0, abs=2.5)
-        assert (patient.low - patient.truth)[body].mean() == pytest.approx(0, abs=8)
+        assert (patient.full - patient.truth)[body].mean() == pytest.approx(0, abs=1)
+        assert (patient.low - patient.truth)[body].mean() == pytest.approx(0, abs=1)
+
+
+@pytest.mark.parametrize("diameter_mm", [200, 260, 320])
+def test_low_dose_of_a_water_disc_is_twice_as_noisy_and_not_brighter(diameter_mm: float) -> None:
+    coarse = SimulationSettings(size=128, pixel_mm=2.8, views=180)
+    along = (np.arange(128) - 64) * 2.8
+    radius = np.hypot(along, along[:, None])
+    disc = np.where(radius < diameter_mm / 2, 0.0, -1000.0).astype(np.float32)
+    scans = [scan_slice(disc, coarse, np.random.default_rng(seed)) for seed in range(16)]
+    full, low = (np.stack(doses) for doses in zip(*scans, strict=True))
+    inside, middle = radius < 0.45 * diameter_mm, radius < 0.2 * diameter_mm
+    for hu in (full, low):
+        assert hu[:, inside].mean() == pytest.approx(0, abs=1)
+    assert low[:, middle].mean() == pytest.approx(0, abs=1)
+    spreads = [hu[:, inside].std(1).mean() for hu in (full, low)]
+    assert 1.8 < spreads[1] / spreads[0] < 2.3
+    correlations = [np.corrcoef(a[inside], b[inside])[0, 1] for a, b in zip(full, low, strict=True)]
+    assert 0.35 < np.mean(correlations) < 0.55
 
 
 def test_noise_of_the_low_dose_is_correlated_with_that_of_the_full_dose() -> None:
@@ -156,7 +174,7 @@ def test_other_settings_in_the_same_folder_are_refused(seed: int, settings: Simu
 def test_an_older_simulator_is_told_from_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulate_dataset(tmp_path, replace(SMALL, patients=1), seed=3)
     monkeypatch.setattr(dataset, "SIMULATOR", dataset.SIMULATOR + 1)
-    with pytest.raises(OutputError, match=r"\(simulator=1\)"):
+    with pytest.raises(OutputError, match=rf"\(simulator={dataset.SIMULATOR - 1}\)"):
         simulate_dataset(tmp_path, replace(SMALL, patients=1), seed=3)
 
 

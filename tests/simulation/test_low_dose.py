@@ -167,7 +167,7 @@ def test_nifti_gives_nifti(tmp_path: Path) -> None:
     nib.save(image, tmp_path / "in" / "case.nii.gz")
     report = simulated(tmp_path, LowDoseSettings((Source(tmp_path / "in", dose="full_dose"),), noise_hu=30.0, views=60))
     low, full = (report.manifest.select(dose=dose).rows[0] for dose in ("low_dose", "full_dose"))
-    assert low.path.endswith("low_dose_medium_0.nii.gz")
+    assert low.path.endswith("low_dose_b30_0.nii.gz")
     assert np.array_equal(nib.load(tmp_path / low.path).affine, image.affine)
     noise = (volume(report, low) - volume(report, full))[:, 24:40, 20:44]
     assert noise.std() == pytest.approx(30, rel=0.1)

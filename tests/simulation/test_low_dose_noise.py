@@ -8,6 +8,8 @@ from ctcycle.ct.hounsfield import MU_WATER, mu_to_hu
 from ctcycle.ct.series_io import find_series, read_series
 from ctcycle.errors import SeriesError
 from ctcycle.metrics.noise import tissue_windows
+from ctcycle.metrics.spectral.nps import noise_power, texture_distance
+from ctcycle.metrics.windows import cut_windows, flat_windows
 from ctcycle.simulation.low_dose_noise import LowerDose, added_noise, line_integrals
 from ctcycle.simulation.projection import project
 from ctcycle.simulation.reconstruction import reconstruct
@@ -66,6 +68,19 @@ def test_noise_is_drawn_with_the_spectrum_of_its_kernel(full: NDArray[np.float32
     assert shares[-1] > 0.5
 
 
+@pytest.mark.parametrize(("kernel", "pixels_mm"), [("b30", (0.55, 0.75)), ("d45", (0.4, 0.5))])
+def test_noise_of_fitted_kernels_has_a_texture_in_mm(kernel: Kernel, pixels_mm: tuple[float, float]) -> None:
+    disc = np.where(RADIUS < 1, 40.0, -1000.0).astype(np.float32)[None]
+    powers = []
+    for pixel_mm in pixels_mm:
+        rays = line_integrals(disc, pixel_mm, VIEWS)
+        noise = added_noise(disc, rays, pixel_mm, LowerDose(0.25, kernel, noise_hu=20.0), seed=1)[0]
+        regions = [noise[y : y + 32, x : x + 32] for y in (40, 56) for x in (30, 46, 62)]
+        powers.append(noise_power(np.stack(regions), pixel_mm))
+    assert powers[0].mean_per_mm == pytest.approx(powers[1].mean_per_mm, rel=0.06)
+    assert powers[0].mean_per_px < 0.85 * powers[1].mean_per_px
+
+
 def test_the_level_can_be_given_in_hu(full: NDArray[np.float32], rays: NDArray[np.float32]) -> None:
     noise = added_noise(full, rays, PIXEL, LowerDose(0.25, "sharp", noise_hu=33.0), seed=1)
     assert noise[tissue(full)].std() == pytest.approx(33.0, rel=0.03)
@@ -94,6 +109,34 @@ def test_without_soft_tissue_there_is_no_level() -> None:
     air = np.full((2, 64, 64), -1000, np.float32)
     with pytest.raises(SeriesError, match="soft tissue"):
         added_noise(air, line_integrals(air, 1.0, 8), 1.0, LowerDose(0.25, "soft"), seed=0)
+
+
+def real_slices(real_data: Path, series: str) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """Quarter and full dose of every second slice of a series, and its pixel size."""
+    infos = [find_series(real_data / "mayo2016_pairs" / series / dose)[0][0] for dose in ("quarter_dose", "full_dose")]
+    quarter, full = (read_series(info).hu[::2] for info in infos)
+    return quarter, full, infos[0].spacing_mm[1]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("kernel", "series"), [("b30", ("L143/3mm_B30f",)), ("d45", ("L096/3mm_D45f", "L143/3mm_D45f"))]
+)
+def test_noise_has_the_texture_and_level_of_real_quarter_dose(
+    real_data: Path, kernel: Kernel, series: tuple[str, ...]
+) -> None:
+    inserted, real = [], []
+    for name in series:
+        quarter, full, pixel_mm = real_slices(real_data, name)
+        rays = line_integrals(full, pixel_mm, 180)
+        noise = added_noise(full, rays, pixel_mm, LowerDose(0.25, kernel), seed=0)
+        for low_hu, full_hu, added in zip(quarter, full, noise, strict=True):
+            corners = flat_windows(low_hu)
+            inserted.append(cut_windows(added, corners))
+            real.append(cut_windows(low_hu - full_hu, corners))
+    ours, theirs = (noise_power(np.concatenate(windows), 1.0) for windows in (inserted, real))
+    assert texture_distance(ours, theirs) <= 0.08
+    assert ours.noise_hu == pytest.approx(theirs.noise_hu, rel=0.1)
 
 
 @pytest.mark.real_data

@@ -2,11 +2,13 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 from skimage.transform import iradon
 
 from ctcycle.ct.hounsfield import MU_WATER, mu_to_hu
+from ctcycle.metrics.spectral.nps import noise_power
 from ctcycle.simulation.projection import project, view_angles
-from ctcycle.simulation.reconstruction import reconstruct, sharpen
+from ctcycle.simulation.reconstruction import elements_per_pixel, reconstruct, sharpen
 from ctcycle.simulation.settings import Kernel
 
 SIZE, PIXEL, VIEWS = 128, 2.5, 180
@@ -14,6 +16,9 @@ KERNELS = get_args(Kernel)
 ALONG = (np.arange(SIZE) - SIZE // 2) * PIXEL
 RADIUS = np.hypot(ALONG, ALONG[:, None])
 WATER = MU_WATER * np.clip(0.5 + (100 - RADIUS) / PIXEL, 0, 1)
+
+FITTED = [("b30", 0.8, 0.318, 2.25), ("b30", 0.65, 0.318, 2.25), ("d45", 0.5, 0.68, 4.5), ("d45", 0.4, 0.68, 4.5)]
+"""Kernel, a pixel size at which it passes little above 0.5 cycles a pixel, and its window's scale and exponent."""
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +92,40 @@ def test_sharpening_keeps_means_and_stops_at_four(noise: np.ndarray) -> None:
     assert np.abs(sharpen(checks, "ramp")).max() == pytest.approx(4.0, rel=1e-6)
     assert np.array_equal(sharpen(image, "soft", before="ramp"), sharpen(image, "soft"))
     assert np.allclose(sharpen(image, "soft"), image, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kernel", "pixel_mm", "scale_per_mm", "exponent"), FITTED)
+def test_fitted_kernels_pass_what_they_say_at_any_pixel_size(
+    kernel: Kernel, pixel_mm: float, scale_per_mm: float, exponent: float
+) -> None:
+    regions = []
+    for seed in range(2):
+        rays = np.random.default_rng(seed).normal(0, 1, (2 * 364, 360))
+        image = reconstruct(rays, pixel_mm, 256, kernel, fineness=2) * pixel_mm
+        regions += [image[y : y + 32, x : x + 32] for y in range(48, 208, 32) for x in range(48, 208, 32)]
+    power = noise_power(np.stack(regions), 1.0)
+    frequency = power.frequency_per_mm  # of pixels of 1 mm: cycles per pixel
+    expected = np.pi / 360 * 0.5 * frequency * np.exp(-((frequency / pixel_mm / scale_per_mm) ** exponent))
+    strong = expected > 0.3 * expected.max()
+    assert power.radial_hu2_mm2[strong].sum() == pytest.approx(expected[strong].sum(), rel=0.03)
+    assert power.radial_hu2_mm2[strong] == pytest.approx(expected[strong], rel=0.12)  # 50 regions, and leakage
+    assert power.mean_per_px == pytest.approx(np.average(frequency, weights=frequency * expected), rel=0.03)
+
+
+@pytest.mark.parametrize("kernel", ["b30", "d45"])
+def test_fitted_kernels_need_half_the_elements_where_the_rays_are_smooth(kernel: Kernel) -> None:
+    rays = np.random.default_rng(2).normal(0, 1, (2 * 182, 60)) * np.hanning(2 * 182)[:, None]
+    rays = gaussian_filter1d(rays, 4.0, axis=0)
+    fine = reconstruct(rays, 0.8, 96, kernel, fineness=elements_per_pixel(kernel))
+    coarse = reconstruct(rays[::2], 0.8, 96, kernel)
+    assert np.abs(fine - coarse).max() < 0.005 * fine.std()
+
+
+def test_sharpening_from_one_fitted_kernel_to_the_other_is_its_reconstruction() -> None:
+    rays = np.random.default_rng(3).normal(0, 1, (2 * 182, VIEWS))
+    b30, d45 = (reconstruct(rays, 0.45, SIZE, kernel, fineness=2) for kernel in ("b30", "d45"))
+    inner = np.s_[16:-16, 16:-16]
+    frequency = np.hypot(np.fft.fftfreq(96)[:, None], np.fft.fftfreq(96))
+    low = frequency < 0.2  # above, the gain would exceed its limit
+    spectra = [np.fft.fft2(image[inner])[low] for image in (sharpen(b30, "d45", "b30", 0.45), d45, b30)]
+    assert np.abs(spectra[0] - spectra[1]).std() < 0.25 * np.abs(spectra[1] - spectra[2]).std()

@@ -33,7 +33,9 @@ def test_values_out_of_range_are_refused_by_name(name: str, low: float, high: fl
 
 def test_unknown_kernels_are_refused() -> None:
     kernel: Any = "B30f"
-    with pytest.raises(ValueError, match=r"kernel='B30f' is unknown; choose one of soft, medium, sharp, ramp"):
+    with pytest.raises(
+        ValueError, match=r"kernel='B30f' is unknown; choose one of soft, medium, b30, sharp, ramp, d45"
+    ):
         SimulationSettings(kernel=kernel)
 
 
