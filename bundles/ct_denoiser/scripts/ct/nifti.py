@@ -14,7 +14,7 @@ from nibabel import imageglobals, orientations
 from numpy.typing import NDArray
 
 from scripts import atomic
-from scripts.ct.series import SeriesInfo, Skipped
+from scripts.ct.series import SeriesInfo, Skipped, SlicePlane
 from scripts.ct.stored_values import StoredValues, integer_limits
 from scripts.errors import DamagedError, SeriesError
 
@@ -22,6 +22,9 @@ SUFFIXES = (".nii", ".nii.gz")
 
 _SLICES: NDArray[np.float64] = orientations.axcodes2ornt(("S", "P", "L"))  # type: ignore[no-untyped-call]
 """Orientation of an axial DICOM slice: slices towards the head, rows towards the back, columns towards the left."""
+
+_TO_DICOM = np.diag([-1.0, -1.0, 1.0])
+"""From NIfTI's coordinates (right, front, head) to DICOM's (left, back, head)."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class _Header:
         orientation: (3, 2), axis directions in nibabel's convention.
         spacing: along the three axes, in mm; 0.0 if the file has no third axis.
         affine: (4, 4), from voxel indices to mm.
+        located: whether the file records its affine, which nibabel otherwise makes up.
     """
 
     shape: tuple[int, int, int]
@@ -47,6 +51,7 @@ class _Header:
     orientation: NDArray[np.float64]
     spacing: tuple[float, float, float]
     affine: NDArray[np.float64]
+    located: bool
 
 
 def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]:
@@ -165,6 +170,7 @@ def _read_header(file: Path) -> _Header:
             image: Any = nib.load(file)
             proxy, affine = image.dataobj, np.asarray(image.affine, dtype=np.float64)
             dtype, spacing = image.get_data_dtype(), image.header.get_zooms()
+            located = any(int(image.header[code]) for code in ("sform_code", "qform_code"))
     except Exception as error:  # nibabel can raise anything on a broken header
         raise DamagedError(f"{file}: cannot be read as NIfTI ({type(error).__name__}); re-export it") from error
     if dtype.kind not in "iuf":
@@ -182,6 +188,7 @@ def _read_header(file: Path) -> _Header:
         orientation=_orientation(affine),
         spacing=tuple(float(size) for size in (*spacing, 0.0)[:3]),  # type: ignore[arg-type]
         affine=affine,
+        located=located,
     )
 
 
@@ -222,7 +229,21 @@ def _info(file: Path, header: _Header) -> SeriesInfo:
         kernel="",
         thickness_mm=0.0,
         patient_id="",
+        plane=_plane(header, transform),
     )
+
+
+def _plane(header: _Header, transform: NDArray[np.float64]) -> SlicePlane | None:
+    """Return the plane of the axial slices; None if the affine is missing or degenerate."""
+    original: NDArray[np.float64] = orientations.inv_ornt_aff(transform, header.shape)  # type: ignore[no-untyped-call]
+    slices, down, right, corner = (_TO_DICOM @ header.affine[:3] @ original).T
+    lengths = [float(np.linalg.norm(step)) for step in (right, down)]
+    if not header.located or not np.isfinite(header.affine).all() or 0 in lengths:
+        return None
+    count = header.shape[int(np.flatnonzero(transform[:, 0] == 0)[0])]
+    directions = np.concatenate([right / lengths[0], down / lengths[1]])
+    corners = corner + np.arange(count)[:, None] * slices
+    return SlicePlane(tuple(directions.tolist()), tuple(map(tuple, corners.tolist())))
 
 
 def _content(file: Path) -> bytes:

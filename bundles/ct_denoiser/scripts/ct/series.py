@@ -18,6 +18,19 @@ Format = Literal["dicom", "nifti", "npy"]
 
 
 @dataclass(frozen=True)
+class SlicePlane:
+    """The orientation and location of the slices of a series, in mm in DICOM's patient coordinates.
+
+    Attributes:
+        directions: direction cosines of a row, then of a column, as in ImageOrientationPatient.
+        corners_mm: for each slice, the centre of its first pixel, as in ImagePositionPatient.
+    """
+
+    directions: tuple[float, ...]
+    corners_mm: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class SeriesInfo:
     """The description of a series from its headers, without decoding any pixels.
 
@@ -33,6 +46,7 @@ class SeriesInfo:
         thickness_mm: SliceThickness; 0.0 if unknown.
         patient_id: the PatientID, used only for grouping and never shown, logged or written; empty if unknown.
         mu_water: attenuation of water in 1/mm, used to convert npy files that hold attenuation to HU.
+        plane: orientation and location of the slices; None if unknown (npy).
     """
 
     format: Format
@@ -46,6 +60,7 @@ class SeriesInfo:
     thickness_mm: float
     patient_id: str
     mu_water: float = MU_WATER
+    plane: SlicePlane | None = None
 
     def file_of(self, index: int) -> Path:
         """Return the file that holds slice ``index``, or the folder if several files hold several slices each."""

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from scripts.atomic import write_json
 from scripts.bundle.runtime.app import BundledModel
+from scripts.ct.grids import Window, common_windows
 from scripts.ct.hounsfield import MU_WATER
 from scripts.ct.measures import HU2000, score
 from scripts.ct.series import SeriesInfo
@@ -46,12 +47,33 @@ class SeriesPair:
     def slices(self) -> Iterator[tuple[HUImage, HUImage]]:
         """Yield low dose and full dose slice by slice, (H, W) each, in HU.
 
+        If the series are shifted by whole pixels, only the part that both contain is returned.
+
         Raises:
-            SeriesError: a series cannot be decoded or does not look like HU.
+            SeriesError: a series cannot be decoded or does not look like HU, or the pixel grids differ.
         """
         for info in (self.low, self.full):
             check_hu(sample_slices(info))
-        yield from zip(iterate_hu(self.low), iterate_hu(self.full), strict=True)
+        low_window, full_window = self.windows()
+        for low, full in zip(iterate_hu(self.low), iterate_hu(self.full), strict=True):
+            yield (
+                low if low_window is None else low_window.cut(low),
+                full if full_window is None else full_window.cut(full),
+            )
+
+    def windows(self) -> tuple[Window | None, Window | None]:
+        """Return the windows that show the same anatomy pixel by pixel, as `common_windows`.
+
+        Raises:
+            SeriesError: the pixel grids differ.
+        """
+        try:
+            return common_windows(self.low, self.full, [(index, index) for index in range(self.low.shape[0])])
+        except SeriesError as error:
+            raise SeriesError(
+                f"{self.low.path} (low dose) and {self.full.path} (full dose): {error}; reconstruct or resample one on "
+                "the pixel grid of the other, or remove one"
+            ) from error
 
 
 def find_pairs(low: Path, full: Path, mu_water: float = MU_WATER) -> list[SeriesPair]:
@@ -63,7 +85,7 @@ def find_pairs(low: Path, full: Path, mu_water: float = MU_WATER) -> list[Series
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
 
     Raises:
-        SeriesError: a folder does not exist, there are no pairs, or the series of a pair have different slices.
+        SeriesError: a folder does not exist, there are no pairs, or two series differ in slices or grid.
     """
     lows, fulls = (_by_path(root, mu_water) for root in (low, full))
     if len(lows) == len(fulls) == 1:
@@ -98,6 +120,7 @@ def _check_same_slices(pair: SeriesPair) -> None:
             f"{pair.low.path}: slices are up to {apart:.1f} mm from those of the full dose; a pair must have the same "
             "slices"
         )
+    pair.windows()
 
 
 class PairFolder(Dataset[dict[str, Any]]):

@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from scripts.ct.dicom.headers import Header, read_headers
-from scripts.ct.series import SeriesInfo, Skipped, hashed
+from scripts.ct.series import SeriesInfo, Skipped, SlicePlane, hashed
 from scripts.errors import SeriesError
 
 MAX_SIDE = 8192
@@ -209,7 +209,15 @@ def _info(ordered: _Ordered) -> SeriesInfo:
         kernel=first.kernel,
         thickness_mm=first.thickness_mm,
         patient_id=first.identity[0],
+        plane=_plane(ordered.headers),
     )
+
+
+def _plane(headers: Sequence[Header]) -> SlicePlane | None:
+    corners = [header.position for header in headers if header.position is not None]
+    if headers[0].orientation is None or len(corners) < len(headers):
+        return None
+    return SlicePlane(headers[0].orientation, tuple(corners))
 
 
 def _without_localizers(headers: list[Header]) -> tuple[list[Header], list[Header]]:
