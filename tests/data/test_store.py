@@ -313,7 +313,7 @@ def test_geometry_is_kept_in_the_index(tmp_path, settled, decoded):
     assert SliceStore(tmp_path / "cache").open(info_of(make(tmp_path / "b"))).plane is None
 
 
-def test_an_index_of_another_format_is_made_anew(tmp_path, settled, decoded, monkeypatch):
+def test_an_index_of_another_format_is_rebuilt(tmp_path, settled, decoded, monkeypatch):
     write_series(tmp_path / "a")
     info = info_of(tmp_path / "a")
     SliceStore(tmp_path / "cache").open(info)

@@ -156,6 +156,13 @@ def _move_by_half_a_pixel(dataset: FileDataset) -> None:
     dataset.ImagePositionPatient = [left + dataset.PixelSpacing[1] / 2, *others]
 
 
+def _move_by_two_pixels(dataset: FileDataset) -> None:
+    """Move the pixels to the right and the first of them to the left, so that the anatomy stays in place."""
+    left, *others = dataset.ImagePositionPatient
+    dataset.ImagePositionPatient = [left - 2 * dataset.PixelSpacing[1], *others]
+    dataset.PixelData = np.roll(dataset.pixel_array, 2, axis=1).astype("<u2").tobytes()
+
+
 def _enlarge_pixels(dataset: FileDataset) -> None:
     dataset.PixelSpacing = [1.03 * side for side in dataset.PixelSpacing]
 
@@ -315,6 +322,7 @@ DATA_SETS: tuple[Kind, ...] = (
         "pixel sizes differ",
         rewritten("manifest", "test", _enlarge_pixels),
     ),
+    _kind("evaluate", "pairs two pixels apart", "done", "", rewritten("manifest", "test", _move_by_two_pixels)),
     _kind(
         "evaluate",
         "pairs half a pixel apart",
