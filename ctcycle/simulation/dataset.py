@@ -15,13 +15,13 @@ from ctcycle.ct.dicom.creating import SeriesHeader, write_new_series
 from ctcycle.ct.hounsfield import hu_to_mu, mu_to_hu
 from ctcycle.errors import OutputError
 from ctcycle.simulation.dose import simulate_counts
-from ctcycle.simulation.phantom import draw_slice, make_patient
+from ctcycle.simulation.phantom import draw_slab, make_patient
 from ctcycle.simulation.processes import share_out
 from ctcycle.simulation.projection import project
 from ctcycle.simulation.reconstruction import reconstruct
 from ctcycle.simulation.settings import SimulationSettings
 
-SIMULATOR = 2
+SIMULATOR = 3
 """Version of the simulator; increase it whenever the same settings give different data, to detect old data."""
 
 
@@ -48,7 +48,8 @@ def simulate_patient(settings: SimulationSettings, index: int, seed: int) -> Sim
     patient = make_patient(anatomy)
     first_z = round(patient.level_mm - settings.slice_spacing_mm * (settings.slices - 1) / 2, 1)
     positions = first_z + settings.slice_spacing_mm * np.arange(settings.slices)
-    truth = np.stack([draw_slice(patient, z, settings.size, settings.pixel_mm) for z in positions])
+    thickness = settings.slice_spacing_mm
+    truth = np.stack([draw_slab(patient, z, thickness, settings.size, settings.pixel_mm) for z in positions])
     scans = [scan_slice(slice_hu, settings, noise) for slice_hu in truth]
     full, low = (np.stack(volume) for volume in zip(*scans, strict=True))
     return SimulatedPatient(full, low, truth, first_z)
