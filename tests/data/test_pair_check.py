@@ -157,6 +157,13 @@ def test_each_series_is_judged_by_itself_and_named() -> None:
         PairGuard(THRESHOLD, REMEDY).check([*low[:5], *other_low[1:]], Stack([*full[:5], *other_full[:5]]), pairs)
 
 
+def test_other_anatomy_is_reported_before_an_offset() -> None:
+    (low, full), (other, _) = series(6, 2), series(6, 2, patient=1)
+    pairs = [SlicePair(SliceRef(f"{name}.low", i), SliceRef(f"{name}.full", i)) for name in "ab" for i in range(5)]
+    with pytest.raises(ManifestError, match=r"^low dose \(series b\.low slice 0\) .*anatomy does not match"):
+        PairGuard(THRESHOLD, REMEDY).check([*low[1:], *other[:5]], Stack([*full[:5], *full[:5]]), pairs)
+
+
 def test_the_cost_of_a_long_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = []
     original = pair_check._anatomy
