@@ -25,11 +25,11 @@ _FEWEST_PIXELS = 100
 _NEIGHBOURS_OF = 24
 """Slices of a series that are also compared with their neighbours; they are spread evenly over the series."""
 
-_MUCH_BETTER = 0.8
+_MUCH_BETTER = 0.7
 """A neighbour matches better if its distance from correlation 1 is smaller by this factor.
 
 Where pairs are off by one slice the factor is 0.1 to 0.65 (real slices 2 to 5 mm apart, 60 HU of noise). In true pairs
-it is above 0.84, even if noise hides most of the anatomy.
+it is above 0.78, even if noise hides most of the anatomy.
 """
 
 _FARTHEST = 10
@@ -128,27 +128,33 @@ class PairGuard:
         groups = _by_series(pairs)
         chosen = {number for group in groups.values() for number in _spread(group)}
         order = [number for group in groups.values() for number in group]
+        offset = ""
         for _, group in groupby(progress(order), lambda number: _series(pairs[number])):
             matches = [_match(low, full, number, steps=(-1, 1) if number in chosen else ()) for number in group]
-            self._check_offset(low, full, pairs, matches)
-            self._check_strangers(pairs, matches)
+            found = self._offset(low, full, pairs, matches)
+            if not found:
+                self._check_strangers(pairs, matches)
+            offset = offset or found
+        if offset:  # reported last: if other pairs match nowhere, slices are mixed up rather than off by some
+            raise ManifestError(offset)
 
-    def _check_offset(
+    def _offset(
         self, low: Sequence[HUImage], full: FullDoseSlices, pairs: Sequence[SlicePair], matches: Sequence[_Match]
-    ) -> None:
-        """Refuse two series if most slices clearly match the next slice better, or most the previous one."""
+    ) -> str:
+        """Return an error message if most slices clearly match the next slice better, or most the previous one."""
         for step in (-1, 1):
             known = [match for match in matches if step in match.neighbours]
             better = [match.number for match in known if match.prefers(step, self.threshold)]
             if 2 * len(better) > len(known):
                 distance = _distance(low, full, better, step)
                 low_series, full_series = _series(pairs[better[0]])
-                raise ManifestError(
+                return (
                     f"low dose (series {low_series}) and full dose (series {full_series}) seem to be off by "
                     f"{'one slice' if distance == 1 else f'{distance} slices'}: {len(better)} of {len(known)} "
                     f"low-dose slices match {_NAMES[step, distance == 1]} full-dose slice better; check the slice "
                     f"positions or numbers of both series, or {self.remedy}"
                 )
+        return ""
 
     def _check_strangers(self, pairs: Sequence[SlicePair], matches: Iterable[_Match]) -> None:
         for match in matches:

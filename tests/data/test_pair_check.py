@@ -108,9 +108,16 @@ def series(slices: int, apart_mm: float, noise_hu: float = 60, patient: int = 0)
     return noisy(body, noise_hu, seed=10), noisy(body, 20, seed=11)
 
 
-@pytest.mark.parametrize("apart_mm", [2, 5])
 @pytest.mark.parametrize(
-    ("off", "says"), [(1, "the next"), (-1, "the previous"), (2, "a later"), (-3, "an earlier")], ids=str
+    ("apart_mm", "off", "says"),
+    [
+        (2, 1, "the next"),
+        (2, -1, "the previous"),
+        (2, 2, "a later"),
+        (2, -3, "an earlier"),
+        (5, 1, "the next"),
+        (5, -1, "the previous"),
+    ],
 )
 def test_series_that_are_off_by_whole_slices_are_refused(apart_mm: float, off: int, says: str) -> None:
     low, full = series(9, apart_mm)
@@ -123,6 +130,12 @@ def test_series_that_are_off_by_whole_slices_are_refused(apart_mm: float, off: i
     )
     with pytest.raises(ManifestError, match=message):
         check(*shifted)
+
+
+def test_series_that_are_far_off_are_refused_even_if_no_neighbour_matches() -> None:
+    low, full = series(9, 5)
+    with pytest.raises(ManifestError, match="seem to be off by|anatomy does not match"):
+        check(low[:-3], full[3:])
 
 
 @pytest.mark.parametrize("apart_mm", [0.5, 2, 5])
@@ -155,6 +168,13 @@ def test_each_series_is_judged_by_itself_and_named() -> None:
     pairs = [SlicePair(SliceRef(f"{name}.low", i), SliceRef(f"{name}.full", i)) for name in "ab" for i in range(5)]
     with pytest.raises(ManifestError, match=r"series b\.low\) and full dose \(series b\.full\) seem to be off"):
         PairGuard(THRESHOLD, REMEDY).check([*low[:5], *other_low[1:]], Stack([*full[:5], *other_full[:5]]), pairs)
+
+
+def test_other_anatomy_is_reported_before_an_offset() -> None:
+    (low, full), (other, _) = series(6, 2), series(6, 2, patient=1)
+    pairs = [SlicePair(SliceRef(f"{name}.low", i), SliceRef(f"{name}.full", i)) for name in "ab" for i in range(5)]
+    with pytest.raises(ManifestError, match=r"^low dose \(series b\.low slice 0\) .*anatomy does not match"):
+        PairGuard(THRESHOLD, REMEDY).check([*low[1:], *other[:5]], Stack([*full[:5], *full[:5]]), pairs)
 
 
 def test_the_cost_of_a_long_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
