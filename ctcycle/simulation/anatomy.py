@@ -150,10 +150,7 @@ def _liver(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
         place = build.at(rng.uniform(-0.9, 0), rng.uniform(-0.6, 0.5), rng.uniform(-40, 110))
         radii = (rng.uniform(5, 20), rng.uniform(1.3, 3.2), rng.uniform(6, 18))
         yield Blob(build.hu["portal"], place, radii, rng.uniform(0, np.pi), _oblique(rng, 0.5), inside="liver")
-    for _ in range(30):  # their branches, 1 to 2 mm wide
-        place = build.at(rng.uniform(-0.9, 0), rng.uniform(-0.6, 0.5), rng.uniform(-60, 110))
-        radii = (rng.uniform(4, 15), rng.uniform(0.5, 1.0), rng.uniform(3, 10))
-        yield Blob(build.hu["portal"], place, radii, rng.uniform(0, np.pi), _oblique(rng, 0.8), inside="liver")
+    yield from _branches(build, rng.spawn(1)[0])
     yield from _lesions(build, rng)
     hilum, turn = build.at(-0.22, 0.01, 24), rng.normal(-0.5, 0.2)
     yield Blob(FAT, hilum, (0.2 * a, 0.13 * b, 32), turn, ripples=_ripples(rng, 0.2))
@@ -161,6 +158,14 @@ def _liver(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
     fundus = build.at(rng.normal(-0.42, 0.06), rng.normal(-0.4, 0.08), rng.normal(2, 8))
     gallbladder = Blob(60, fundus, (15, 12, 30), 0.7)
     yield from (gallbladder, gallbladder.shrunk(1.5, WATER))
+
+
+def _branches(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
+    """Branches of the liver's veins, 1 to 2 mm wide."""
+    for _ in range(30):
+        place = build.at(rng.uniform(-0.9, 0), rng.uniform(-0.6, 0.5), rng.uniform(-60, 110))
+        radii = (rng.uniform(4, 15), rng.uniform(0.5, 1.0), rng.uniform(3, 10))
+        yield Blob(build.hu["portal"], place, radii, rng.uniform(0, np.pi), _oblique(rng, 0.8), inside="liver")
 
 
 def _lesions(build: Build, rng: np.random.Generator) -> Iterator[Blob]:

@@ -38,7 +38,7 @@ def make_patient(rng: np.random.Generator) -> Patient:
     build = make_build(rng)
     blobs = [blob for part in PARTS for blob in part(build, rng)]
     texture_hu, level_mm = rng.uniform(5, 10), rng.uniform(-55, 70)
-    return Patient(tuple(blobs), make_texture(rng), texture_hu, level_mm)
+    return Patient(tuple(blobs), make_texture(rng.spawn(1)[0]), texture_hu, level_mm)
 
 
 def make_texture(rng: np.random.Generator) -> FloatArray:
