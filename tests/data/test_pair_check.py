@@ -134,7 +134,7 @@ def test_series_that_are_off_by_whole_slices_are_refused(apart_mm: float, off: i
 
 def test_series_that_are_far_off_are_refused_even_if_no_neighbour_matches() -> None:
     low, full = series(9, 5)
-    with pytest.raises(ManifestError, match="seem to be off by|anatomy does not match"):
+    with pytest.raises(ManifestError, match=r"seem to be off by|anatomy does not match"):
         check(low[:-3], full[3:])
 
 
