@@ -21,7 +21,7 @@ from ctcycle.simulation.projection import project
 from ctcycle.simulation.reconstruction import reconstruct
 from ctcycle.simulation.settings import SimulationSettings
 
-SIMULATOR = 3
+SIMULATOR = 4
 """Version of the simulator; increase it whenever the same settings give different data, to detect old data."""
 
 
