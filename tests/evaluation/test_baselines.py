@@ -44,17 +44,17 @@ def test_constant_is_the_mean_with_padding_as_air():
 
 def test_gaussian_follows_its_rule():
     _, noisy = slice_with_noise(60)
-    sigma = (soft_tissue_noise(noisy) / 45) ** (1 / 3)
-    assert sigma == pytest.approx((60 / 45) ** (1 / 3), rel=0.05)
+    sigma = (soft_tissue_noise(noisy) / 240) ** (1 / 3)
+    assert sigma == pytest.approx((60 / 240) ** (1 / 3), rel=0.05)
     assert CLASSICAL["gaussian"](noisy) == pytest.approx(ndimage.gaussian_filter(noisy.astype(float), sigma), abs=0.01)
 
 
 @pytest.mark.parametrize("std", [15.0, 60.0, 120.0])
-@pytest.mark.parametrize("name", ["gaussian", "nlm"])
-def test_filters_come_nearer_to_the_truth_in_tissue(name, std):
+@pytest.mark.parametrize(("name", "share"), [("gaussian", 0.9), ("nlm", 0.75)])  # one is tuned to correlated noise
+def test_filters_come_nearer_to_the_truth_in_tissue(name, share, std):
     clean, noisy = slice_with_noise(std)
     inside = np.s_[24:104, 24:104]
-    assert rmse(CLASSICAL[name](noisy)[inside], clean[inside]) < 0.75 * rmse(noisy[inside], clean[inside])
+    assert rmse(CLASSICAL[name](noisy)[inside], clean[inside]) < share * rmse(noisy[inside], clean[inside])
 
 
 @pytest.mark.parametrize("std", [15.0, 60.0, 120.0])
