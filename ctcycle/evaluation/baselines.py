@@ -39,8 +39,8 @@ def constant(low: HUImage) -> HUImage:
 def gaussian(low: HUImage) -> HUImage:
     """Apply a Gaussian filter with ``sigma = (noise / 240 HU) ** (1/3)`` pixels.
 
-    The slice is returned unchanged if no noise can be measured. In PSNR, the rule is within 0.1 dB of the best sigma for
-    real quarter dose against full dose (Mayo 2016: B30f 0.55 px at 37 HU, D45f 0.7 px at 86 HU) and for phantoms.
+    The slice is returned unchanged if no noise can be measured. In PSNR, the rule is within 0.1 dB of the best sigma
+    for real quarter dose against full dose (Mayo 2016: B30f 0.55 px at 37 HU, D45f 0.7 px at 86 HU) and for phantoms.
     """
     noise = soft_tissue_noise(low)
     if not noise > 0:
