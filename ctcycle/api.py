@@ -227,12 +227,12 @@ def evaluate_manifest(
         SeriesError: a series cannot be decoded or scored.
         OutputError: ``out`` cannot be written.
     """
-    from ctcycle.evaluation.results import read_slices, summarise
+    from ctcycle.evaluation.results import read_slice_records, summarise
 
     loaded = _from_options("evaluate", {"manifest": manifest, "methods": dict(methods), "out": out, **options})
     folder = run_config(loaded)
     notes = json.loads((folder / "results.json").read_text(encoding="utf-8"))["notes"]
-    return replace(summarise(read_slices(folder / "slices.csv"), seed=loaded.config.seed), notes=tuple(notes))
+    return replace(summarise(read_slice_records(folder / "slices.csv"), seed=loaded.config.seed), notes=tuple(notes))
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> LoadedConfig:

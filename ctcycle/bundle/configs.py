@@ -189,7 +189,7 @@ def _pairs() -> Config:
 
 def _slices(part: str) -> Config:
     return {
-        "_target_": "scripts.bundle.runtime.finetuning.SlicePairs",
+        "_target_": "scripts.bundle.runtime.finetuning.PairDataset",
         "pairs": "@pairs",
         "part": part,
         "window": "@hu_window",

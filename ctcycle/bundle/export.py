@@ -19,7 +19,7 @@ from ctcycle.bundle.formats import check_packages, export_network, side_multiple
 from ctcycle.bundle.metadata import metadata
 from ctcycle.bundle.results import Results, read_results
 from ctcycle.bundle.scripts import scripts
-from ctcycle.bundle.training_slices import TrainingSlices, describe
+from ctcycle.bundle.training_slices import TrainingSlices, describe_series
 from ctcycle.config.card import ModelCard
 from ctcycle.config.shipped import located
 from ctcycle.errors import BundleError, ConfigError, OutputError
@@ -91,7 +91,7 @@ class _Source:
             trained=self.trained,
             method=self.method,
             parameters=sum(parameter.numel() for parameter in self.generator.parameters()),
-            training_set=describe(rows) if rows else "",
+            training_set=describe_series(rows) if rows else "",
             fingerprint=self.fingerprint,
             results=self.results,
             costs=costs,

@@ -58,7 +58,7 @@ class TrainingSlices:
             ) from error
 
 
-def describe(rows: Sequence[ManifestRow]) -> str:
+def describe_series(rows: Sequence[ManifestRow]) -> str:
     """Return the number of patients and slices and the kernels as text; no patient is named."""
     kernels = sorted({row.kernel or "unknown" for row in rows})
     patients = len({row.patient for row in rows})

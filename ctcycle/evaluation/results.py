@@ -100,7 +100,7 @@ def summarise(records: Sequence[SliceRecord], *, seed: int = 0) -> Evaluation:
 
     Args:
         records: scores of every method on the same slices in the same order, as returned by `evaluate_pair` or
-            `read_slices`.
+            `read_slice_records`.
         seed: seed of the bootstrap; all rows use the same resamples.
 
     Raises:
@@ -122,7 +122,7 @@ def summarise(records: Sequence[SliceRecord], *, seed: int = 0) -> Evaluation:
     return Evaluation(tuple(records), rows, tuple(_notes(records, rows)))
 
 
-def read_slices(path: Path) -> list[SliceRecord]:
+def read_slice_records(path: Path) -> list[SliceRecord]:
     """Read the records of a ``slices.csv``, equal to those written.
 
     Raises:

@@ -32,7 +32,7 @@ _PANEL_BASELINES = ("nlm", "gaussian")
 
 def run(config: Evaluate, job: Job) -> str:
     """Evaluate, and return the table of the first protocol and the paths of all results."""
-    return describe(config, job.folder, compare(config, job.folder))
+    return summary_text(config, job.folder, compare(config, job.folder))
 
 
 def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
@@ -66,7 +66,7 @@ def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
     return found
 
 
-def describe(config: Evaluate, folder: RunFolder, found: Evaluation) -> str:
+def summary_text(config: Evaluate, folder: RunFolder, found: Evaluation) -> str:
     """Return the result for the terminal: the table of the first protocol, notes, and the paths of all results."""
     protocol = config.protocols[0]
     files = [folder.path / "results.json", folder.path / "results.md", folder.figures]

@@ -15,8 +15,8 @@ from ctcycle.training.handlers.loss_log import LossLog
 from ctcycle.training.handlers.samples import Samples
 from ctcycle.training.handlers.schedule import ScheduleHandler
 from ctcycle.training.handlers.stop import Stop
-from ctcycle.training.handlers.tracking import Tracking
-from ctcycle.training.handlers.validation import Validation
+from ctcycle.training.handlers.tracking import TrackingHandler
+from ctcycle.training.handlers.validation import ValidationHandler
 from ctcycle.training.method import learning_rates
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Handlers:
     """The handlers that `TrainingRun` also calls directly."""
 
     losses: LossLog
-    validation: Validation
+    validation: ValidationHandler
     checkpoints: Checkpoints
     best: BestWeights
     stop: Stop
@@ -46,7 +46,7 @@ def attach(parts: Parts, folder: RunFolder, tracker: Tracker, request: StopReque
     """
     settings, trainer, method = parts.settings, parts.trainer, parts.method
     losses, collapse = LossLog(settings.tracking.every), CollapseWatch(_STALL_ITERATIONS, _log.warning)
-    validation = Validation(parts.evaluator, parts.pairs, settings.validation.every, request.giving_up)
+    validation = ValidationHandler(parts.evaluator, parts.pairs, settings.validation.every, request.giving_up)
     saved = CheckpointFolder(folder.checkpoints)
     best = BestWeights(saved, parts.average.result.state_dict)
     others: dict[str, Stateful] = {"ema": parts.average, "losses": losses, "collapse": collapse, "best": best}
@@ -60,7 +60,7 @@ def attach(parts: Parts, folder: RunFolder, tracker: Tracker, request: StopReque
         FiniteCheck(),
         parts.average,
         losses,
-        Tracking(folder, tracker, window.hu_per_unit, method.L1_TERMS),
+        TrackingHandler(folder, tracker, window.hu_per_unit, method.L1_TERMS),
         collapse,
         validation,
         Samples(parts.pairs, folder.figures, lambda picture: tracker.artifact(picture, "samples")),

@@ -10,7 +10,7 @@ from exported_bundle import plan_of
 from tiny_data import TinyData
 
 from ctcycle.bundle.export import export_bundle
-from ctcycle.bundle.training_slices import TrainingSlices, describe
+from ctcycle.bundle.training_slices import TrainingSlices, describe_series
 from ctcycle.ct.hounsfield import MU_WATER
 from ctcycle.errors import ManifestError
 from ctcycle.inference.fingerprint import measure_fingerprint
@@ -40,10 +40,10 @@ def test_they_are_those_of_the_training_split_and_the_kernel(tiny: TinyData, tin
 
 def test_no_patient_is_named(tiny: TinyData, tiny_run: Path) -> None:
     rows = slices_of(tiny_run, tiny).rows()
-    assert describe(rows) == "6 patients, 12 slices, kernel soft"
-    assert describe([rows[0]]) == "1 patient, 2 slices, kernel soft"
+    assert describe_series(rows) == "6 patients, 12 slices, kernel soft"
+    assert describe_series([rows[0]]) == "1 patient, 2 slices, kernel soft"
     mixed = [rows[0], replace(rows[1], kernel=None)]
-    assert describe(mixed) == "2 patients, 4 slices, kernels soft, unknown"
+    assert describe_series(mixed) == "2 patients, 4 slices, kernels soft, unknown"
 
 
 def test_a_run_whose_data_have_gone_says_how_to_do_without(without_data: Path, tmp_path: Path) -> None:

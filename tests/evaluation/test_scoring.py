@@ -11,7 +11,7 @@ import pytest
 from ctcycle.errors import SeriesError
 from ctcycle.evaluation.baselines import CLASSICAL
 from ctcycle.evaluation.pairs import HUPair
-from ctcycle.evaluation.results import read_slices, summarise
+from ctcycle.evaluation.results import read_slice_records, summarise
 from ctcycle.evaluation.scoring import evaluate
 from ctcycle.evaluation.tables import format_table, markdown_table
 from ctcycle.metrics.noise import soft_tissue_noise, tissue_windows
@@ -117,7 +117,7 @@ def test_a_slice_without_a_body_is_scored_whole():
 
 def test_files_are_read_back_as_they_were(evaluation, tmp_path):
     evaluation.write(tmp_path / "run", {"seed": 0, "weights": "sha256:12"})
-    records = read_slices(tmp_path / "run" / "slices.csv")
+    records = read_slice_records(tmp_path / "run" / "slices.csv")
     assert tuple(records) == evaluation.records
     assert summarise(records).rows == evaluation.rows
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -149,7 +149,7 @@ def test_equal_slices_leave_no_infinity_in_the_json(tmp_path):
     assert row["psnr_gain"] is None
     assert row["ssim_gain"] == 0
     assert any("input, hu2000: slices equal to full dose: 1" in note for note in found.notes)
-    assert math.isinf(read_slices(tmp_path / "slices.csv")[0].psnr)
+    assert math.isinf(read_slice_records(tmp_path / "slices.csv")[0].psnr)
     assert "-" in format_table(found.rows, "hu2000")
 
 
@@ -218,4 +218,4 @@ def test_methods_compare_only_on_the_same_slices(evaluation):
 def test_a_broken_table_is_refused(tmp_path):
     (tmp_path / "slices.csv").write_text("method,protocol\ninput,hu2000\n")
     with pytest.raises(SeriesError, match=r"slices\.csv: cannot read it as a table"):
-        read_slices(tmp_path / "slices.csv")
+        read_slice_records(tmp_path / "slices.csv")

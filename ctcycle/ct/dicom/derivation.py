@@ -60,7 +60,7 @@ class Derivation:
         return (self.version, self.model, self.model_digest, self.description, self.kind)
 
 
-def describe(dataset: Dataset, frame: int | None, derivation: Derivation) -> None:
+def record_derivation(dataset: Dataset, frame: int | None, derivation: Derivation) -> None:
     """Turn the header of a source image into that of an image derived from it; UIDs and pixels are not changed.
 
     Args:

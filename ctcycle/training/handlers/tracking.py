@@ -10,7 +10,7 @@ from ctcycle.runs.tracking import Tracker
 from ctcycle.training.handlers.events import TrainingEvents, register
 
 
-class Tracking:
+class TrackingHandler:
     """Logs mean losses and validation scores to ``metrics.jsonl`` and MLflow, and the speed to MLflow only.
 
     Args:
@@ -27,7 +27,7 @@ class Tracking:
         self._timer = Timer(average=True)
 
     def attach(self, engine: Engine) -> None:
-        """Log the events that a `LossLog` and a `Validation` fire on ``engine``."""
+        """Log the events that a `LossLog` and a `ValidationHandler` fire on ``engine``."""
         register(engine)
         self._timer.attach(engine, start=Events.EPOCH_STARTED, step=Events.ITERATION_COMPLETED)
         engine.add_event_handler(TrainingEvents.LOSSES_AVERAGED, self.losses)

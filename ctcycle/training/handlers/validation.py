@@ -10,7 +10,7 @@ from ctcycle.training.handlers.events import TrainingEvents, register
 from ctcycle.training.validation import ValidationPairs
 
 
-class Validation:
+class ValidationHandler:
     """Runs an evaluator after every ``every`` epochs and after the last one, and fires VALIDATED with the scores.
 
     Args:

@@ -6,7 +6,7 @@ import pytest
 from ignite.engine import Engine, Events
 
 from ctcycle.training.handlers.events import TrainingEvents
-from ctcycle.training.handlers.validation import Validation
+from ctcycle.training.handlers.validation import ValidationHandler
 from ctcycle.training.validation import ValidationPairs
 
 IMAGES = tuple(np.zeros((2, 8, 8), np.int16))
@@ -28,7 +28,7 @@ def evaluator(seen: list[object]) -> Engine:
     return engine
 
 
-def epochs_validated(handler: Validation, epochs: int) -> list[tuple[int, dict[str, float]]]:
+def epochs_validated(handler: ValidationHandler, epochs: int) -> list[tuple[int, dict[str, float]]]:
     trainer, found = Engine(lambda *_: None), []
     handler.attach(trainer)
     trainer.add_event_handler(
@@ -40,7 +40,7 @@ def epochs_validated(handler: Validation, epochs: int) -> list[tuple[int, dict[s
 
 def test_every_few_epochs_and_the_last_one() -> None:
     seen: list[object] = []
-    handler = Validation(evaluator(seen), PAIRS, 2)
+    handler = ValidationHandler(evaluator(seen), PAIRS, 2)
     assert epochs_validated(handler, 5) == [
         (2, {"val/psnr": 2.0}),
         (4, {"val/psnr": 4.0}),
@@ -51,7 +51,7 @@ def test_every_few_epochs_and_the_last_one() -> None:
 
 def test_without_pairs_nothing_happens() -> None:
     seen: list[object] = []
-    assert epochs_validated(Validation(evaluator(seen), ValidationPairs(), 1), 3) == []
+    assert epochs_validated(ValidationHandler(evaluator(seen), ValidationPairs(), 1), 3) == []
     assert seen == []
 
 
@@ -61,11 +61,11 @@ def test_one_that_is_broken_off_stays_due() -> None:
         raise KeyboardInterrupt
         yield
 
-    handler = Validation(evaluator([]), PAIRS, 1, interrupted)
+    handler = ValidationHandler(evaluator([]), PAIRS, 1, interrupted)
     with pytest.raises(KeyboardInterrupt):
         epochs_validated(handler, 1)
     assert handler.due
-    again = Validation(evaluator([]), PAIRS, 1)
+    again = ValidationHandler(evaluator([]), PAIRS, 1)
     again.load_state_dict(handler.state_dict())
     assert again.due
     epochs_validated(again, 1)
@@ -74,4 +74,4 @@ def test_one_that_is_broken_off_stays_due() -> None:
 
 def test_an_interval_is_at_least_one_epoch() -> None:
     with pytest.raises(ValueError, match="every is 0; it must be at least 1"):
-        Validation(evaluator([]), PAIRS, 0)
+        ValidationHandler(evaluator([]), PAIRS, 0)

@@ -18,7 +18,7 @@ from scripts.errors import ConfigError, SeriesError
 ItemT = TypeVar("ItemT")
 
 
-class SlicePairs(Sequence[dict[str, Tensor]]):
+class PairDataset(Sequence[dict[str, Tensor]]):
     """Pairs of slices in the network's range, (1, H, W) each: ``image`` (low dose) and ``label`` (full dose).
 
     The first folders are held out for validation, since each folder is usually one patient. If there is only one

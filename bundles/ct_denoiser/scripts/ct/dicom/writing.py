@@ -31,7 +31,7 @@ from pydicom.uid import (
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PersonName
 
 from scripts import atomic
-from scripts.ct.dicom.derivation import Derivation, describe
+from scripts.ct.dicom.derivation import Derivation, record_derivation
 from scripts.ct.dicom.finding import uneven_spacing
 from scripts.ct.dicom.headers import quiet
 from scripts.ct.dicom.reading import Slice, read_slices
@@ -191,7 +191,7 @@ def _encoded(source: Slice, pixels: NDArray[np.generic], uids: _NewUIDs, change:
         with quiet():
             unreadable = _unreadable_texts(dataset)
             _clean(dataset, keep_private=change.keep_private)
-            describe(dataset, source.frame, change.derivation)
+            record_derivation(dataset, source.frame, change.derivation)
             _identify(dataset, pixels, uids)
             _mark_lossy(dataset)
             _put_pixels(dataset, pixels)
