@@ -50,9 +50,10 @@ def test_gaussian_follows_its_rule():
 
 
 @pytest.mark.parametrize("std", [15.0, 60.0, 120.0])
-@pytest.mark.parametrize(("name", "share"), [("gaussian", 0.9), ("nlm", 0.75)])  # one is tuned to correlated noise
-def test_filters_come_nearer_to_the_truth_in_tissue(name, share, std):
+@pytest.mark.parametrize("name", ["gaussian", "nlm"])
+def test_filters_come_nearer_to_the_truth_in_tissue(name, std):
     clean, noisy = slice_with_noise(std)
+    share = 0.9 if (name, std) == ("gaussian", 15.0) else 0.75  # the Gaussian's rule is for real, correlated noise
     inside = np.s_[24:104, 24:104]
     assert rmse(CLASSICAL[name](noisy)[inside], clean[inside]) < share * rmse(noisy[inside], clean[inside])
 
