@@ -114,7 +114,7 @@ def test_a_second_run_says_the_table_again(
 def test_methods_are_compared_on_the_same_slices_whatever_the_split(
     tiny: TinyData, tiny_run: Path, tmp_path: Path
 ) -> None:
-    options = ["baselines=[input]", "protocols=[hu2000]", "panels=0"]
+    options = ["filters=[input]", "protocols=[hu2000]", "panels=0"]
     out = evaluate(tiny, tiny_run, tmp_path / "out", "split=train", "body_mask=true", *options)
     rows = json.loads((out / "results.json").read_text())["rows"]
     assert [(row["method"], row["slices"], row["patients"]) for row in rows] == [
@@ -129,7 +129,7 @@ def test_the_best_checkpoint_or_the_last(tiny: TinyData, tiny_run: Path, tmp_pat
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     (run / "checkpoints" / "last.pt").unlink()
-    options = ["baselines=[]", "protocols=[hu2000]", "panels=0"]
+    options = ["filters=[]", "protocols=[hu2000]", "panels=0"]
     evaluate(tiny, run, tmp_path / "out", *options)
     with pytest.raises(BundleError, match=r"last\.pt: checkpoint not found"):
         evaluate(tiny, run, tmp_path / "last", *options, "checkpoint=last")
@@ -153,7 +153,7 @@ def test_patients_that_a_run_was_trained_on_are_told_wherever_the_figures_are(
     tiny: TinyData, tiny_run: Path, tmp_path: Path, results: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not [note for note in results["notes"] if "held out" in note]
-    out = evaluate(tiny, tiny_run, tmp_path / "train", "split=train", "baselines=[input]", "protocols=[hu2000]")
+    out = evaluate(tiny, tiny_run, tmp_path / "train", "split=train", "filters=[input]", "protocols=[hu2000]")
     (note,) = [note for note in json.loads((out / "results.json").read_text())["notes"] if "held out" in note]
     assert note.startswith("supervised: NOT held out: it was trained or validated on sim000, ")
     assert TEST not in note
@@ -162,7 +162,7 @@ def test_patients_that_a_run_was_trained_on_are_told_wherever_the_figures_are(
 
 
 def test_slices_that_are_no_pair_are_not_measured(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
-    changes = ("guard_threshold=0.9999", "baselines=[input]", "protocols=[hu2000]", "panels=0")
+    changes = ("guard_threshold=0.9999", "filters=[input]", "protocols=[hu2000]", "panels=0")
     with pytest.raises(ManifestError, match=r"anatomy does not match .*minimum 0\.9999\); .*set guard=false"):
         evaluate(tiny, tiny_run, tmp_path / "guarded", *changes)
     assert (evaluate(tiny, tiny_run, tmp_path / "free", *changes, "guard=false") / "results.json").exists()
@@ -177,7 +177,7 @@ def test_the_shipped_bundle_by_its_path_from_anywhere(
     tiny: TinyData, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = ["methods={shipped: bundles/ct_denoiser}", "split=val", "baselines=[]", "guard=false", "panels=0"]
+    options = ["methods={shipped: bundles/ct_denoiser}", "split=val", "filters=[]", "guard=false", "panels=0"]
     out = evaluate(tiny, tiny_run, tmp_path / "out", *options)
     found = json.loads((out / "results.json").read_text())
     assert {row["method"] for row in found["rows"]} == {"shipped"}
