@@ -210,13 +210,16 @@ def evaluate(
 
 
 def evaluate_manifest(
-    manifest: str | Path, methods: Mapping[str, str | Path], out: str | Path = "runs/evaluate", **options: object
+    manifest: str | Path,
+    methods: Mapping[str, str | Path | Mapping[str, object]],
+    out: str | Path = "runs/evaluate",
+    **options: object,
 ) -> "Evaluation":
     """Score models on the pairs of a split of a manifest, with tables and figures in ``out``.
 
     Args:
         manifest: a CSV file written by the task `scan`.
-        methods: run folders or bundle folders, by their names in the tables.
+        methods: run folders or bundle folders, by their names in the tables; or mappings as in the config.
         out: the output folder.
         options: as in ``configs/evaluate.yaml``, for example ``split="val"``.
 
@@ -227,12 +230,10 @@ def evaluate_manifest(
         SeriesError: a series cannot be decoded or scored.
         OutputError: ``out`` cannot be written.
     """
-    from ctcycle.evaluation.results import read_slice_records, summarise
+    from ctcycle.evaluation.results import read_evaluation
 
     loaded = _from_options("evaluate", {"manifest": manifest, "methods": dict(methods), "out": out, **options})
-    folder = run_config(loaded)
-    notes = json.loads((folder / "results.json").read_text(encoding="utf-8"))["notes"]
-    return replace(summarise(read_slice_records(folder / "slices.csv"), seed=loaded.config.seed), notes=tuple(notes))
+    return read_evaluation(run_config(loaded))
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> LoadedConfig:

@@ -55,7 +55,9 @@ def gaussian(low: HUImage, strength: float = 1.0) -> HUImage:
     best sigma for real quarter dose against full dose (Mayo 2016: B30f 0.55 px at 37 HU, D45f 0.7 px at 86 HU) and for
     phantoms.
     """
-    return _with_noise(low, lambda noise: ndimage.gaussian_filter(low, strength * np.cbrt(noise / 240.0), mode="reflect"))
+    return _with_noise(
+        low, lambda noise: ndimage.gaussian_filter(low, strength * np.cbrt(noise / 240.0), mode="reflect")
+    )
 
 
 def bilateral(low: HUImage) -> HUImage:
@@ -170,9 +172,7 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     "gaussian_tuned": tuple(
         _setting(f"sigma = {s:g} times the rule's", gaussian, strength=s) for s in (0.6, 0.8, 1.0, 1.25, 1.6, 2.0)
     ),
-    "tv_tuned": tuple(
-        _setting(f"weight = {s:g} noise", tv, strength=s) for s in (0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.8)
-    ),
+    "tv_tuned": tuple(_setting(f"weight = {s:g} noise", tv, strength=s) for s in (0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.8)),
     "nlm_tuned": (
         *(_setting(f"h = {s:g} noise, variance subtracted", nlm, strength=s) for s in (0.4, 0.6, 0.8, 1.0, 1.2)),
         *(

@@ -78,14 +78,10 @@ def tuned(name: str, errors: Errors, digest: str, *, leave_one_out: bool) -> Met
     if not leave_one_out:
         note = f"{name}: {everywhere.text}, chosen on {_named(errors)}, which the table does not contain"
         return Method(name, TITLES[name], "filter", digest, everywhere.denoise, notes=(note,))
-    own = {
-        patient: settings[_best(rows for other, rows in errors.items() if other != patient)] for patient in errors
-    }
+    own = {patient: settings[_best(rows for other, rows in errors.items() if other != patient)] for patient in errors}
     texts = list(dict.fromkeys(setting.text for setting in own.values()))
     note = f"{name}: {'; '.join(texts)}, chosen for each patient on the other {len(errors) - 1}"
-    return Method(
-        name, TITLES[name], "filter", digest, everywhere.denoise, _by_patient(own, everywhere), notes=(note,)
-    )
+    return Method(name, TITLES[name], "filter", digest, everywhere.denoise, _by_patient(own, everywhere), notes=(note,))
 
 
 def _by_patient(own: Mapping[str, Setting], other: Setting) -> Callable[[LowDoseSlice], HUImage]:
