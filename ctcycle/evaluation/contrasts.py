@@ -82,17 +82,14 @@ def contrasts(
         One contrast a method and primary measure; empty without a method or a filter.
     """
     own = [record for record in records if record.protocol == protocol]
-    known = {name for name in (record.method for record in own)}
+    known = {record.method for record in own}
     filters = [name for name in filters if name in known]
     if not filters:
         return ()
     means = {name: _means(own, name, PRIMARY[0]) for name in filters}
     best = max(filters, key=lambda name: float(np.mean(means[name])))
     found = [
-        _contrast(own, method, best, protocol, measure, seed)
-        for method in methods
-        if method in known
-        for measure in PRIMARY
+        _contrast(own, (method, best), measure, seed) for method in methods if method in known for measure in PRIMARY
     ]
     adjusted = holm({f"{c.method}/{c.measure}": c.p_value for c in found if c.p_value is not None})
     return tuple(replace(c, p_holm=adjusted.get(f"{c.method}/{c.measure}")) for c in found)
@@ -126,11 +123,10 @@ def _sentence(contrast: Contrast, titles: Mapping[str, str]) -> str:
     return f"{text}, {contrast.patients} {'patient' if contrast.patients == 1 else 'patients'}"
 
 
-def _contrast(
-    records: Sequence[Scored], method: str, best: str, protocol: ProtocolName, measure: str, seed: int
-) -> Contrast:
+def _contrast(records: Sequence[Scored], pair: tuple[str, str], measure: str, seed: int) -> Contrast:
+    method, best = pair
     first, second = _means(records, method, measure), _means(records, best, measure)
-    names = (method, best, protocol, measure, first.size)
+    names = (method, best, records[0].protocol, measure, first.size)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return Contrast(*names, None, None, None, None, f"{method}: a slice equals full dose, so its PSNR is infinite")
     found = paired_contrast(first, second, np.random.default_rng(seed))

@@ -118,11 +118,6 @@ def bm3d(low: HUImage) -> HUImage:
     return _with_noise(low, lambda noise: apply(low, noise))
 
 
-def has_bm3d() -> bool:
-    """Return whether the package ``bm3d`` is installed."""
-    return find_spec("bm3d") is not None
-
-
 CLASSICAL: dict[str, HUFilter] = {
     "input": identity,
     "constant": constant,
@@ -131,8 +126,7 @@ CLASSICAL: dict[str, HUFilter] = {
     "bilateral": bilateral,
     "tv": tv,
     "nlm": nlm,
-    "bm3d": bm3d,
-}
+} | ({"bm3d": bm3d} if find_spec("bm3d") else {})
 """The classical denoisers by rule, by their name in results."""
 
 TITLES: Mapping[str, str] = {

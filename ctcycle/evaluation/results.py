@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ class Evaluation:
     notes: tuple[str, ...]
     contrasts: tuple[Contrast, ...] = ()
     methods: tuple[MethodFacts, ...] = ()
-    study: StudyResult = StudyResult()
+    study: StudyResult = field(default_factory=StudyResult)
 
     def write(self, folder: Path, provenance: Mapping[str, Any]) -> None:
         """Write ``slices.csv``, ``patients.csv``, ``measures.csv`` and ``results.json`` (see ``docs/results.md``).
@@ -314,7 +314,7 @@ def _csv(lines: Iterable[Mapping[str, Any]], kind: type | None = None) -> str:
     """Return a table; its columns are the fields of a dataclass ``kind``, or the keys of the first line."""
     text = io.StringIO()
     table = list(lines)
-    columns = [field.name for field in fields(kind)] if kind else list(table[0]) if table else []
+    columns = [column.name for column in fields(kind)] if kind else list(table[0]) if table else []
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)

@@ -9,7 +9,7 @@ from ctcycle.data.manifest import read_manifest
 from ctcycle.data.slices import load_slices, open_store
 from ctcycle.errors import ConfigError, ManifestError
 from ctcycle.evaluation.cache import ResultCache
-from ctcycle.evaluation.filters import SETTINGS, by_rule, has_bm3d
+from ctcycle.evaluation.filters import CLASSICAL, SETTINGS, by_rule
 from ctcycle.evaluation.methods import Method, digest_of
 from ctcycle.evaluation.pairs import EvaluationPairs, Slices
 from ctcycle.evaluation.tuning import TuningSlices, measure_settings, spread, tuned
@@ -29,7 +29,7 @@ def load_methods(config: Evaluate, slices: Slices, cache: ResultCache) -> tuple[
     notes: list[str] = []
     found: list[Method] = []
     for name in config.filters:
-        if name == "bm3d" and not has_bm3d():
+        if name == "bm3d" and name not in CLASSICAL:
             notes.append(NO_BM3D)
         elif name not in SETTINGS:
             found.append(by_rule(name))

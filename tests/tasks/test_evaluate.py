@@ -19,7 +19,7 @@ from ctcycle.errors import BundleError, ConfigError, ManifestError
 from ctcycle.tasks import running
 
 PROTOCOLS = ["hu2000", "report2024", "abdomen"]
-METHODS = ["input", "constant", "gaussian", "nlm", "supervised"]
+METHODS = ["input", "constant", "gaussian", "median", "bilateral", "tv", "nlm", "nlm_tuned", "supervised"]
 
 
 def evaluate(data: TinyData, run: Path, out: Path, *overrides: str) -> Path:
