@@ -7,6 +7,7 @@ chosen on six real quarter-dose slices (Mayo 2016, B30f and D45f).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -68,10 +69,10 @@ def bilateral(low: HUImage) -> HUImage:
     floor = low.min()  # the filter takes values from 0 only
 
     def filtered(noise: float) -> HUImage:
-        smooth: HUImage = denoise_bilateral(
+        smooth: HUImage = floor + denoise_bilateral(
             low - floor, sigma_color=BILATERAL_STRENGTH * noise, sigma_spatial=BILATERAL_PX, mode="symmetric"
         )
-        return smooth + floor
+        return smooth
 
     return _with_noise(low, filtered)
 
@@ -81,7 +82,7 @@ def tv(low: HUImage, strength: float = TV_STRENGTH) -> HUImage:
 
     The slice is returned unchanged if no noise can be measured.
     """
-    return _with_noise(low, lambda noise: denoise_tv_chambolle(low, weight=strength * noise))
+    return _with_noise(low, lambda noise: denoise_tv_chambolle(low, weight=strength * noise))  # type: ignore[no-untyped-call]
 
 
 def nlm(low: HUImage, strength: float = NLM_STRENGTH, *, subtract: bool = True) -> HUImage:
@@ -113,7 +114,7 @@ def bm3d(low: HUImage) -> HUImage:
 
     The slice is returned unchanged if no noise can be measured.
     """
-    from bm3d import bm3d as apply
+    apply = import_module("bm3d").bm3d
 
     return _with_noise(low, lambda noise: apply(low, noise))
 
@@ -126,7 +127,9 @@ CLASSICAL: dict[str, HUFilter] = {
     "bilateral": bilateral,
     "tv": tv,
     "nlm": nlm,
-} | ({"bm3d": bm3d} if find_spec("bm3d") else {})
+}
+if find_spec("bm3d"):
+    CLASSICAL["bm3d"] = bm3d
 """The classical denoisers by rule, by their name in results."""
 
 TITLES: Mapping[str, str] = {

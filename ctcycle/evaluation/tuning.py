@@ -47,7 +47,7 @@ def measure_settings(pairs: Iterable[HUPair], settings: Sequence[Setting], worke
     found: dict[str, list[list[float]]] = {}
     with ThreadPoolExecutor(workers) as pool:
         for pair in pairs:
-            errors = pool.map(lambda setting, pair=pair: _squared_error(setting, pair), settings)  # type: ignore[misc]
+            errors = pool.map(lambda setting, pair=pair: _squared_error(setting, pair), settings)
             found.setdefault(pair.patient, []).append(list(errors))
     return {patient: np.mean(rows, axis=0).tolist() for patient, rows in found.items()}
 
