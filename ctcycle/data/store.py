@@ -121,7 +121,7 @@ class SliceStore:
 
     def __init__(self, cache: Path, mu_water: float = MU_WATER) -> None:
         self._cache = cache.absolute()
-        self._mu_water = mu_water
+        self.mu_water = mu_water
         self._locator = Locator(mu_water)
 
     def open(self, info: SeriesInfo) -> StoredSeries:
@@ -149,7 +149,7 @@ class SliceStore:
             SeriesError: the series cannot be decoded.
             OutputError: the cache cannot be written.
         """
-        name = _index_name(root / row.path, row.uid, self._mu_water)
+        name = _index_name(root / row.path, row.uid, self.mu_water)
         known = self._look_up(name)
         if known is None:
             return self._renew(self._locator.locate(row, root), name)
@@ -163,7 +163,7 @@ class SliceStore:
             row: a row of a manifest.
             root: the folder that its path is relative to, `Manifest.root`.
         """
-        found = self._look_up(_index_name(root / row.path, row.uid, self._mu_water))
+        found = self._look_up(_index_name(root / row.path, row.uid, self.mu_water))
         return None if found is None else found[1]
 
     def _look_up(self, name: str) -> tuple[list[str], StoredSeries] | None:

@@ -1,5 +1,6 @@
 """The task `evaluate`: models, outputs and classical filters on the slices of a split, with tables and figures."""
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,14 +14,15 @@ from ctcycle.atomic import write_text
 from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Evaluate
 from ctcycle.data.slices import load_slices, open_store
-from ctcycle.evaluation.cache import ResultCache
+from ctcycle.errors import SeriesError
+from ctcycle.evaluation.cache import ResultCache, code_digest
 from ctcycle.evaluation.comparison import MethodResult, OwnBench, Plan, SliceBench
 from ctcycle.evaluation.comparison import compare as compare_methods
 from ctcycle.evaluation.contrasts import contrast_lines, contrasts
 from ctcycle.evaluation.findings import StudyResult
 from ctcycle.evaluation.methods import Method
 from ctcycle.evaluation.pairs import EvaluationPairs, HUPair, LowDoseSlice, LowDoseSlices, Slices, slices_digest
-from ctcycle.evaluation.results import Evaluation, MethodFacts, summarise
+from ctcycle.evaluation.results import Evaluation, MethodFacts, read_evaluation, summarise
 from ctcycle.evaluation.scoring import BODY_NOTE, ScoreOptions
 from ctcycle.evaluation.tables import format_table, markdown_table
 from ctcycle.report.figures import PanelRow, loss_curves, psnr_by_slice, slice_panels
@@ -44,6 +46,19 @@ OWN_BENCHES: dict[str, Callable[[Evaluate], OwnBench]] = {}
 def run(config: Evaluate, job: Job) -> str:
     """Evaluate, and return the table of the first protocol and the paths of all results."""
     return summary_text(config, job.folder, compare(config, job.folder))
+
+
+def is_current(config: Evaluate, folder: RunFolder) -> bool:
+    """Return whether the results in ``folder`` were made by the present weights, slices and code."""
+    try:
+        found = read_evaluation(folder.path)
+        known = json.loads((folder.path / "results.json").read_text(encoding="utf-8"))["provenance"]
+    except (SeriesError, OSError, ValueError, KeyError):
+        return False
+    slices = _slices(config)
+    methods, _notes = load_methods(config, slices, ResultCache(config.cache or _store_folder(config) / "evaluations"))
+    same = {method.name: method.digest for method in methods} == {made.name: made.digest for made in found.methods}
+    return same and (known.get("slices"), known.get("code")) == (slices_digest(slices), code_digest())
 
 
 def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
@@ -158,6 +173,7 @@ def _provenance(config: Evaluate, plan: Plan) -> dict[str, Any]:
         "checkpoint": config.checkpoint,
         "runs": {name: source.run.as_posix() for name, source in config.sources.items() if source.run},
         "slices": plan.slices_digest,
+        "code": code_digest(),
         "versions": versions(),
     }
 

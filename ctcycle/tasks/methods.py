@@ -11,6 +11,7 @@ from ctcycle.errors import ConfigError, ManifestError
 from ctcycle.evaluation.cache import ResultCache
 from ctcycle.evaluation.filters import CLASSICAL, SETTINGS, by_rule
 from ctcycle.evaluation.methods import Method, digest_of
+from ctcycle.evaluation.outputs import outputs_method
 from ctcycle.evaluation.pairs import EvaluationPairs, Slices
 from ctcycle.evaluation.tuning import TuningSlices, measure_settings, spread, tuned
 from ctcycle.runs.bundle_folder import is_bundle
@@ -24,7 +25,8 @@ def load_methods(config: Evaluate, slices: Slices, cache: ResultCache) -> tuple[
 
     Raises:
         BundleError: a folder contains no model.
-        ConfigError: a method's folder cannot be used.
+        ConfigError: there is no method.
+        SeriesError: outputs of another program do not match the slices.
     """
     notes: list[str] = []
     found: list[Method] = []
@@ -37,17 +39,22 @@ def load_methods(config: Evaluate, slices: Slices, cache: ResultCache) -> tuple[
             notes.append(f"{name}: left out, since no patient with both doses can be used to tune it")
         else:
             found.append(_tuned(name, tuning, cache))
-    found += [load_model_method(name, source, config) for name, source in config.sources.items()]
+    found += [_load(name, source, config, slices) for name, source in config.sources.items()]
     if not found:
         raise ConfigError("evaluate: no methods and no filters; set at least one of methods and filters")
     return found, notes
 
 
-def load_model_method(name: str, source: MethodSource, config: Evaluate) -> Method:
+def _load(name: str, source: MethodSource, config: Evaluate, slices: Slices) -> Method:
+    if source.run is not None:
+        return load_model_method(name, source.run, source, config)
+    store = open_store(config.manifest, config.store, config.mu_water)
+    return outputs_method(name, source.title or name, source.outputs or Path(), slices.slices, store)
+
+
+def load_model_method(name: str, run: Path, source: MethodSource, config: Evaluate) -> Method:
     """Return the method of a run or of a bundle; its digest covers weights, network and window."""
-    if source.run is None:
-        raise ConfigError(f"methods.{name}: outputs of other programs cannot be read in this version; give a run")
-    path = located(source.run)
+    path = located(run)
     model = load_model(path, source.checkpoint or config.checkpoint, config.device)
     digest = digest_of(
         model.digest, str(model.generator), repr(model.window), model.mu_water, model.average_flips, str(model.device)

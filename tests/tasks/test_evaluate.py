@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+import torch
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tiny_data import TEST, TinyData
@@ -182,3 +183,47 @@ def test_the_shipped_bundle_by_its_path_from_anywhere(
     found = json.loads((out / "results.json").read_text())
     assert {row["method"] for row in found["rows"]} == {"shipped"}
     assert found["provenance"]["runs"] == {"shipped": "bundles/ct_denoiser"}
+
+
+def test_figures_of_other_weights_are_never_shown_as_those_of_the_present(
+    tiny: TinyData, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, options = tmp_path / "run", ["filters=[input]", "protocols=[hu2000]", "panels=0", f"cache={tmp_path / 'c'}"]
+    shutil.copytree(tiny_run, run)
+    out = evaluate(tiny, run, tmp_path / "out", *options)
+    before = json.loads((out / "results.json").read_text())
+    capsys.readouterr()
+    evaluate(tiny, run, out, *options)
+    assert "already finished" in capsys.readouterr().out
+    state = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
+    other = _scaled(state)
+    torch.save(other, run / "checkpoints" / "best.pt")
+    evaluate(tiny, run, out, *options)
+    assert "already finished" not in capsys.readouterr().out
+    after = json.loads((out / "results.json").read_text())
+    rows = [{row["method"]: row["rmse_hu"] for row in found["rows"]} for found in (before, after)]
+    assert rows[0]["input"] == rows[1]["input"]
+    assert rows[0]["supervised"] != rows[1]["supervised"]
+    digests = [{m["name"]: m["digest"] for m in found["methods"]} for found in (before, after)]
+    assert digests[0]["supervised"] != digests[1]["supervised"]
+
+
+def _scaled(state: Any) -> Any:
+    """The same checkpoint with all weights 1.5 times as large."""
+    if isinstance(state, dict):
+        return {key: _scaled(value) for key, value in state.items()}
+    return state * 1.5 if isinstance(state, torch.Tensor) and state.is_floating_point() else state
+
+
+def test_outputs_of_another_program_and_their_title(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny.series / TEST / "low_dose", tmp_path / "theirs" / TEST)
+    methods = f"methods={{theirs: {{outputs: {tmp_path / 'theirs'}, title: Their denoiser}}}}"
+    options = ["filters=[input, nlm]", "protocols=[hu2000]", "panels=0"]
+    out = evaluate(tiny, tiny_run, tmp_path / "out", methods, *options)
+    found = json.loads((out / "results.json").read_text())
+    rows = {row["method"]: row for row in found["rows"]}
+    assert rows["theirs"]["rmse_hu"] == rows["input"]["rmse_hu"]
+    assert ("theirs", "Their denoiser", "outputs") in {(m["name"], m["title"], m["kind"]) for m in found["methods"]}
+    assert [(c["method"], c["filter"], c["p_value"]) for c in found["contrasts"]] == [("theirs", "nlm", None)] * 2
+    assert found["schema"] == 2
+    assert (out / "measures.csv").read_text().startswith("method,bench,measure,value,")
