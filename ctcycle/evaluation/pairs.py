@@ -20,6 +20,7 @@ class HUPair:
         slice_index: index of the slice in the series, from 0.
         low_hu: (H, W) float32, HU.
         full_hu: (H, W) float32, HU.
+        spacing_mm: between the centres of rows and of columns.
     """
 
     patient: str
@@ -27,6 +28,7 @@ class HUPair:
     slice_index: int
     low_hu: HUImage
     full_hu: HUImage
+    spacing_mm: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
