@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ctcycle.errors import SeriesError
-from ctcycle.evaluation.baselines import HUFilter
+from ctcycle.evaluation.baselines import HUFilter, HUImage
 from ctcycle.evaluation.findings import Finding, Measure, StudyResult
 from ctcycle.evaluation.noise_measures import NOISE_OVER_FULL, NOISE_REMOVED, TEXTURE_DISTANCE
 from ctcycle.evaluation.paired.figures import limits_of_agreement, nps_curves, pair_figures
 from ctcycle.evaluation.paired.reference import PairReference, PairReferences
 from ctcycle.evaluation.paired.sums import PairSums, changes_since, slice_sums, total
 from ctcycle.evaluation.paired.worst import PATCHES, SLICES, Worst, add_worst_patch, add_worst_slice
-from ctcycle.evaluation.pairs import HUImage, HUPair
+from ctcycle.evaluation.pairs import HUPair
 from ctcycle.evaluation.patient_jackknife import jackknife_intervals
 from ctcycle.metrics.bootstrap import too_few_patients
 from ctcycle.metrics.features import FEATURES
@@ -26,8 +26,8 @@ NO_NULL = (
     "the worst patches are shown instead"
 )
 
-_PLACES = {
-    **{name: f"in {name}" for name in TISSUES_HU},
+_PLACES: dict[str, str] = {
+    **{str(name): f"in {name}" for name in TISSUES_HU},
     "soft": "in soft tissue",
     "edges": "at edges",
     "outside_air": "outside air",

@@ -20,7 +20,7 @@ def jackknife_intervals(parts: Sequence[Part], figures: Callable[[Sequence[Part]
 
     A figure such as a ratio of sums is not the mean of the patients' own figures, so these cannot be resampled; the
     jackknife needs only the figure without each patient in turn. Of a mean it is Student's interval. Simulated coverage
-    of the ratio of two root mean squares with 5, 8, 12 patients: 0.95, 0.95, 0.95.
+    of the ratio of two root mean squares with 5, 8, 12 patients: 0.93, 0.94, 0.95 (4000 samples each).
 
     Args:
         parts: one a patient.

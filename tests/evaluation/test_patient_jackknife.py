@@ -26,9 +26,11 @@ def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says(patients):
         parts = list(np.stack([level * rng.uniform(1.0, 1.4, patients), level], axis=1))
         low, high = jackknife_intervals(parts, ratio)["ratio"]
         covered += low <= np.sqrt(1.2) <= high
-    assert 0.92 <= covered / 600 <= 0.98
+    assert 0.91 <= covered / 600 <= 0.98
 
 
 def test_no_interval_with_few_patients_or_without_a_figure():
     assert jackknife_intervals([1.0, 2.0, 3.0, 4.0], lambda kept: {"mean": sum(kept)}) == {"mean": None}
-    assert jackknife_intervals([1.0] * 6, lambda kept: {"odd": float("nan")}) == {"odd": None}
+    assert jackknife_intervals([1.0] * 6, lambda kept: {"odd": 0.0 if len(kept) == 6 else float("nan")}) == {
+        "odd": None
+    }

@@ -98,7 +98,8 @@ def bias_figures(patients: Sequence[PairSums]) -> dict[str, float]:
 
 def biases(found: TissueBias) -> dict[str, Bias]:
     """Return the mean errors of the tissues, of edges, and of all but air, by name."""
-    return {**found.tissues, "edges": found.edges, "outside_air": found.outside_air}
+    tissues: dict[str, Bias] = dict(found.tissues)
+    return tissues | {"edges": found.edges, "outside_air": found.outside_air}
 
 
 def limits_of_agreement(patients: Sequence[PairSums]) -> dict[str, tuple[float, float]]:

@@ -7,7 +7,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.evaluation.pairs import HUImage
+from ctcycle.evaluation.baselines import HUImage
 from ctcycle.evaluation.paired.reference import PairReference, change_sums, features
 from ctcycle.metrics.features import FEATURES
 from ctcycle.metrics.spectral.spectra import detrended_spectra, mean_power
@@ -111,5 +111,6 @@ def _moments(x: Array, y: Array) -> Array:
 
 
 def _none(like: SliceErrors) -> SliceErrors:
-    zeros = (np.zeros_like(part) for part in (like.pixels, like.sum_hu, like.moments, like.outside_window))
-    return SliceErrors(*zeros, total_pixels=0)
+    parts = (like.pixels, like.sum_hu, like.moments, like.outside_window)
+    pixels, sum_hu, moments, outside_window = map(np.zeros_like, parts)
+    return SliceErrors(pixels, sum_hu, moments, outside_window, 0)

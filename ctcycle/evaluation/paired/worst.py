@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcycle.evaluation.baselines import HUImage
 from ctcycle.evaluation.findings import Picture
-from ctcycle.evaluation.pairs import HUImage
 from ctcycle.evaluation.paired.reference import PairReference, rms_hu
 from ctcycle.metrics.lesions.false_structures import RADII_MM, detection_map
 from ctcycle.metrics.lesions.patch_agreement import PATCH_PX
@@ -89,7 +89,7 @@ def _place(reference: PairReference) -> str:
     return f"Patient {reference.pair.patient}, slice {reference.pair.slice_index + 1}"
 
 
-def _picture(  # noqa: PLR0913, PLR0917 (what a picture needs)
+def _picture(  # noqa: PLR0917 (what a picture needs)
     method: str,
     topic: str,
     caption: str,
