@@ -98,7 +98,7 @@ def bias_figures(patients: Sequence[PairSums]) -> dict[str, float]:
 
 def biases(found: TissueBias) -> dict[str, Bias]:
     """Return the mean errors of the tissues, of edges, and of all but air, by name."""
-    tissues: dict[str, Bias] = dict(found.tissues)
+    tissues: dict[str, Bias] = {str(name): bias for name, bias in found.tissues.items()}
     return tissues | {"edges": found.edges, "outside_air": found.outside_air}
 
 
