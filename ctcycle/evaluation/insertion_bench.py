@@ -264,7 +264,7 @@ def _finding(
     sample: tuple[int, str, str],
     interval: tuple[float, float] | None = None,
 ) -> Finding:
-    """A finding of a sample (size, what was counted, note); the note of other figures is shown only if one is missing."""
+    """Return a finding of a sample: size, what was counted, and the note where a value is missing or has an interval."""
     count, unit, note = sample
     known = value if math.isfinite(value) else None
     low, high = interval or (None, None)
