@@ -264,7 +264,7 @@ def _finding(
     sample: tuple[int, str, str],
     interval: tuple[float, float] | None = None,
 ) -> Finding:
-    """Return a finding of a sample: size, what was counted, and the note where a value is missing or has an interval."""
+    """Return a finding of a sample (size, what was counted, note); the note only explains a gap or an interval."""
     count, unit, note = sample
     known = value if math.isfinite(value) else None
     low, high = interval or (None, None)

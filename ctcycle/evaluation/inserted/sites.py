@@ -19,6 +19,9 @@ APERTURE_SIGMA_MM = 0.22
 """Blur of a 0.6 mm detector element and a 0.5 mm focal spot at the isocentre, which noise does not show."""
 
 MAX_SIGMA_MM = 1.5
+LEAKAGE = 0.05
+"""Rings below this share of the peak hold mostly what leaks from others; they are not fitted."""
+
 SQUARE = 0.01
 """Largest relative difference of row and column spacing that still counts as square."""
 
@@ -117,7 +120,7 @@ def kernel_sigma_mm(noise: NoisePower) -> float:
     Returns:
         sigma in mm, 0 for kernels that enhance edges, at most `MAX_SIGMA_MM`.
     """
-    found = noise.radial_hu2_mm2 > 0
+    found = noise.radial_hu2_mm2 > LEAKAGE * noise.radial_hu2_mm2.max()
     frequency, power = noise.frequency_per_mm[found], noise.radial_hu2_mm2[found]
     slope = np.polyfit(frequency**2, np.log(power / frequency), 1, w=np.sqrt(frequency))[0]
     return float(np.clip(np.sqrt(max(-slope, 0.0)) / (2 * np.pi), 0.0, MAX_SIGMA_MM))
