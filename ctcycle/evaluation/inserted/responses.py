@@ -30,7 +30,7 @@ class Responses:
 
     Attributes:
         patient: of the slice.
-        where: tells the slice from others.
+        where: series and index of the slice.
         contrasts: (S) share of the contrast kept at each site.
         volume_hu: sum of the responses over all sites and pixels, times the sign of the lesion.
         inserted_hu: the same of the inserted lesion.
