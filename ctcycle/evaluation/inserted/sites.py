@@ -37,7 +37,7 @@ class InsertionSettings:
         seed: of the choice of slices, and of intervals over sites.
     """
 
-    slices: int = 16
+    slices: int = 8
     sites: int = 8
     distance_px: int = 64
     seed: int = 0
