@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctcycle.evaluation.findings import Finding
 from ctcycle.evaluation.page.content import Panel, ReportContent, TrainingCurves
@@ -134,13 +135,13 @@ def _grids(panel: Panel) -> Iterator[Grid]:
         yield _grid(where, window, images)
 
 
-def _grid(where: str, window: str, images: dict[str, np.ndarray]) -> Grid:  # type: ignore[type-arg]
+def _grid(where: str, window: str, images: dict[str, NDArray[np.float32]]) -> Grid:
     low, high = WINDOWS[window]
     pictures = [(title, grey_png(image, (low, high))) for title, image in images.items()]
     return Grid(f"{where}, {window} window", f"W{high - low:.0f} L{(low + high) / 2:.0f}.", pictures)
 
 
-def _body(image: np.ndarray) -> tuple[slice, slice]:  # type: ignore[type-arg]
+def _body(image: NDArray[np.float32]) -> tuple[slice, slice]:
     mask = body_mask(image)
     if not mask.any():
         return slice(None), slice(None)
