@@ -69,10 +69,12 @@ def read_bundle_facts(bundle: Path, *, any_target: bool = False) -> BundleFacts:
     targets = None if any_target else _TARGETS
     try:
         config = _read_json(path)
+        spec = _typed(_SPEC, _arguments(_spec_section(config, targets), "spec", targets))
+        window = _typed(_WINDOW, _arguments(config["hu_window"], "hu_window", targets))
         mu = MuScale(_typed(_MU_WATER, config["mu_water"]), _typed(_MU_AIR, config.get("mu_air", MU_AIR)))
         return BundleFacts(
-            spec=_typed(_SPEC, _arguments(_spec_section(config, targets), "spec", targets)),
-            window=_typed(_WINDOW, _arguments(config["hu_window"], "hu_window", targets)),
+            spec=spec,
+            window=window,
             mu_water=mu.water,
             has_fingerprint=bool(config.get("fingerprint")),
             average_flips=config.get("average_flips") is True,

@@ -91,7 +91,7 @@ class UnpairedPatches(Dataset[PatchPair]):
         }
 
     def partner(self, low: int) -> int:
-        """Return the index of the fixed full-dose partner of low-dose slice ``low``; partners are used equally often."""
+        """Return the index of the full-dose slice that low-dose slice ``low`` keeps; all are used equally often."""
         return shuffled_index([self.seed, _FULL], low, len(self.full))
 
 
