@@ -143,8 +143,10 @@ class Denoise(Task):
         None, description="run folder or bundle folder; default: the bundle shipped with ctcycle"
     )
     input: FilePath = Field(description="a series, a volume, or a folder of them")
-    checkpoint: Literal["best", "last"] = Field(
-        "best", description="best or last; only for a run folder, a bundle has one set of weights"
+    checkpoint: Literal["best", "last"] | None = Field(
+        None,
+        description="best or last; default: as the run's training.keep; only for a run folder, a bundle has one set of "
+        "weights",
     )
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     strength: Annotated[float, Field(ge=0, le=2)] = Field(
@@ -177,7 +179,7 @@ class Bundle(Task):
     task: Literal["bundle"]
     run: FilePath = Field(description="run folder of a train task")
     bundle: FilePath = Field(description="folder to create; its name becomes the name of the bundle")
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last"] | None = Field(None, description="default: as the run's training.keep")
     formats: tuple[Literal["onnx", "pt2"], ...] = Field(
         ("onnx", "pt2"), description="model formats to export in addition to the weights"
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcycle import atomic
-from ctcycle.ct.hounsfield import MU_WATER, mu_to_hu
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER, MuScale, mu_to_hu
 from ctcycle.ct.series import SeriesInfo, Skipped
 from ctcycle.ct.stored_values import StoredValues, integer_limits
 from ctcycle.errors import DamagedError, SeriesError
@@ -17,7 +17,9 @@ from ctcycle.errors import DamagedError, SeriesError
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 
 
-def find_series(files: Iterable[Path], mu_water: float = MU_WATER) -> tuple[list[SeriesInfo], list[Skipped]]:
+def find_series(
+    files: Iterable[Path], mu_water: float = MU_WATER, mu_air: float = MU_AIR
+) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Return the series in npy files, reading only the headers.
 
     Slices in one folder form a series if their names differ only in the last number (``0001.npy``, ``0002.npy``;
@@ -26,10 +28,12 @@ def find_series(files: Iterable[Path], mu_water: float = MU_WATER) -> tuple[list
     Args:
         files: candidate npy files, from any folders.
         mu_water: attenuation of water in 1/mm, stored with each series.
+        mu_air: attenuation of air in 1/mm, likewise.
 
     Returns:
         The series, and the files that were skipped.
     """
+    scale = MuScale(mu_water, mu_air)
     found: list[SeriesInfo] = []
     skipped: list[Skipped] = []
     slices: dict[tuple[Path, str], list[Path]] = {}
@@ -40,12 +44,12 @@ def find_series(files: Iterable[Path], mu_water: float = MU_WATER) -> tuple[list
             skipped.append(Skipped(file, _reason(error, file), isinstance(error, DamagedError)))
             continue
         if array.ndim == 3:
-            found.append(_info(file, (file,), array.shape, mu_water))
+            found.append(_info(file, (file,), array.shape, scale))
         else:
             slices.setdefault(_series_key(file), []).append(file)
     for group in slices.values():
         try:
-            found.append(_slices_info(group, mu_water))
+            found.append(_slices_info(group, scale))
         except SeriesError as error:
             folder = group[0].parent
             skipped.append(Skipped(folder, _reason(error, folder), refused=True))
@@ -167,17 +171,17 @@ def _open_slices(file: Path) -> Iterator[NDArray[np.generic]]:
     yield from np.asarray(array)[None] if array.ndim == 2 else np.asarray(array)
 
 
-def _slices_info(files: list[Path], mu_water: float) -> SeriesInfo:
+def _slices_info(files: list[Path], scale: MuScale) -> SeriesInfo:
     ordered = sorted(files, key=_natural)
     shapes = {file: _open(file).shape for file in ordered}
     sizes = sorted(set(shapes.values()))
     if len(sizes) > 1:
         sizes_text = " and ".join("x".join(map(str, size)) for size in sizes[:3])
         raise SeriesError(f"{files[0].parent}: slices differ in size ({sizes_text} pixels); separate them")
-    return _info(files[0].parent, tuple(ordered), (len(ordered), *sizes[0]), mu_water)
+    return _info(files[0].parent, tuple(ordered), (len(ordered), *sizes[0]), scale)
 
 
-def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int], mu_water: float) -> SeriesInfo:
+def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int], scale: MuScale) -> SeriesInfo:
     return SeriesInfo(
         format="npy",
         path=path,
@@ -189,7 +193,8 @@ def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int], mu_w
         kernel="",
         thickness_mm=0.0,
         patient_id="",
-        mu_water=mu_water,
+        mu_water=scale.water,
+        mu_air=scale.air,
     )
 
 
@@ -210,7 +215,7 @@ def _scale(info: SeriesInfo) -> tuple[float, float]:
     """Return slope and intercept to HU."""
     if not _is_attenuation(info):
         return 1.0, 0.0
-    zero, one = mu_to_hu(np.array([0.0, 1.0]), info.mu_water)
+    zero, one = mu_to_hu(np.array([0.0, 1.0]), info.mu_water, info.mu_air)
     return float(one - zero), float(zero)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.ct.hounsfield import MU_WATER
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
 from ctcycle.errors import SeriesError
 
 _MAX_SAMPLES = 1 << 22
@@ -46,6 +46,7 @@ class SeriesInfo:
         patient_id: the PatientID, used only for grouping and never shown, logged or written; empty if unknown.
         mu_water: attenuation of water in 1/mm, used to convert npy files that hold attenuation to HU.
         plane: orientation and location of the slices; None if unknown (npy).
+        mu_air: attenuation of air in 1/mm, used as ``mu_water`` is.
     """
 
     format: Format
@@ -60,6 +61,7 @@ class SeriesInfo:
     patient_id: str
     mu_water: float = MU_WATER
     plane: SlicePlane | None = None
+    mu_air: float = MU_AIR
 
     def file_of(self, index: int) -> Path:
         """Return the file that holds slice ``index``, or the folder if several files hold several slices each."""

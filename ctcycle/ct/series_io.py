@@ -14,7 +14,7 @@ from ctcycle import atomic
 from ctcycle.ct import dicom, nifti, npy
 from ctcycle.ct.dicom import Derivation
 from ctcycle.ct.dicom.headers import lacks_header, looks_like_dicom
-from ctcycle.ct.hounsfield import MU_WATER
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
 from ctcycle.ct.series import Format, Series, SeriesInfo, Skipped, WriteOptions, check_hu
 from ctcycle.ct.stored_values import StoredValues
 from ctcycle.errors import OutputError, SeriesError
@@ -41,7 +41,10 @@ _DEFAULT = WriteOptions()
 
 
 def find_series(
-    root: Path, mu_water: float = MU_WATER, progress: Callable[[Path], object] | None = None
+    root: Path,
+    mu_water: float = MU_WATER,
+    progress: Callable[[Path], object] | None = None,
+    mu_air: float = MU_AIR,
 ) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Find every CT series in a file or under a folder, reading only headers.
 
@@ -49,6 +52,7 @@ def find_series(
         root: a folder with any nesting, or one file. Hidden files and files that are not images are only counted.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation: all values between -1 and 1.
         progress: called with each image file before its header is read.
+        mu_air: attenuation of air in 1/mm, likewise.
 
     Returns:
         The series sorted by path, and what was skipped, each with its reason.
@@ -66,7 +70,7 @@ def find_series(
     for infos, left_out in (
         dicom.find_series(_watched(kinds["dicom"], progress)),
         nifti.find_series(_watched(kinds["nifti"], progress)),
-        npy.find_series(_watched(kinds["npy"], progress), mu_water),
+        npy.find_series(_watched(kinds["npy"], progress), mu_water, mu_air),
     ):
         found.extend(infos)
         skipped.extend(left_out)

@@ -48,7 +48,7 @@ def outputs_method(name: str, title: str, folder: Path, data: SliceData, store: 
     Raises:
         SeriesError: a low-dose series has no output or several, or their slices cannot be matched; named by its key.
     """
-    infos, _skipped = series_io.find_series(folder, store.mu_water)
+    infos, _skipped = series_io.find_series(folder, store.mu[0], mu_air=store.mu[1])
     sources = {info: _source_uid(info) for info in infos}
     lows = [row for row in data.manifest if row.dose == "low_dose"]
     found: dict[str, OutputSeries] = {}

@@ -107,7 +107,7 @@ def denoise_folder(  # noqa: PLR0917 (in natural order; the last is optional)
         raise BundleError(
             "strict=true: the model has no fingerprint to compare series with; export it as a bundle first"
         )
-    found, skipped = find_series(source, denoiser.mu_water)
+    found, skipped = find_series(source, denoiser.mu.water, mu_air=denoiser.mu.air)
     for item in skipped:
         if item.damaged or item.refused:
             _log.warning("%s: %s", item.path, item.reason)

@@ -85,7 +85,7 @@ def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
 
 def _slices(config: Evaluate) -> Slices:
     """Return the pairs of the split; without full dose its low-dose slices, if a bench can do without."""
-    store = open_store(config.manifest, config.store, config.mu_water)
+    store = open_store(config.manifest, config.store, config.mu_water, config.mu_air)
     data = load_slices(config.manifest, store, kernel=config.kernel, splits=(config.split,))
     wanted = LOW_DOSE_BENCHES if config.benches is None else config.benches
     low_only = not data.manifest.select(dose="full_dose").rows and any(name in SLICE_BENCHES for name in wanted)

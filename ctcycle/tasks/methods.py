@@ -48,7 +48,7 @@ def load_methods(config: Evaluate, slices: Slices, cache: ResultCache) -> tuple[
 def _load(name: str, source: MethodSource, config: Evaluate, slices: Slices) -> Method:
     if source.run is not None:
         return load_model_method(name, source.run, source, config)
-    store = open_store(config.manifest, config.store, config.mu_water)
+    store = open_store(config.manifest, config.store, config.mu_water, config.mu_air)
     return outputs_method(name, source.title or name, source.outputs or Path(), slices.slices, store)
 
 
@@ -57,7 +57,7 @@ def load_model_method(name: str, run: Path, source: MethodSource, config: Evalua
     path = located(run)
     model = load_model(path, source.checkpoint or config.checkpoint, config.device)
     digest = digest_of(
-        model.digest, str(model.generator), repr(model.window), model.mu_water, model.average_flips, str(model.device)
+        model.digest, str(model.generator), repr(model.window), model.mu_water, model.mu_air, model.average_flips, str(model.device)
     )
     return Method(name, source.title or name, "bundle" if is_bundle(path) else "run", digest, model.denoiser())
 
@@ -82,7 +82,7 @@ def _seen(run: Path) -> set[str]:
 def _tuning_slices(config: Evaluate, slices: Slices) -> TuningSlices | None:
     """Return the pairs of validation patients; else the evaluated ones, leaving one out; None without pairs."""
     if config.split != "val":
-        store = open_store(config.manifest, config.store, config.mu_water)
+        store = open_store(config.manifest, config.store, config.mu_water, config.mu_air)
         try:
             data = load_slices(config.manifest, store, kernel=config.kernel, splits=("val",))
         except ManifestError:

@@ -152,3 +152,11 @@ def test_a_volume_keeps_its_suffix(tmp_path: Path) -> None:
     (info,), _ = find_series(tmp_path)
     with pytest.raises(OutputError, match=r"must end in \.npy"):
         write_corrected(info, np.zeros(info.shape, dtype=np.float32), tmp_path / "out.nii", DERIVATION)
+
+
+def test_attenuation_of_air_and_water_become_their_hu(tmp_path: Path) -> None:
+    mu_water, mu_air = 0.021, 0.003
+    middle = (mu_water + mu_air) / 2
+    np.save(tmp_path / "mu.npy", np.array([[mu_air, middle], [mu_water, 2 * mu_water - mu_air]]))
+    (info,), _ = find_series(tmp_path, mu_water, mu_air=mu_air)
+    np.testing.assert_allclose(read_series(info, assume_hu=True).hu[0], [[-1000, -500], [0, 1000]], atol=1e-3)
