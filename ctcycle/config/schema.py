@@ -14,7 +14,7 @@ from ctcycle.config.card import ModelCard
 from ctcycle.config.methods import CycleGANSettings, NoiseSwapSettings, SupervisedSettings
 from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Section, Task
 from ctcycle.config.training import GUARD_THRESHOLD, TrainingSettings
-from ctcycle.ct.hounsfield import MU_WATER
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
 from ctcycle.data.settings import Source, SplitSettings
 from ctcycle.evaluation import DEFAULT_FILTERS, FILTER_NAMES, FilterName
 from ctcycle.metrics import ProtocolName
@@ -117,6 +117,7 @@ class Evaluate(Task):
     body_mask: bool = Field(False, description="score only pixels inside the patient")
     panels: Annotated[int, Field(ge=0, le=12)] = Field(3, description="number of slices in the panel figure")
     mu_water: Positive = MU_WATER
+    mu_air: Annotated[float, Field(ge=0)] = MU_AIR
 
     @field_validator("methods")
     @classmethod
