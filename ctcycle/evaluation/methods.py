@@ -30,6 +30,7 @@ class Method:
         for_slice: the output of a slice of the evaluation where that is not ``denoise(low_hu)``: outputs read from
             files, or a filter whose strength depends on the patient.
         notes: sentences to show with every table, such as the strength that was chosen and on whom.
+        weights: SHA-256 of the weights file of a run or bundle; otherwise empty.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Method:
     denoise: HUFilter | None
     for_slice: Callable[[LowDoseSlice], HUImage] | None = None
     notes: tuple[str, ...] = ()
+    weights: str = ""
 
     def output(self, item: LowDoseSlice) -> HUImage:
         """Return the method's output (H, W) for a slice, in HU.

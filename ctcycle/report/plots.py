@@ -120,7 +120,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _looks() -> cycle[tuple[str, str, str]]:
+def _looks() -> "cycle[tuple[str, str, str]]":
     count = len(COLOURS) - 1  # black is the reference's
     return cycle(
         (COLOURS[n % count], STYLES[n // count % len(STYLES)], MARKERS[n % len(MARKERS)])

@@ -48,7 +48,7 @@ def test_a_good_denoiser_is_described_in_plain_sentences() -> None:
 
 def test_a_filter_that_removes_nothing_keeps_everything_without_merit() -> None:
     every = [*findings("input", **DOING_NOTHING), *findings("nlm", **BLURRED), *findings("net")]
-    every += findings("constant", **{key: 0.0 for key in BLURRED}, slope=0.0, bias_soft_beyond_input_hu=90.0)
+    every += findings("constant", **dict.fromkeys(BLURRED, 0.0), slope=0.0, bias_soft_beyond_input_hu=90.0)
     order = verdicts(["input", "constant", "nlm", "net"], every)
     assert order[0].method == "net"
     assert order[-1].method == "constant"
