@@ -1,7 +1,7 @@
 """Plots for a report, as PNG in memory: lines, points with limits, dots by group, curves with marked moments."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -120,7 +120,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _looks() -> cycle[tuple[str, str, str]]:
+def _looks() -> Iterator[tuple[str, str, str]]:
     count = len(COLOURS) - 1  # black is the reference's
     return cycle(
         (COLOURS[n % count], STYLES[n // count % len(STYLES)], MARKERS[n % len(MARKERS)])

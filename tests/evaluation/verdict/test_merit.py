@@ -13,6 +13,18 @@ def said(**changes: float | None) -> str:
     return " ".join(verdict.sentences)
 
 
+CONSTANT = {
+    **dict.fromkeys(("slope", "contrast_kept_3mm_20hu", "contrast_kept_1p5mm_40hu", "d_prime_ratio_3mm"), 0.0),
+    "noise_removed": 1.0,
+    "error_over_floor": 20.0,
+    "texture_distance": None,
+    "mean_frequency": None,
+    "resolution_minus100_f50_ratio": None,
+    "bias_soft_beyond_input_hu": -500.0,
+    "disagreeing_patches": 1.0,
+}
+"""The output of a collapsed model."""
+
 DEFECTS = {
     "blur": ({"resolution_minus100_f50_ratio": 0.85}, "Blurs: at edges of -100 HU it keeps 85 % of the resolution"),
     "3 HU": ({"bias_soft_beyond_input_hu": 3.0}, "HU in soft tissue are 3.0 HU too high, beyond the input's own"),
@@ -48,7 +60,7 @@ def test_a_good_denoiser_is_described_in_plain_sentences() -> None:
 
 def test_a_filter_that_removes_nothing_keeps_everything_without_merit() -> None:
     every = [*findings("input", **DOING_NOTHING), *findings("nlm", **BLURRED), *findings("net")]
-    every += findings("constant", **{key: 0.0 for key in BLURRED}, slope=0.0, bias_soft_beyond_input_hu=90.0)
+    every += findings("constant", **CONSTANT)
     order = verdicts(["input", "constant", "nlm", "net"], every)
     assert order[0].method == "net"
     assert order[-1].method == "constant"
