@@ -104,10 +104,16 @@ def test_the_mean_frequency_of_full_dose_comes_from_its_spectrum() -> None:
     narrow = Curve("net", "pairs", "nps", "", (0.1, 0.2), (1.0, 0.0))
     wide = Curve("full dose", "pairs", "nps", "", (0.1, 0.2, 0.3), (0.0, 0.0, 2.0))
     (verdict,) = verdicts(["net"], own, [narrow, wide])
-    assert "coarser than full dose (mean frequency 0.10 against 0.30" in " ".join(verdict.sentences)
+    assert "coarser than full dose (mean frequency 0.10 against 0.30 cycles/px)" in " ".join(verdict.sentences)
 
 
 def test_noise_of_the_physics_bench_is_compared_with_the_input() -> None:
     noise = [Finding("input", "physics", "noise_hu", 40.0), Finding("net", "physics", "noise_hu", 10.0)]
     (verdict,) = verdicts(["net"], noise)
     assert verdict.sentences == ("Removes 75 % of the noise.",)
+
+
+def test_the_gain_beyond_the_input_decides_where_it_is_known() -> None:
+    own = findings("net", slope=0.98)
+    (verdict,) = verdicts(["net"], [*own, Finding("net", "pairs", "slope_beyond_input", 0.001)])
+    assert "scaled" not in " ".join(verdict.sentences)
