@@ -57,7 +57,13 @@ def load_model_method(name: str, run: Path, source: MethodSource, config: Evalua
     path = located(run)
     model = load_model(path, source.checkpoint or config.checkpoint, config.device)
     digest = digest_of(
-        model.digest, str(model.generator), repr(model.window), model.mu_water, model.mu_air, model.average_flips, str(model.device)
+        model.digest,
+        str(model.generator),
+        repr(model.window),
+        model.mu_water,
+        model.mu_air,
+        model.average_flips,
+        str(model.device),
     )
     return Method(name, source.title or name, "bundle" if is_bundle(path) else "run", digest, model.denoiser())
 
