@@ -153,7 +153,7 @@ class Setting:
     """One strength of a filter that can be tuned.
 
     Attributes:
-        text: the strength in words.
+        text: the strength as text.
         denoise: the filter at this strength.
     """
 

@@ -23,7 +23,7 @@ class Method:
 
     Attributes:
         name: its name in the results.
-        title: its name for readers, in words.
+        title: its name for readers, as text.
         kind: what it is.
         digest: a hash of all that determines its outputs: weights, or rule and strength, or the files of outputs.
         denoise: applies it to any slice; None for a folder of outputs, which cannot be asked for more.

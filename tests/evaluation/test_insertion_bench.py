@@ -67,7 +67,7 @@ def test_erased_small_lesions_are_found_and_large_ones_are_kept():
             p.slice_index,
             (body() + noise(np.random.default_rng(0), 2.0)[0]).astype(np.float32),
             p.full_hu,
-            p.spacing_mm,
+            spacing_mm=p.spacing_mm,
         )
         for p in PAIRS
     ]
