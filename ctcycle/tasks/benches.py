@@ -10,13 +10,13 @@ from ctcycle.data.manifest import read_manifest
 from ctcycle.data.slices import open_store
 from ctcycle.evaluation.comparison import SliceBench
 from ctcycle.evaluation.findings import Measure
+from ctcycle.evaluation.inserted.bench import MEASURES as INSERTION_MEASURES
+from ctcycle.evaluation.inserted.bench import InsertionStudy
 from ctcycle.evaluation.inserted.noise import full_domain_noise
 from ctcycle.evaluation.inserted.sites import InsertionSettings
-from ctcycle.evaluation.insertion_bench import MEASURES as INSERTION_MEASURES
-from ctcycle.evaluation.insertion_bench import InsertionStudy
-from ctcycle.evaluation.methods import Method, digest_of
-from ctcycle.evaluation.pair_bench import MEASURES as PAIR_MEASURES
-from ctcycle.evaluation.pair_bench import PairStudy
+from ctcycle.evaluation.methods.method import Method, digest_of
+from ctcycle.evaluation.paired.bench import MEASURES as PAIR_MEASURES
+from ctcycle.evaluation.paired.bench import PairStudy
 from ctcycle.evaluation.paired.reference import PairReferences
 
 FULL_DOSE_SERIES = 8

@@ -18,7 +18,7 @@ from ctcycle.evaluation.comparison import MethodResult, OwnBench, Plan, SliceBen
 from ctcycle.evaluation.comparison import compare as compare_methods
 from ctcycle.evaluation.contrasts import contrast_lines, contrasts
 from ctcycle.evaluation.findings import StudyResult
-from ctcycle.evaluation.methods import Method
+from ctcycle.evaluation.methods.method import Method
 from ctcycle.evaluation.pairs import EvaluationPairs, LowDoseSlice, LowDoseSlices, Slices, slices_digest
 from ctcycle.evaluation.results import Evaluation, MethodFacts, read_evaluation, summarise
 from ctcycle.evaluation.scoring import BODY_NOTE, ScoreOptions

@@ -10,7 +10,7 @@ from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Evaluate
 from ctcycle.evaluation.contrasts import Contrast
 from ctcycle.evaluation.findings import Measure
-from ctcycle.evaluation.methods import Method
+from ctcycle.evaluation.methods.method import Method
 from ctcycle.evaluation.page.content import MethodInfo, Panel, PatientDifferences, ReportContent, TrainingCurves
 from ctcycle.evaluation.page.report import write_report
 from ctcycle.evaluation.pairs import EvaluationPairs, HUPair, LowDoseSlice, Slices

@@ -9,11 +9,11 @@ from ctcycle.data.manifest import read_manifest
 from ctcycle.data.slices import load_slices, open_store
 from ctcycle.errors import ConfigError, ManifestError
 from ctcycle.evaluation.cache import ResultCache
-from ctcycle.evaluation.filters import CLASSICAL, SETTINGS, by_rule
-from ctcycle.evaluation.methods import Kind, Method, digest_of
-from ctcycle.evaluation.outputs import outputs_method
+from ctcycle.evaluation.methods.filters import CLASSICAL, SETTINGS, by_rule
+from ctcycle.evaluation.methods.method import Kind, Method, digest_of
+from ctcycle.evaluation.methods.outputs import outputs_method
+from ctcycle.evaluation.methods.tuning import TuningSlices, measure_settings, spread, tuned
 from ctcycle.evaluation.pairs import EvaluationPairs, Slices
-from ctcycle.evaluation.tuning import TuningSlices, measure_settings, spread, tuned
 from ctcycle.runs.bundle_folder import is_bundle
 from ctcycle.runs.models import load_model
 

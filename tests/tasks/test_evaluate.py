@@ -19,7 +19,7 @@ from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.errors import BundleError, ConfigError, ManifestError
 from ctcycle.evaluation.comparison import SliceBench
 from ctcycle.evaluation.findings import Finding, StudyResult
-from ctcycle.evaluation.methods import Method
+from ctcycle.evaluation.methods.method import Method
 from ctcycle.evaluation.pairs import LowDoseSlice
 from ctcycle.tasks import evaluate as task
 from ctcycle.tasks import running

@@ -5,14 +5,14 @@ import pytest
 from noisy_slices import body, noise, pairs
 from scipy import ndimage
 
-from ctcycle.evaluation.filters import nlm
+from ctcycle.evaluation.inserted.bench import MEASURES, InsertionStudy
 from ctcycle.evaluation.inserted.noise import full_domain_noise
 from ctcycle.evaluation.inserted.sites import (
     InsertionSettings,
     SiteChoice,
     kernel_sigma_mm,
 )
-from ctcycle.evaluation.insertion_bench import MEASURES, InsertionStudy
+from ctcycle.evaluation.methods.filters import nlm
 from ctcycle.evaluation.pairs import HUPair
 from ctcycle.metrics.lesions.insertion import Lesion, gaussian_transfer, lesion_responses, make_stamp
 from ctcycle.metrics.spectral.nps import noise_power

@@ -10,7 +10,7 @@ from ctcycle.ct import series_io
 from ctcycle.ct.series_io import Derivation
 from ctcycle.data.slices import load_slices, open_store
 from ctcycle.errors import SeriesError
-from ctcycle.evaluation.outputs import outputs_method
+from ctcycle.evaluation.methods.outputs import outputs_method
 from ctcycle.evaluation.pairs import EvaluationPairs
 
 WITH = Derivation("1", "theirs", "0")

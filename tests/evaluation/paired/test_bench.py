@@ -6,7 +6,7 @@ from noisy_slices import ADDED_HU, FULL_HU, body, noise, pairs
 from scipy import ndimage
 
 from ctcycle.errors import SeriesError
-from ctcycle.evaluation.pair_bench import MEASURES, PairStudy
+from ctcycle.evaluation.paired.bench import MEASURES, PairStudy
 from ctcycle.evaluation.paired.reference import PairReferences
 from ctcycle.evaluation.pairs import HUPair
 
