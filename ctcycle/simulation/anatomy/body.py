@@ -38,7 +38,7 @@ def outline(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
 
 
 def lungs(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
-    """The bases of the lungs behind liver and spleen, with vessels; thin crescents at the back that begin above the kidneys."""
+    """Return the bases of the lungs with vessels: thin crescents at the back that begin above the kidneys."""
     rng = rng.spawn(1)[0]
     for side in (-1, 1):
         place = build.at(side * 0.52, 0.82, rng.normal(118, 8))
