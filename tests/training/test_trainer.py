@@ -74,9 +74,6 @@ def test_a_stopped_run_resumes_with_the_same_fixed_partners(tiny: TinyData, tmp_
         train(tiny, run, "cyclegan", *fixed)
     train(tiny, run, "cyclegan", *fixed)
     assert_same_run(run, whole)
-    redrawn = train(tiny, tmp_path / "redrawn", "cyclegan", fixed[0])
-    weights = [last(path)["networks"] for path in (whole, redrawn)]
-    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_checkpoints_by_the_clock_cost_a_crash_one_iteration(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
