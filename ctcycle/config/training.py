@@ -76,7 +76,7 @@ class UnpairedData(Data):
     protocol: Literal["shuffled", "disjoint_slices", "disjoint_patients"] = "disjoint_patients"
     partners: Literal["redrawn", "fixed"] = Field(
         "redrawn",
-        description="redrawn: combine the slices of both domains differently in every epoch; fixed: each low-dose slice "
+        description="redrawn: combine both domains differently in every epoch; fixed: each low-dose slice "
         "keeps one full-dose partner, as in the report's code",
     )
 
