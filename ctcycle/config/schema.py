@@ -110,7 +110,9 @@ class Evaluate(Task):
     protocols: Annotated[tuple[ProtocolName, ...], Field(min_length=1)] = ("hu2000", "report2024", "abdomen")
     split: Literal["train", "val", "test"] = "test"
     kernel: str | None = None
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last"] | None = Field(
+        None, description="default: as training.keep of each run; only for run folders"
+    )
     device: Device = "auto"
     guard: bool = Field(True, description="fail if low and full dose of a pair do not show the same anatomy")
     guard_threshold: Fraction = GUARD_THRESHOLD

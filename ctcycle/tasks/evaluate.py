@@ -88,7 +88,7 @@ def _slices(config: Evaluate) -> Slices:
     store = open_store(config.manifest, config.store, config.mu_water, config.mu_air)
     data = load_slices(config.manifest, store, kernel=config.kernel, splits=(config.split,))
     wanted = LOW_DOSE_BENCHES if config.benches is None else config.benches
-    low_only = not data.manifest.select(dose="full_dose").rows and any(name in SLICE_BENCHES for name in wanted)
+    low_only = not data.manifest.select(dose="full_dose").rows and any(name in LOW_DOSE_BENCHES for name in wanted)
     if low_only:
         return LowDoseSlices(data, config.split)
     pairs = EvaluationPairs(data, config.split)
