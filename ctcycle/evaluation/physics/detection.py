@@ -1,7 +1,7 @@
 """Detectability of small lesions by two observers, and the dose that it is worth (M6)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,9 +107,7 @@ class Task:
 def make_task(
     radius_mm: float, sites: tuple[Place, ...], unit_hu: HUImage, scans: Scans, settings: PhysicsSettings
 ) -> Task:
-    """Choose the contrast that gives `WANTED_D_PRIME` at full dose, and look at the scans with the observer.
-
-    Even realisations show the lesions and odd ones do not, so that no noise is used twice.
+    """Choose the contrast that gives `WANTED_D_PRIME` at full dose; see `look` for the images.
 
     Args:
         radius_mm: of the lesions.
@@ -120,18 +118,29 @@ def make_task(
     """
     side = int(np.ceil(MIN_WINDOW_WIDTHS * 2 * radius_mm / settings.pixel_mm)) // 2 * 2 + 1
     channels = laguerre_gauss(2 * radius_mm, settings.pixel_mm, side)
-    blind = Task(radius_mm, 0.0, sites, channels, _NOTHING, _NOTHING)
-    seen = [np.stack([blind.seen(part) for part in parts(scans.noise_hu)]) for parts in (np.real, np.imag)]
-    signal = blind.seen(unit_hu)
-    every = seen[1].reshape(-1, len(channels))
-    strong = ChannelOutputs((seen[1] + signal * _STRONG_HU).reshape(every.shape), every)
-    contrast = -contrast_for(WANTED_D_PRIME, _STRONG_HU, float(np.sqrt(unbiased_square(strong))))
-    background = blind.seen(scans.disc_hu)
+    task = Task(radius_mm, 0.0, sites, channels, _NOTHING, _NOTHING)
+    absent = np.concatenate([task.seen(noise.imag) for noise in scans.noise_hu])
+    present = absent + np.tile(task.seen(unit_hu) * _STRONG_HU, (len(scans.noise_hu), 1))
+    strong = float(np.sqrt(unbiased_square(ChannelOutputs(present, absent))))
+    return replace(task, contrast_hu=-contrast_for(WANTED_D_PRIME, _STRONG_HU, strong))
+
+
+def look(task: Task, scans: Scans, lesions_hu: HUImage) -> Task:
+    """Return the task with what the observer sees before denoising.
+
+    Even realisations show the lesions and odd ones do not, so that no noise is used twice.
+
+    Args:
+        task: from `make_task`.
+        scans: the scans without lesions.
+        lesions_hu: (N, N), the lesions of all tasks.
+    """
+    shown = [lesions_hu if number % 2 == 0 else None for number in range(len(scans.noise_hu))]
     low, full = (
-        split_outputs([noise + background + (signal * contrast if number % 2 == 0 else 0) for number, noise in each])
-        for each in map(enumerate, seen)
+        split_outputs([task.seen(scan(number, inserts)) for number, inserts in enumerate(shown)])
+        for scan in (scans.low, scans.full)
     )
-    return Task(radius_mm, contrast, sites, channels, low, full)
+    return replace(task, low=low, full=full)
 
 
 _STRONG_HU = 1000.0
@@ -178,20 +187,20 @@ def eye_findings(
     method: str,
     tasks: tuple[Task, ...],
     output: tuple[TaskTransfer, NoisePower] | None,
-    source: tuple[TaskTransfer, NoisePower],
+    source: tuple[TaskTransfer, NoisePower] | None,
 ) -> tuple[Finding, ...]:
     """Compare d' of the observer with an eye filter, in closed form, after and before denoising.
 
     Args:
         method: name of the method.
         tasks: the lesions.
-        output: transfer function at the faintest rod and noise power of the output; None where there is none.
-        source: of the input.
+        output: transfer function at the faintest clear rod and noise power of the output; None where there is none.
+        source: of the input, with the transfer function of the same rod.
     """
     report = Reporter(method, 0, "")
     keys: Mapping[float, str] = {task.radius_mm: f"d_prime_eye_ratio_{radius_key(task.radius_mm)}" for task in tasks}
-    if output is None:
-        return report.missing(tuple(keys.values()), "no transfer function or no noise to compute it from")
+    if output is None or source is None:
+        return report.missing(tuple(keys.values()), "no rod is clear enough, or no noise is left, to compute it from")
     return tuple(
         report.found(keys[task.radius_mm], _eye_d_prime(task, *output) / _eye_d_prime(task, *source)) for task in tasks
     )
@@ -203,20 +212,3 @@ def _eye_d_prime(task: Task, transfer: TaskTransfer, power: NoisePower) -> float
     noise = np.interp(frequency, power.frequency_per_mm, power.radial_hu2_mm2)
     spectrum = disc_spectrum(task.radius_mm, task.contrast_hu, frequency)
     return npwe_d_prime(frequency, spectrum, passed, noise, eye_filter(frequency))
-
-
-class Watch:
-    """Collects what the observers see of denoised scans, realisation by realisation."""
-
-    def __init__(self, tasks: tuple[Task, ...]) -> None:
-        self.tasks = tasks
-        self._seen: list[list[Array]] = [[] for _ in tasks]
-
-    def add(self, seen: list[Array]) -> None:
-        """Add the channel outputs of the next realisation, one array a task."""
-        for kept, new in zip(self._seen, seen, strict=True):
-            kept.append(new)
-
-    def outputs(self) -> list[ChannelOutputs]:
-        """Return the channel outputs by task."""
-        return [split_outputs(seen) for seen in self._seen]

@@ -42,9 +42,7 @@ def _measures(contrast_hu: float) -> tuple[Measure, Measure]:
     )
 
 
-MEASURES: tuple[Measure, ...] = tuple(
-    measure for contrast_hu in CONTRASTS_HU for measure in _measures(contrast_hu)
-)
+MEASURES: tuple[Measure, ...] = tuple(measure for contrast_hu in CONTRASTS_HU for measure in _measures(contrast_hu))
 
 
 def transfer(rod_hu: NDArray[np.floating], pixel_mm: float) -> TaskTransfer:
@@ -61,6 +59,14 @@ def is_clear(rods_hu: Rods, pixel_mm: float) -> bool:
         )
     except ValueError:
         return False
+
+
+def faintest_clear(rods_hu: Rods, pixel_mm: float) -> float | None:
+    """Return the lowest contrast, dark before bright, whose mean rod is clear of noise; None if there is none."""
+    for contrast in sorted(rods_hu, key=lambda value: (abs(value), value)):
+        if is_clear({contrast: rods_hu[contrast]}, pixel_mm):
+            return contrast
+    return None
 
 
 def resolution_study(method: str, rods_hu: Rods, reference_hu: Rods, pixel_mm: float) -> StudyResult:
