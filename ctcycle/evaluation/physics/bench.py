@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcycle.errors import SeriesError
-from ctcycle.evaluation.findings import Measure, Picture, StudyResult
+from ctcycle.evaluation.findings import Finding, Measure, Picture, StudyResult
 from ctcycle.evaluation.physics import detection, fidelity, resolution, texture
 from ctcycle.evaluation.physics.discs import Disc, disc_image
 from ctcycle.evaluation.physics.scenes import (
@@ -94,7 +94,7 @@ class PhysicsBench:
 
     @property
     def references(self) -> StudyResult:
-        """Curves of input and full dose, and what was simulated in words, to show beside those of the methods."""
+        """Curves of input and full dose, and a note on what was simulated, to show beside those of the methods."""
         pixel, settings = self.settings.pixel_mm, self.settings
         powers = {"input": texture.power_of(self._low_regions, pixel)}
         powers["full dose"] = texture.power_of(self._full_regions, pixel)
@@ -146,7 +146,7 @@ class PhysicsBench:
             [task.seen(output) for task in self.tasks],
         )
 
-    def _detection(self, name: str, denoise: HUFilter, plain: list[_Plain]) -> tuple[detection.Finding, ...]:
+    def _detection(self, name: str, denoise: HUFilter, plain: list[_Plain]) -> tuple[Finding, ...]:
         pairs = (len(plain) + 1) // 2
 
         def seen(number: int) -> list[Array]:
@@ -162,9 +162,7 @@ class PhysicsBench:
             for finding in detection.detection_findings(name, task, found, self.settings.dose_fraction, self.seed)
         )
 
-    def _eye(
-        self, name: str, rod_images: resolution.Rods, regions: NDArray[np.float32]
-    ) -> tuple[detection.Finding, ...]:
+    def _eye(self, name: str, rod_images: resolution.Rods, regions: NDArray[np.float32]) -> tuple[Finding, ...]:
         pixel = self.settings.pixel_mm
         power, low = texture.power_of(regions, pixel), texture.power_of(self._low_regions, pixel)
         rod = resolution.faintest_clear(rod_images, pixel)

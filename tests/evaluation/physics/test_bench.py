@@ -10,7 +10,8 @@ from scipy import ndimage
 from ctcycle.errors import SeriesError
 from ctcycle.evaluation.findings import Finding, StudyResult
 from ctcycle.evaluation.physics.bench import MEASURES, PhysicsBench
-from ctcycle.evaluation.physics.scenes import lesion_sites
+from ctcycle.evaluation.physics.discs import Disc, disc_image
+from ctcycle.evaluation.physics.scenes import lesions_image
 from ctcycle.evaluation.physics.settings import PhysicsSettings
 
 Image = NDArray[np.float32]
@@ -106,22 +107,30 @@ def test_shift_is_found_as_bias(bench: PhysicsBench, untouched: StudyResult) -> 
 
 
 def test_erased_lesions_are_lost(bench: PhysicsBench) -> None:
+    """Small lesions lose 60 % of their contrast where they are seen; the noise stays."""
     small = next(task for task in bench.tasks if task.radius_mm == 1.5)
-    erase = _erasing(bench, small.contrast_hu)
-    found = finding(bench.study("erase", erase), "d_prime_ratio_1p5mm")
+    lesions = lesions_image(1.5, bench.settings) * np.float32(small.contrast_hu)
+
+    def erase(low: Image) -> Image:
+        shown = float(np.vdot(low - bench.scans.disc_hu, lesions) / np.vdot(lesions, lesions))
+        return low - np.float32(0.6) * lesions if shown > 0.5 else low
+
+    result = bench.study("erase", erase)
+    found = finding(result, "d_prime_ratio_1p5mm")
     assert found.note == "lost"
     assert found.high is not None
     assert found.high < 0.95
+    assert finding(result, "d_prime_ratio_5mm").note == "kept"
 
 
 def test_invented_blobs_are_counted(bench: PhysicsBench, untouched: StudyResult) -> None:
     assert value(untouched, "false_structures_ratio") < 1.5
-    rows, columns = np.indices((192, 192))
-    blobs = sum(
-        30 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * 2.0**2))
-        for row, column in ((80, 96), (110, 120), (120, 80))
+    places = ((80.0, 96.0), (110.0, 125.0), (120.0, 80.0))
+    blobs = disc_image(
+        [Disc(place, 3.0 / 1.2, contrast) for place, contrast in zip(places, (60.0, -60.0, 60.0), strict=True)],
+        SETTINGS,
     )
-    found = finding(bench.study("blobs", lambda low: low + blobs.astype(np.float32)), "false_structures_ratio")
+    found = finding(bench.study("blobs", lambda low: low + blobs), "false_structures_ratio")
     assert found.value is not None
     assert found.value > 2
     assert found.low is not None
@@ -163,18 +172,3 @@ def test_same_seed_gives_the_same_scans_for_any_number_of_threads(bench: Physics
     np.testing.assert_array_equal(one.scans.noise_hu, two.scans.noise_hu)
     other = PhysicsBench(small, seed=6)
     assert not np.array_equal(one.scans.noise_hu, other.scans.noise_hu)
-
-
-def _erasing(bench: PhysicsBench, contrast_hu: float) -> Callable[[Image], Image]:
-    """Fill in half of what stands out at each small lesion's place, where it is dark enough to be one."""
-    sites = lesion_sites(1.5, bench.settings)
-
-    def erase(low: Image) -> Image:
-        out = low.copy()
-        for row, column in sites:
-            window = out[row - 1 : row + 2, column - 1 : column + 2]
-            depth = min(float(window.mean()) - 40.0, 0.0)
-            window += np.float32(-depth if depth < contrast_hu / 10 else 0.0)
-        return out
-
-    return erase
