@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from ctcycle.simulation.settings import KERNELS, Kernel, SimulationSettings
+from ctcycle.simulation.settings import KERNELS, Kernel, SimulationSettings, span
 
 FEWEST_IMAGES = 200
 """Images with a lesion, and as many without, that the observer needs for a useful interval."""
@@ -13,8 +13,8 @@ FEWEST_IMAGES = 200
 class PhysicsSettings:
     """Scanner, dose and size of the disc.
 
-    With the defaults, noise in the disc is that of a real abdomen (AAPM/Mayo 2016, 3 mm, B30f): about 18 HU at full
-    dose and twice as much at a quarter of it.
+    With the defaults, noise in the disc is 20 HU at full dose and 41 HU at a quarter of it, similar to that of real
+    abdomens (AAPM/Mayo 2016, 3 mm, B30f).
 
     Attributes:
         size: rows and columns.
@@ -63,17 +63,22 @@ class PhysicsSettings:
     def from_simulation(cls, simulation: SimulationSettings) -> Self:
         """Return a quick bench with the scanner and dose of a simulated data set.
 
-        The disc is as large as fits, up to 260 mm, and 26 realisations give 208 images a lesion size.
+        The disc is as large as fits, up to 260 mm, and 26 realisations give 208 images a lesion size. Of several
+        kernels the first is taken, and of a range of pixel sizes the middle.
+
+        Raises:
+            ValueError: the slices are too small for a disc of 180 mm or for the rods.
         """
+        pixel_mm = sum(span(simulation.pixel_mm)) / 2
         return cls(
             size=simulation.size,
-            pixel_mm=simulation.pixel_mm,
-            diameter_mm=min(cls.diameter_mm, simulation.size * simulation.pixel_mm / 1.1),
+            pixel_mm=pixel_mm,
+            diameter_mm=min(cls.diameter_mm, simulation.size * pixel_mm / 1.1),
             views=simulation.views,
             photons=simulation.photons,
             dose_fraction=simulation.dose_fraction,
             electronic_noise=simulation.electronic_noise,
-            kernel=simulation.kernel,
+            kernel=simulation.kernels[0],
             realisations=26,
         )
 

@@ -17,6 +17,11 @@ def test_a_small_field_of_view_gets_a_smaller_disc() -> None:
     assert found.diameter_mm == pytest.approx(256 * 0.9 / 1.1)
 
 
+def test_of_several_kernels_and_pixel_sizes_one_is_taken() -> None:
+    found = PhysicsSettings.from_simulation(SimulationSettings(pixel_mm=(1.2, 1.6), kernel=("b30", "d45")))
+    assert (found.pixel_mm, found.kernel) == (pytest.approx(1.4), "b30")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
