@@ -25,8 +25,7 @@ from ctcycle.evaluation.scoring import BODY_NOTE, ScoreOptions
 from ctcycle.evaluation.tables import format_table, markdown_table
 from ctcycle.runs.folder import RunFolder
 from ctcycle.runs.tracking import recorded_uri, versions
-from ctcycle.tasks.bench import PHYSICS_MEASURES, physics_bench
-from ctcycle.tasks.benches import SLICE_MEASURES, insertion_bench, pair_bench
+from ctcycle.tasks.bench import PHYSICS_MEASURES, SLICE_MEASURES, insertion_bench, pair_bench, physics_bench
 from ctcycle.tasks.evaluation_report import draw, log_to_mlflow, report, write
 from ctcycle.tasks.job import Job
 from ctcycle.tasks.methods import held_out_notes, load_methods
