@@ -1,6 +1,7 @@
 """Runs methods over slices once, feeds scores and benches, and reads again what the cache already has."""
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -141,8 +142,8 @@ def compare(
     todo = [item for item in work if item.scores or item.studies]
     if todo:
         _one_pass(slices(), todo, plan, found)
-    for item in todo:
-        _keep(item, plan, cache, found[item.method.name])
+    with ThreadPoolExecutor(plan.workers) as pool:
+        list(pool.map(lambda item: _keep(item, plan, cache, found[item.method.name]), todo))
     for method in methods:
         for bench in plan.own_benches:
             if method.denoise is not None:
