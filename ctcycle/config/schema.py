@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ctcycle.config.card import ModelCard
-from ctcycle.config.methods import CycleGANSettings, NoiseSwapSettings, SupervisedSettings
+from ctcycle.config.methods import CalibratedPairsSettings, CycleGANSettings, NoiseSwapSettings, SupervisedSettings
 from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Section, Task
 from ctcycle.config.training import GUARD_THRESHOLD, TrainingSettings
 from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
@@ -65,6 +65,10 @@ class TrainCycleGAN(CycleGANSettings, Train):
     """Train CycleGAN: two generators, two discriminators, no pairs."""
 
 
+class TrainCalibratedPairs(CalibratedPairsSettings, Train):
+    """Train on calibrated simulated pairs: one generator, no discriminator, no pairs of scans."""
+
+
 class TrainNoiseSwap(NoiseSwapSettings, Train):
     """Train noise swap: one generator, one discriminator, no pairs."""
 
@@ -73,7 +77,7 @@ class TrainSupervised(SupervisedSettings, Train):
     """Train the supervised baseline: one generator, true pairs."""
 
 
-AnyTrain = Annotated[TrainCycleGAN | TrainSupervised | TrainNoiseSwap, Field(discriminator="method")]
+AnyTrain = Annotated[TrainCycleGAN | TrainSupervised | TrainNoiseSwap | TrainCalibratedPairs, Field(discriminator="method")]
 
 
 class MethodSource(Section):
