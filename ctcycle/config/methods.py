@@ -77,14 +77,30 @@ class CycleGANSettings(TrainingSettings):
     noise_channel: bool = Field(
         False, description="feed full2low white noise as a second input channel, so that its output can vary"
     )
-    simulated_noise: LearntNoise | None = Field(
-        None,
-        description="full2low adds simulated projection noise through a filter that disc_low alone trains; the cycle "
-        "and identity of full2low do not apply",
-    )
-    discriminator_every: Count = Field(1, description="iterations between discriminator updates")
     image_pool: Annotated[int, Field(ge=0)] = Field(
         0, description="size of the history of generated images shown to the discriminators; Zhu et al.: 50"
+    )
+
+
+class PhysicsCycleGANLoss(Section):
+    """Loss terms of the denoiser in the CycleGAN with physics."""
+
+    form: Literal["least_squares", "bce", "hinge"] = "least_squares"
+    adversarial: Weight = 0.05
+    cycle: Weight = 10.0
+    identity: Weight = 1.5
+
+
+class PhysicsCycleGANSettings(TrainingSettings):
+    """CycleGAN with physics: full2low adds simulated projection noise through a filter trained by disc_low alone."""
+
+    method: Literal["physics_cyclegan"]
+    data: UnpairedData
+    discriminator: DiscriminatorSpec = DiscriminatorSpec()
+    loss: PhysicsCycleGANLoss = PhysicsCycleGANLoss()
+    simulated_noise: LearntNoise = LearntNoise()
+    adversary_every: Count = Field(
+        4, description="evaluate all terms but the cycle every so many iterations, with as many times their weight"
     )
 
 
@@ -128,4 +144,4 @@ class SupervisedSettings(TrainingSettings):
     loss: SupervisedLoss = SupervisedLoss()
 
 
-AnySettings = CycleGANSettings | CalibratedPairsSettings | NoiseSwapSettings | SupervisedSettings
+AnySettings = CycleGANSettings | PhysicsCycleGANSettings | CalibratedPairsSettings | NoiseSwapSettings | SupervisedSettings
