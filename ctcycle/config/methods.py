@@ -144,4 +144,6 @@ class SupervisedSettings(TrainingSettings):
     loss: SupervisedLoss = SupervisedLoss()
 
 
-AnySettings = CycleGANSettings | PhysicsCycleGANSettings | CalibratedPairsSettings | NoiseSwapSettings | SupervisedSettings
+AnySettings = (
+    CycleGANSettings | PhysicsCycleGANSettings | CalibratedPairsSettings | NoiseSwapSettings | SupervisedSettings
+)

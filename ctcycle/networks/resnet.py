@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from ctcycle.networks.layers import initialise, norm_layer
 from ctcycle.networks.specs import GeneratorSpec
 
-
 _FIRST, _SAMPLING = 4, 3
 """Number of layers of the first convolution, and of one down- or up-sampling."""
 
@@ -95,7 +94,7 @@ class ResNetGenerator(nn.Module):
                 kept.append(image)
             image = layer(image)
             if number in after_up:
-                image = image + kept.pop()  # noqa: PLW2901 (features flow through the layers)
+                image = image + kept.pop()
         return image
 
     @torch.no_grad()

@@ -93,15 +93,18 @@ def added_noise(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed
     return noise
 
 
-def noise_draws(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed: int, draws: int) -> Volume:
+def noise_draws(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed_and_draws: tuple[int, int]) -> Volume:
     """Return independent draws of the noise that a lower dose adds to each slice of a scan, in HU.
 
     The level is ``sqrt(1 / fraction - 1)`` times the scan's own noise in soft tissue, or ``noise_hu``, whatever the
     kernel. Two draws cost as much as one of `added_noise`: they share a reconstruction.
 
     Args:
-        hu, rays, pixel_mm, dose, seed: as for `added_noise`.
-        draws: number of draws.
+        hu: (S, H, W), the scan.
+        rays: its `line_integrals`.
+        pixel_mm: side of a pixel.
+        dose: the low dose to simulate.
+        seed_and_draws: the seed of the noise, and the number of draws.
 
     Returns:
         (draws, S, H, W) float32.
@@ -109,6 +112,7 @@ def noise_draws(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed
     Raises:
         SeriesError: no slice has enough soft tissue to measure noise in.
     """
+    seed, draws = seed_and_draws
     noise, levels = np.empty((draws, *hu.shape), np.float32), np.full(len(hu), np.nan)
     for number, image in enumerate(hu):
         for first in range(0, draws, 2):

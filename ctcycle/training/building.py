@@ -16,9 +16,9 @@ from ctcycle.training.adversarial.gain import measure_gain, needs_gain
 from ctcycle.training.data import load_training_data
 from ctcycle.training.handlers.average import WeightAverage
 from ctcycle.training.method import Method, Patches, build_method, memory_format
+from ctcycle.training.sampling import EpochSampler, PatchPair, make_loader
 from ctcycle.training.simulated_noise.calibration import calibrate
 from ctcycle.training.simulated_noise.noise_filter import NoiseFilter
-from ctcycle.training.sampling import EpochSampler, PatchPair, make_loader
 from ctcycle.training.updates import Losses
 from ctcycle.training.validation import ValidationPairs, make_evaluator
 
@@ -101,8 +101,11 @@ def _start_noise_filter(settings: AnySettings, method: Method, patches: Patches)
     physics, kernel = settings.simulated_noise, None
     if physics.calibrate:
         kernel = calibrate(patches.low, patches.full, noise.draws[0].__getitem__, physics.filter_px)
-        _log.info("simulated noise: calibrated, kernel sum %.3g, root of the sum of squares %.3g",
-                  kernel.sum(), np.sqrt((kernel**2).sum()))
+        _log.info(
+            "simulated noise: calibrated, kernel sum %.3g, root of the sum of squares %.3g",
+            kernel.sum(),
+            np.sqrt((kernel**2).sum()),
+        )
     for net in method.networks.modules():
         if isinstance(net, NoiseFilter):
             net.start_from(kernel, physics.level)

@@ -19,7 +19,13 @@ from torch import nn
 from torch.optim import Adam
 
 from ctcycle.config.components import Component
-from ctcycle.config.methods import AnySettings, CalibratedPairsSettings, CycleGANSettings, NoiseSwapSettings, PhysicsCycleGANSettings
+from ctcycle.config.methods import (
+    AnySettings,
+    CalibratedPairsSettings,
+    CycleGANSettings,
+    NoiseSwapSettings,
+    PhysicsCycleGANSettings,
+)
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.slices import SliceData
 from ctcycle.errors import ConfigError

@@ -39,9 +39,7 @@ class CalibratedPairs(UnpairedMethod):
         return {"low2full": build_generator(settings.generator), "full2low": noise}
 
     @classmethod
-    def create(
-        cls, settings: CalibratedPairsSettings, networks: nn.ModuleDict, updates: Updates
-    ) -> "CalibratedPairs":
+    def create(cls, settings: CalibratedPairsSettings, networks: nn.ModuleDict, updates: Updates) -> "CalibratedPairs":
         """Return the method."""
         return cls(networks, updates, settings.simulated_noise.level_jitter)
 

@@ -60,9 +60,7 @@ class PhysicsCycleGAN(UnpairedMethod):
         return nets | {"disc_full": Discriminator(spec), "disc_low": Discriminator(spec)}
 
     @classmethod
-    def create(
-        cls, settings: PhysicsCycleGANSettings, networks: nn.ModuleDict, updates: Updates
-    ) -> "PhysicsCycleGAN":
+    def create(cls, settings: PhysicsCycleGANSettings, networks: nn.ModuleDict, updates: Updates) -> "PhysicsCycleGAN":
         """Return the method."""
         return cls(networks, updates, settings)
 
@@ -94,7 +92,7 @@ class PhysicsCycleGAN(UnpairedMethod):
         }
 
     def _update_denoiser(self, batch: Batch, every: int) -> Losses:
-        """Update the denoiser on the cycle and, if ``every`` is not 0, on the other terms with ``every`` times weight."""
+        """Update the denoiser on the cycle and, if ``every`` is not 0, on the others with ``every`` times weight."""
         low, full, nets, loss = batch["low_dose"], batch["full_dose"], self.networks, self.settings.loss
         noise = jittered(batch["noise"], self.settings.simulated_noise.level_jitter, self.updates.noise_rng)
         with frozen(nets["disc_full"]), self.updates.forward_precision(full.device):

@@ -93,7 +93,7 @@ def mean_power(patches: Sequence[NDArray[np.float64]]) -> Spectrum:
 
 def _ring_numbers() -> NDArray[np.int64]:
     along = np.fft.fftfreq(PATCH_PX) * PATCH_PX
-    return np.rint(np.hypot(along[:, None], along)).astype(np.int64)
+    return np.asarray(np.rint(np.hypot(along[:, None], along)), np.int64)
 
 
 def _without_surface(patches: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -105,7 +105,7 @@ def _without_surface(patches: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def calibrate(low: Slices, full: Slices, noise: Callable[[int], NDArray[np.int16]], side: int) -> NDArray[np.float32]:
-    """Return the kernel that makes simulated noise like the noise that the low-dose domain has beyond the full-dose one.
+    """Return the kernel that makes simulated noise like the noise that low dose has beyond full dose.
 
     Args:
         low: low-dose slices (H, W), HU.

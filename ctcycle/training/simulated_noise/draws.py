@@ -104,7 +104,7 @@ def _stored(job: _Job, draws: int) -> StoredSeries:
 
 def _complete(job: _Job, draws: int) -> bool:
     try:
-        return np.load(job.path, mmap_mode="r", allow_pickle=False).shape == _stored(job, draws).shape
+        return bool(np.load(job.path, mmap_mode="r", allow_pickle=False).shape == _stored(job, draws).shape)
     except (OSError, ValueError, EOFError):
         return False
 
@@ -112,12 +112,10 @@ def _complete(job: _Job, draws: int) -> bool:
 def _simulate(settings: SimulatedNoise, job: _Job) -> None:
     hu = job.series.hu.astype(np.float32)
     pixel_mm = pixel_size(job.series.spacing_mm, hu.shape)
-    dose = LowerDose(
-        settings.dose_fraction, settings.kernel, None, settings.photons, settings.electronic_noise
-    )
+    dose = LowerDose(settings.dose_fraction, settings.kernel, None, settings.photons, settings.electronic_noise)
     try:
         noise = noise_draws(
-            hu, line_integrals(hu, pixel_mm, settings.views), pixel_mm, dose, job.seed, settings.draws
+            hu, line_integrals(hu, pixel_mm, settings.views), pixel_mm, dose, (job.seed, settings.draws)
         )
     except SeriesError as error:
         raise SeriesError(

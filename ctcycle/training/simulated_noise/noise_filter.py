@@ -14,7 +14,7 @@ from ctcycle.ct.hounsfield import HUWindow
 class NoiseFilter(nn.Module):
     """Makes low dose of full dose: ``clip(f + gain · (kernel ∗ noise))``.
 
-    The kernel is ``start + peak · change`` with the peak of the start kernel, so that one learning rate suits any noise.
+    The kernel is ``start + peak · change`` with the peak of the start, so that one learning rate suits any noise.
 
     Args:
         side: side of the kernel, odd.
