@@ -97,7 +97,8 @@ def noise_draws(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed
     """Return independent draws of the noise that a lower dose adds to each slice of a scan, in HU.
 
     The level is ``sqrt(1 / fraction - 1)`` times the scan's own noise in soft tissue, or ``noise_hu``, whatever the
-    kernel. Two draws cost as much as one of `added_noise`: they share a reconstruction.
+    kernel. A scan without enough soft tissue to measure its noise in keeps the level that ``photons`` gives. Two draws
+    cost as much as one of `added_noise`: they share a reconstruction.
 
     Args:
         hu: (S, H, W), the scan.
@@ -108,9 +109,6 @@ def noise_draws(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed
 
     Returns:
         (draws, S, H, W) float32.
-
-    Raises:
-        SeriesError: no slice has enough soft tissue to measure noise in.
     """
     seed, draws = seed_and_draws
     noise, levels = np.empty((draws, *hu.shape), np.float32), np.full(len(hu), np.nan)
@@ -123,7 +121,7 @@ def noise_draws(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed
         if np.count_nonzero(tissue) >= MIN_WINDOWS:
             wanted = dose.noise_hu or np.sqrt(1 / dose.fraction - 1) * _spread(image, tissue) / _MAD
             levels[number] = wanted / (_spread(noise[0, number], tissue) / _MAD)
-    return noise * _filled(levels)[:, None, None]
+    return noise * _filled(levels)[:, None, None] if np.isfinite(levels).any() else noise
 
 
 def _filled(levels: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -41,7 +41,7 @@ UNPAIRED: Mapping[str, Any] = {
     "loss": {"noise_swap": 3.0},
     "image_pool": 3,
 }
-NOISE: dict[str, Any] = {"draws": 2, "views": 32, "filter_px": 3}
+NOISE: dict[str, Any] = {"draws": 2, "views": 32, "filter_px": 3, "calibrate": False}
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "cyclegan": {**UNPAIRED, "noise_channel": True},
     "noise_swap": UNPAIRED,

@@ -15,7 +15,6 @@ from ctcycle.atomic import write_file
 from ctcycle.config.methods import SimulatedNoise
 from ctcycle.data.slices import HUSlice, StoredSlices
 from ctcycle.data.store import StoredSeries
-from ctcycle.errors import SeriesError
 from ctcycle.simulation.low_dose_noise import LowerDose, line_integrals, noise_draws
 from ctcycle.simulation.processes import share_out
 
@@ -68,7 +67,6 @@ def simulate_noise(
         progress: wraps the finished series, for a progress bar.
 
     Raises:
-        SeriesError: a series has too little soft tissue to measure its noise in.
         OutputError: the store cannot be written.
     """
     jobs = {key: _job(series, settings, seed) for key, series in full.series.items()}
@@ -113,14 +111,8 @@ def _simulate(settings: SimulatedNoise, job: _Job) -> None:
     hu = job.series.hu.astype(np.float32)
     pixel_mm = pixel_size(job.series.spacing_mm, hu.shape)
     dose = LowerDose(settings.dose_fraction, settings.kernel, None, settings.photons, settings.electronic_noise)
-    try:
-        noise = noise_draws(
-            hu, line_integrals(hu, pixel_mm, settings.views), pixel_mm, dose, (job.seed, settings.draws)
-        )
-    except SeriesError as error:
-        raise SeriesError(
-            f"{job.series.path}: {error}, so no noise can be simulated; exclude the series from the training split"
-        ) from error
+    rays = line_integrals(hu, pixel_mm, settings.views)
+    noise = noise_draws(hu, rays, pixel_mm, dose, (job.seed, settings.draws))
     values = _to_int16(noise.reshape(-1, *hu.shape[1:]))
     write_file(job.path, lambda stream: np.lib.format.write_array(stream, values, allow_pickle=False))
 
