@@ -38,7 +38,7 @@ class SimulatedNoise(Section):
 
 
 class LearntNoise(SimulatedNoise):
-    """Simulated noise whose filter the low-dose discriminator goes on adapting."""
+    """Simulated noise whose filter the low-dose discriminator continues to adapt."""
 
     lr: Positive = Field(3e-3, description="learning rate of the filter: its gain, and its kernel relative to its peak")
     average: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -92,7 +92,7 @@ class PhysicsCycleGANLoss(Section):
 
 
 class PhysicsCycleGANSettings(TrainingSettings):
-    """CycleGAN with physics: full2low adds simulated projection noise through a filter trained by disc_low alone."""
+    """CycleGAN with physics: full2low adds simulated projection noise through a filter that only disc_low trains."""
 
     method: Literal["physics_cyclegan"]
     data: UnpairedData
