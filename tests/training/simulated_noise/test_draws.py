@@ -84,7 +84,7 @@ def test_noise_patches_are_cropped_and_flipped_as_their_full_dose(tmp_path: Path
     np.save(path, np.stack([place] * 2))
     same = StoredSlices({"a": StoredSeries(path, (2, 64, 64), (1.0, 1.0, 1.0), ())}, [SliceRef("a", 0)] * 2)
     window = HUWindow(-20_000, 20_000)
-    data = UnpairedPatches(same, same, PatchTransform(8, (), window), 0, draws.NoiseDraws((same,)))
+    data = UnpairedPatches(same, same, PatchTransform(8, (), window), 0, noise=draws.NoiseDraws((same,)))
     signs = set()
     for index in range(12):
         sample = data[0, index]
