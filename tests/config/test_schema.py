@@ -307,8 +307,10 @@ def test_mistakes_inside_a_step(folder: Path) -> None:
     assert complaints(folder, "task: pipeline\nsteps: {a: {task: pipeline}, b: {}, c: {task: train}, d: 3}") == [
         "x.yaml:2: steps.a.task: 'pipeline' is not one of simulate, scan, train, evaluate, denoise, bundle",
         "x.yaml:2: steps.b.task is missing; choose one of simulate, scan, train, evaluate, denoise, bundle",
-        "x.yaml:2: steps.c.method is missing; "
-        "choose one of cyclegan, supervised, noise_swap, calibrated_pairs, physics_cyclegan",
+        (
+            "x.yaml:2: steps.c.method is missing; "
+            "choose one of cyclegan, supervised, noise_swap, calibrated_pairs, physics_cyclegan"
+        ),
         "x.yaml:2: steps.d: 3 is not a mapping of keys to values",
         "x.yaml: 4 errors; nothing was run",
     ]
