@@ -2,11 +2,49 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from ctcycle.config.sections import Section, Weight
+from ctcycle.config.sections import Count, Fraction, Positive, Section, Weight
 from ctcycle.config.training import PairedData, TrainingSettings, UnpairedData
 from ctcycle.networks.specs import DiscriminatorSpec
+from ctcycle.simulation.settings import Kernel
+
+
+class SimulatedNoise(Section):
+    """Noise of a lower dose, simulated in the projections of each full-dose slice, and the filter that is fitted to it.
+
+    The filter is a small kernel. It starts as measured in the flattest patches of the two domains, without pairs.
+    """
+
+    kernel: Kernel = Field("ramp", description="reconstruction kernel of the simulated noise; the filter adapts it")
+    draws: Count = Field(4, description="independent draws per slice; each is also used with the opposite sign")
+    views: Annotated[int, Field(ge=8, le=10_000)] = Field(720, description="projections over 180 degrees")
+    dose_fraction: Annotated[float, Field(ge=0.01, le=0.99)] = Field(
+        0.25, description="sets the noise level before calibration, relative to the noise of the full-dose slice"
+    )
+    photons: Annotated[float, Field(ge=100.0, le=1e9)] = 1e5
+    electronic_noise: Weight = 2.0
+    calibrate: bool = Field(True, description="start the filter as measured; false: start with the noise as simulated")
+    level: Positive = Field(1.0, description="factor of the noise at the start, also of calibrated noise")
+    level_jitter: Fraction = Field(0.0, description="vary the level of each patch by up to this share, up and down")
+    filter_px: Count = Field(11, description="side of the filter's kernel, odd")
+
+    @field_validator("filter_px")
+    @classmethod
+    def _odd(cls, side: int) -> int:
+        if side % 2 == 0:
+            raise ValueError("must be odd, so that the kernel has a centre")
+        return side
+
+
+class LearntNoise(SimulatedNoise):
+    """Simulated noise whose filter the low-dose discriminator continues to adapt."""
+
+    lr: Positive = Field(3e-3, description="learning rate of the filter: its gain, and its kernel relative to its peak")
+    average: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.99, description="decay of the moving average of the filter, which makes the noise that the denoiser removes"
+    )
+    anchor: Weight = Field(0.0, description="weight of a penalty on the distance from the filter's start")
 
 
 class AdversarialLoss(Section):
@@ -44,6 +82,39 @@ class CycleGANSettings(TrainingSettings):
     )
 
 
+class PhysicsCycleGANLoss(Section):
+    """Loss terms of the denoiser in the CycleGAN with physics."""
+
+    form: Literal["least_squares", "bce", "hinge"] = "least_squares"
+    adversarial: Weight = 0.05
+    cycle: Weight = 10.0
+    identity: Weight = 1.5
+
+
+class PhysicsCycleGANSettings(TrainingSettings):
+    """CycleGAN with physics: full2low adds simulated projection noise through a filter that only disc_low trains."""
+
+    method: Literal["physics_cyclegan"]
+    data: UnpairedData
+    discriminator: DiscriminatorSpec = DiscriminatorSpec()
+    loss: PhysicsCycleGANLoss = PhysicsCycleGANLoss()
+    simulated_noise: LearntNoise = LearntNoise()
+    adversary_every: Count = Field(
+        4, description="evaluate all terms but the cycle every so many iterations, with as many times their weight"
+    )
+
+
+class CalibratedPairsSettings(TrainingSettings):
+    """Calibrated simulated pairs: one generator, no discriminator, no pairs of scans.
+
+    Simulated noise, calibrated to the low-dose domain, is added to full-dose slices; the generator learns to remove it.
+    """
+
+    method: Literal["calibrated_pairs"]
+    data: UnpairedData
+    simulated_noise: SimulatedNoise = SimulatedNoise()
+
+
 class NoiseSwapSettings(TrainingSettings):
     """Noise swap: one generator, one discriminator, no pairs.
 
@@ -73,4 +144,6 @@ class SupervisedSettings(TrainingSettings):
     loss: SupervisedLoss = SupervisedLoss()
 
 
-AnySettings = CycleGANSettings | NoiseSwapSettings | SupervisedSettings
+AnySettings = (
+    CycleGANSettings | PhysicsCycleGANSettings | CalibratedPairsSettings | NoiseSwapSettings | SupervisedSettings
+)

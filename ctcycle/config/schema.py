@@ -11,7 +11,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ctcycle.config.card import ModelCard
-from ctcycle.config.methods import CycleGANSettings, NoiseSwapSettings, SupervisedSettings
+from ctcycle.config.methods import (
+    CalibratedPairsSettings,
+    CycleGANSettings,
+    NoiseSwapSettings,
+    PhysicsCycleGANSettings,
+    SupervisedSettings,
+)
 from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Section, Task
 from ctcycle.config.training import GUARD_THRESHOLD, TrainingSettings
 from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
@@ -68,6 +74,14 @@ class TrainCycleGAN(CycleGANSettings, Train):
     """Train CycleGAN: two generators, two discriminators, no pairs."""
 
 
+class TrainPhysicsCycleGAN(PhysicsCycleGANSettings, Train):
+    """Train the CycleGAN with physics: full2low adds simulated projection noise."""
+
+
+class TrainCalibratedPairs(CalibratedPairsSettings, Train):
+    """Train on calibrated simulated pairs: one generator, no discriminator, no pairs of scans."""
+
+
 class TrainNoiseSwap(NoiseSwapSettings, Train):
     """Train noise swap: one generator, one discriminator, no pairs."""
 
@@ -76,7 +90,10 @@ class TrainSupervised(SupervisedSettings, Train):
     """Train the supervised baseline: one generator, true pairs."""
 
 
-AnyTrain = Annotated[TrainCycleGAN | TrainSupervised | TrainNoiseSwap, Field(discriminator="method")]
+AnyTrain = Annotated[
+    TrainCycleGAN | TrainSupervised | TrainNoiseSwap | TrainCalibratedPairs | TrainPhysicsCycleGAN,
+    Field(discriminator="method"),
+]
 
 
 class MethodSource(Section):

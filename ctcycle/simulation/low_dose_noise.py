@@ -23,6 +23,9 @@ Volume = NDArray[np.float32]
 _BAND_PX = 2.0
 """Sigma of the Gaussian high-pass through which the scan's noise is measured: anatomy has little power above it."""
 
+_MAD = 0.6745
+"""Median absolute deviation of Gaussian noise with a standard deviation of 1."""
+
 
 @dataclass(frozen=True)
 class LowerDose:
@@ -86,21 +89,67 @@ def added_noise(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed
         tissue = tissue_windows(image)
         if np.count_nonzero(tissue) >= MIN_WINDOWS:
             levels[number] = _level(image, both, tissue, dose.noise_hu)
-    measured = np.flatnonzero(np.isfinite(levels))
-    if not len(measured):
-        raise SeriesError("too little soft tissue to measure noise in")
-    factors = np.interp(np.arange(len(hu)), measured, levels[measured])
-    noise *= factors.astype(np.float32)[:, None, None]
+    noise *= _filled(levels)[:, None, None]
     return noise
 
 
+def noise_draws(hu: Volume, rays: Volume, pixel_mm: float, dose: LowerDose, seed_and_draws: tuple[int, int]) -> Volume:
+    """Return independent draws of the noise that a lower dose adds to each slice of a scan, in HU.
+
+    The level is ``sqrt(1 / fraction - 1)`` times the scan's own noise in soft tissue, or ``noise_hu``, whatever the
+    kernel. A scan without enough soft tissue to measure its noise in keeps the level that ``photons`` gives. Two draws
+    cost as much as one of `added_noise`: they share a reconstruction.
+
+    Args:
+        hu: (S, H, W), the scan.
+        rays: its `line_integrals`.
+        pixel_mm: side of a pixel.
+        dose: the low dose to simulate.
+        seed_and_draws: the seed of the noise, and the number of draws.
+
+    Returns:
+        (draws, S, H, W) float32.
+    """
+    seed, draws = seed_and_draws
+    noise, levels = np.empty((draws, *hu.shape), np.float32), np.full(len(hu), np.nan)
+    for number, image in enumerate(hu):
+        for first in range(0, draws, 2):
+            rng = np.random.default_rng([seed, number, first])
+            both = _draw(rays[number], image.shape, pixel_mm, dose, rng, twice=True)
+            noise[first : first + 2, number] = [both.real, both.imag][: draws - first]
+        tissue = tissue_windows(image)
+        if np.count_nonzero(tissue) >= MIN_WINDOWS:
+            wanted = dose.noise_hu or np.sqrt(1 / dose.fraction - 1) * _spread(image, tissue) / _MAD
+            levels[number] = wanted / (_spread(noise[0, number], tissue) / _MAD)
+    return noise * _filled(levels)[:, None, None] if np.isfinite(levels).any() else noise
+
+
+def _filled(levels: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the levels (S,) with those that are not known interpolated from their neighbours."""
+    measured = np.flatnonzero(np.isfinite(levels))
+    if not len(measured):
+        raise SeriesError("too little soft tissue to measure noise in")
+    return np.interp(np.arange(len(levels)), measured, levels[measured]).astype(np.float32)
+
+
 def _draw(
-    rays: NDArray[np.float32], shape: tuple[int, ...], pixel_mm: float, dose: LowerDose, rng: np.random.Generator
+    rays: NDArray[np.float32],
+    shape: tuple[int, ...],
+    pixel_mm: float,
+    dose: LowerDose,
+    rng: np.random.Generator,
+    *,
+    twice: bool = False,
 ) -> NDArray[np.inexact]:
-    """Return reconstructed noise of a slice in HU: the added noise, and the full-dose noise as imaginary part."""
+    """Return reconstructed noise of a slice in HU: the added noise, and the full-dose noise as imaginary part.
+
+    With ``twice``, the imaginary part is a second draw of the added noise.
+    """
     fineness = elements_per_pixel(dose.kernel)
     photons, read_out = dose.photons / fineness, dose.electronic_noise / np.sqrt(fineness)
     own, added = dose_noise(_divided(rays, fineness), photons, dose.fraction, read_out, rng)
+    if twice:
+        own = dose_noise(_divided(rays, fineness), photons, dose.fraction, read_out, rng)[1]
     mu = reconstruct(added + 1j * own, pixel_mm, max(shape), dose.kernel, fineness)[: shape[0], : shape[1]]
     return mu * np.float32(1000.0 / MU_WATER)
 

@@ -53,7 +53,7 @@ def attach(parts: Parts, folder: RunFolder, tracker: Tracker, request: StopReque
     state = TrainingState(trainer, method, others | {"validation_due": validation})
     checkpoints = Checkpoints(saved, state, settings.training.checkpoint_minutes, folder.check_exists)
     stop = Stop(request, checkpoints, folder.path, settings.training.stop_after_epoch)
-    rates, window = learning_rates(settings.optimizer), settings.data.hu_window
+    rates, window = learning_rates(settings), settings.data.hu_window
     parts.sampler.attach(trainer, settings.training.batch_size)
     for handler in (
         ScheduleHandler(method.updates, settings.schedule, rates, settings.seed),

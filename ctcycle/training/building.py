@@ -4,11 +4,12 @@ import copy
 import logging
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from ignite.engine import Engine
 from torch.utils.data import DataLoader
 
-from ctcycle.config.methods import AnySettings, SupervisedSettings
+from ctcycle.config.methods import AnySettings, CalibratedPairsSettings, PhysicsCycleGANSettings, SupervisedSettings
 from ctcycle.data.slices import StoredSlices
 from ctcycle.inference.denoiser import Denoiser, resolve_device
 from ctcycle.training.adversarial.gain import measure_gain, needs_gain
@@ -16,6 +17,8 @@ from ctcycle.training.data import load_training_data
 from ctcycle.training.handlers.average import WeightAverage
 from ctcycle.training.method import Method, Patches, build_method, memory_format
 from ctcycle.training.sampling import EpochSampler, PatchPair, make_loader
+from ctcycle.training.simulated_noise.calibration import calibrate
+from ctcycle.training.simulated_noise.noise_filter import NoiseFilter
 from ctcycle.training.updates import Losses
 from ctcycle.training.validation import ValidationPairs, make_evaluator
 
@@ -85,12 +88,31 @@ def build(settings: AnySettings) -> Parts:
     sampler = EpochSampler(iterations * training.batch_size)
     loader = make_loader(patches, sampler, training.batch_size, settings.data.workers)
     method = build_method(settings, device, _gain(settings, patches))
+    _start_noise_filter(settings, method, patches)
     average = WeightAverage(method.networks["low2full"], training.ema_decay)
     return Parts(settings, device, method, average, sampler, loader, patches.low, pairs)  # type: ignore[arg-type]
 
 
+def _start_noise_filter(settings: AnySettings, method: Method, patches: Patches) -> None:
+    """Set the start of the noise filter; a resumed run overwrites it with that of its checkpoint."""
+    noise = getattr(patches, "noise", None)
+    if noise is None or not isinstance(settings, CalibratedPairsSettings | PhysicsCycleGANSettings):
+        return
+    physics, kernel = settings.simulated_noise, None
+    if physics.calibrate:
+        kernel = calibrate(patches.low, patches.full, noise.draws[0].__getitem__, physics.filter_px)
+        _log.info(
+            "simulated noise: calibrated, kernel sum %.3g, root of the sum of squares %.3g",
+            kernel.sum(),
+            np.sqrt((kernel**2).sum()),
+        )
+    for net in method.networks.modules():
+        if isinstance(net, NoiseFilter):
+            net.start_from(kernel, physics.level)
+
+
 def _gain(settings: AnySettings, patches: Patches) -> float:
-    if isinstance(settings, SupervisedSettings) or not needs_gain(settings.discriminator):
+    if isinstance(settings, SupervisedSettings | CalibratedPairsSettings) or not needs_gain(settings.discriminator):
         return 1.0
     gain = measure_gain(patches.low, settings.discriminator, settings.data.hu_window.hu_per_unit)
     _log.info("discriminator.gain=auto: measured %.3g on the low-dose training slices", gain)

@@ -19,8 +19,13 @@ from torch import nn
 from torch.optim import Adam
 
 from ctcycle.config.components import Component
-from ctcycle.config.methods import AnySettings, CycleGANSettings, NoiseSwapSettings
-from ctcycle.config.training import Optimizer
+from ctcycle.config.methods import (
+    AnySettings,
+    CalibratedPairsSettings,
+    CycleGANSettings,
+    NoiseSwapSettings,
+    PhysicsCycleGANSettings,
+)
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.slices import SliceData
 from ctcycle.errors import ConfigError
@@ -28,6 +33,7 @@ from ctcycle.networks.specs import GeneratorSpec
 from ctcycle.runs.models import load_denoiser
 from ctcycle.training.adversarial.image_pool import ImagePool
 from ctcycle.training.sampling import PairedPatches, UnpairedPatches
+from ctcycle.training.simulated_noise.draws import simulate_noise
 from ctcycle.training.transforms import PatchTransform
 from ctcycle.training.updates import Batch, Losses, Updates
 
@@ -109,15 +115,16 @@ class UnpairedMethod(Method):
 
     @staticmethod
     def make_patches(
-        settings: CycleGANSettings | NoiseSwapSettings,
+        settings: CycleGANSettings | NoiseSwapSettings | CalibratedPairsSettings | PhysicsCycleGANSettings,
         slices: SliceData,
         transform: PatchTransform,
-        _progress: ProgressBar,
+        progress: ProgressBar,
     ) -> UnpairedPatches:
-        """Return patches of both domains, combined as ``data.partners`` says."""
+        """Return patches of both domains, combined as ``data.partners`` says, with simulated noise if it is used."""
         low, full = slices.unpaired(settings.data.protocol, settings.seed)
-        fixed = settings.data.partners == "fixed"
-        return UnpairedPatches(low, full, transform, settings.seed, fixed)
+        fixed, physics = settings.data.partners == "fixed", getattr(settings, "simulated_noise", None)
+        noise = simulate_noise(full, physics, settings.seed, settings.data.workers, progress) if physics else None
+        return UnpairedPatches(low, full, transform, settings.seed, fixed, noise)
 
 
 def method_class(name: str) -> type[Method]:
@@ -148,10 +155,11 @@ def build_method(settings: AnySettings, device: torch.device, gain: float = 1.0)
     return kind.create(settings, networks, _updates(kind, settings, networks, device))
 
 
-def learning_rates(optimizer: Optimizer) -> dict[str, float]:
+def learning_rates(settings: AnySettings) -> dict[str, float]:
     """Return the initial learning rate of each optimiser."""
+    optimizer, noise = settings.optimizer, getattr(settings, "simulated_noise", None)
     judges = optimizer.lr if optimizer.lr_discriminator is None else optimizer.lr_discriminator
-    return {"gen": optimizer.lr, "disc": judges}
+    return {"gen": optimizer.lr, "disc": judges, "noise": getattr(noise, "lr", optimizer.lr)}
 
 
 def memory_format(spec: GeneratorSpec | Component) -> torch.memory_format:
@@ -171,7 +179,7 @@ def _load_initial(model: Path, generator: nn.Module, window: HUWindow) -> None:
 
 
 def _updates(kind: type[Method], settings: AnySettings, networks: nn.ModuleDict, device: torch.device) -> Updates:
-    rates = learning_rates(settings.optimizer)
+    rates = learning_rates(settings)
     optimisers = {}
     for name, members in kind.OPTIMISED.items():
         parameters = [p for member in members if member in networks for p in networks[member].parameters()]

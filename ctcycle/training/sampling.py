@@ -1,6 +1,7 @@
 """Unpaired and paired training samples, as pure functions of (seed, epoch, index).
 
-A sample is ``{"low_dose": (1, h, w), "full_dose": (1, h, w)}`` float32 in the network's range. Because sampling has no
+A sample is ``{"low_dose": (1, h, w), "full_dose": (1, h, w)}`` float32 in the network's range, and with simulated noise
+also ``"noise"``. Because sampling has no
 state, training can resume in the middle of an epoch and does not depend on the number of workers.
 """
 
@@ -15,13 +16,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ctcycle.signals import follow_parent
+from ctcycle.training.simulated_noise.draws import NoiseDraws
 from ctcycle.training.transforms import PatchTransform
 
 PatchPair = dict[str, Tensor]
 Slices = Sequence[NDArray[np.int16]]
 """Memory-mapped slices (H, W) in HU, one per entry."""
 
-_LOW, _FULL, _PATCH = 1, 2, 3  # streams of random numbers under one seed
+_LOW, _FULL, _PATCH, _NOISE = 1, 2, 3, 4  # streams of random numbers under one seed
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -71,8 +73,8 @@ class UnpairedPatches(Dataset[PatchPair]):
         transform: makes a patch from a slice.
         seed: seed of all random draws.
         fixed_partners: whether each low-dose slice keeps one full-dose slice as its partner, drawn once from the seed
-            (the report's code); otherwise each epoch combines the slices differently. Crops differ in every epoch
-            either way.
+            (the report's code); otherwise each epoch combines the slices differently. Crops are always drawn anew.
+        noise: simulated noise of the full-dose slices; if given, samples have it as "noise", cropped as full dose.
     """
 
     low: Slices
@@ -80,16 +82,22 @@ class UnpairedPatches(Dataset[PatchPair]):
     transform: PatchTransform
     seed: int
     fixed_partners: bool = False
+    noise: NoiseDraws | None = None
 
     def __getitem__(self, key: tuple[int, int]) -> PatchPair:
         epoch, index = key
         low_seed, full_seed = ([self.seed, stream, epoch] for stream in (_LOW, _FULL))
         low = shuffled_index(low_seed, index, len(self.low))
         full = self.partner(low) if self.fixed_partners else shuffled_index(full_seed, index, len(self.full))
-        return {
+        chosen = self.transform.chosen_seed(self.full[full], [*full_seed, _PATCH, index])
+        sample = {
             "low_dose": self.transform(self.low[low], [*low_seed, _PATCH, index]),
-            "full_dose": self.transform(self.full[full], [*full_seed, _PATCH, index]),
+            "full_dose": self.transform.draw(self.full[full], chosen),
         }
+        if self.noise is not None:
+            noise = self.noise.draw(full, np.random.default_rng([*chosen, _NOISE]))
+            sample["noise"] = self.transform.draw_difference(noise, chosen)
+        return sample
 
     def partner(self, low: int) -> int:
         """Return the index of the full-dose slice that low-dose slice ``low`` keeps; all are used equally often."""

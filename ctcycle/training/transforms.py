@@ -66,6 +66,7 @@ class PatchTransform:
         self._scaling = Compose(hu_scaling(window))
         self._random = [member for part in parts for member in _random_members(part)]
         self.skip_air = skip_air
+        self._hu_per_unit = window.hu_per_unit
 
     def __call__(self, image: NDArray[np.int16], seed: Sequence[int]) -> Tensor:
         """Return the patch that ``seed`` draws from ``image``; the same seed gives the same crop and augmentations.
@@ -90,6 +91,10 @@ class PatchTransform:
         """Return the patch that ``seed`` draws, even if it is all air; arguments as in `__call__`."""
         patch: Tensor = self._scaling(self._patch_hu(image, seed))
         return patch.contiguous()
+
+    def draw_difference(self, difference: NDArray[np.int16], seed: Sequence[int]) -> Tensor:
+        """Return the patch that ``seed`` draws from a difference of two slices, such as noise; not clipped."""
+        return (self._patch_hu(difference, seed).float() / self._hu_per_unit).contiguous()
 
     def _patch_hu(self, image: NDArray[np.int16], seed: Sequence[int]) -> Tensor:
         set_track_meta(False)  # set here because spawned loader workers do not inherit it

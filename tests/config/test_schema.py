@@ -174,7 +174,7 @@ ONE_MISTAKE = [
     ),
     ("task=", "task: null is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline"),
     ("task=[train]", "task: a list is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline"),
-    ("method=gan", "method: 'gan' is not one of cyclegan, supervised, noise_swap"),
+    ("method=gan", "method: 'gan' is not one of cyclegan, supervised, noise_swap, calibrated_pairs, physics_cyclegan"),
     ("loss.cycl=1", "unknown key 'loss.cycl'; did you mean 'cycle'?"),
     ("generator.filter=1", "unknown key 'generator.filter'; did you mean 'filters'?"),
     ("lr=1", "unknown key 'lr'; did you mean 'optimizer.lr'?"),
@@ -251,10 +251,10 @@ def test_the_empty_word_among_the_allowed_ones(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "key", "owners"),
     [
-        ("supervised", "discriminator", "cyclegan or noise_swap"),
-        ("supervised", "data.protocol", "cyclegan or noise_swap"),
+        ("supervised", "discriminator", "cyclegan or noise_swap or physics_cyclegan"),
+        ("supervised", "data.protocol", "calibrated_pairs or cyclegan or noise_swap or physics_cyclegan"),
         ("cyclegan", "data.pairing", "supervised"),
-        ("noise_swap", "loss.cycle", "cyclegan"),
+        ("noise_swap", "loss.cycle", "cyclegan or physics_cyclegan"),
     ],
 )
 def test_a_key_of_another_method(folder: Path, method: str, key: str, owners: str) -> None:
@@ -308,7 +308,10 @@ def test_mistakes_inside_a_step(folder: Path) -> None:
     assert complaints(folder, "task: pipeline\nsteps: {a: {task: pipeline}, b: {}, c: {task: train}, d: 3}") == [
         "x.yaml:2: steps.a.task: 'pipeline' is not one of simulate, scan, train, evaluate, bench, denoise, bundle",
         "x.yaml:2: steps.b.task is missing; choose one of simulate, scan, train, evaluate, bench, denoise, bundle",
-        "x.yaml:2: steps.c.method is missing; choose one of cyclegan, supervised, noise_swap",
+        (
+            "x.yaml:2: steps.c.method is missing; "
+            "choose one of cyclegan, supervised, noise_swap, calibrated_pairs, physics_cyclegan"
+        ),
         "x.yaml:2: steps.d: 3 is not a mapping of keys to values",
         "x.yaml: 4 errors; nothing was run",
     ]
@@ -327,7 +330,7 @@ def test_an_empty_list_where_something_is_needed(folder: Path) -> None:
 
 def test_another_method_does_not_drop_what_its_base_says(folder: Path) -> None:
     (line,) = complaints(folder, "base: train.yaml\nmethod: supervised\n")
-    assert line == "train.yaml:6: unknown key 'loss.cycle'; it belongs to method cyclegan"
+    assert line == "train.yaml:6: unknown key 'loss.cycle'; it belongs to method cyclegan or physics_cyclegan"
 
 
 def test_the_task_is_asked_for(folder: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_shipped_config_resolves_alike_wherever_it_is_installed() -> None:
     [
         ("cyclgan", "did you mean 'cyclegan'?"),
         ("no_identity", "did you mean 'experiments/no_identity'?"),
-        ("zzz", "give a .yaml file, or one of bench, bundle, ct_denoiser, cyclegan, demo, "),
+        ("zzz", "give a .yaml file, or one of bench, bundle, calibrated_pairs, ct_denoiser, cyclegan, demo, "),
         ("../configs/demo", "give a .yaml file, or one of bench, bundle, "),
     ],
 )

@@ -41,10 +41,13 @@ UNPAIRED: Mapping[str, Any] = {
     "loss": {"noise_swap": 3.0},
     "image_pool": 3,
 }
+NOISE: dict[str, Any] = {"draws": 2, "views": 32, "filter_px": 3, "calibrate": False}
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "cyclegan": {**UNPAIRED, "noise_channel": True},
     "noise_swap": UNPAIRED,
     "supervised": {},
+    "calibrated_pairs": {"simulated_noise": NOISE | {"level_jitter": 0.2}},
+    "physics_cyclegan": {"discriminator": UNPAIRED["discriminator"], "simulated_noise": NOISE, "adversary_every": 2},
 }
 
 

@@ -128,7 +128,7 @@ def test_switches(tiny: TinyData, tmp_path: Path) -> None:
     assert {name: pool.size for name, pool in plain.pools.items()} == {"pool_full": 7, "pool_low": 7}
     assert tiny_method(tiny, tmp_path, "cyclegan").networks["full2low"].in_channels == 2
     loaded: Any = train_config(tiny, tmp_path / "run", "cyclegan", "optimizer.lr_discriminator=0.5").config
-    assert learning_rates(loaded.optimizer) == {"gen": 1e-3, "disc": 0.5}
+    assert learning_rates(loaded) == {"gen": 1e-3, "disc": 0.5, "noise": 1e-3}
     assert memory_format(loaded.generator) == torch.channels_last
     loaded = train_config(tiny, tmp_path / "run", "cyclegan", "generator.norm=instance").config
     assert memory_format(loaded.generator) == torch.contiguous_format

@@ -170,7 +170,7 @@ def test_everything_that_training_changes_is_in_the_checkpoint(tiny: TinyData, t
     assert state["optimisers"].keys() == {"gen", "disc"}
     assert [len(pool["images"]) for pool in state["pools"].values()] == [3, 3]
     assert state["ema"]
-    assert state["losses"] == {"sums": {}, "count": 0}
+    assert state["losses"] == {"sums": {}, "counts": {}, "count": 0}
 
 
 def test_a_finished_run_keeps_the_fingerprint_of_its_low_dose_slices(tiny: TinyData, tiny_run: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from ctcycle.config.training import Schedule
-from ctcycle.training.schedules import adversarial_factor, iteration_seed, learning_rate_factor
+from ctcycle.training.handlers.schedules import adversarial_factor, iteration_seed, learning_rate_factor
 from ctcycle.training.updates import Updates
 
 

@@ -44,7 +44,7 @@ def test_a_mean_that_was_begun_survives_a_restart() -> None:
         written += found
         state = log.state_dict()
     assert written == [(5, {"gen": 2.0, "disc": 6.0})]
-    assert state == {"sums": {"gen": 11.0, "disc": 61.0}, "count": 2}
+    assert state == {"sums": {"gen": 11.0, "disc": 61.0}, "counts": {"gen": 2, "disc": 2}, "count": 2}
 
 
 def test_what_is_left_at_the_end_is_announced_once() -> None:
@@ -67,3 +67,13 @@ def test_sums_of_half_precision_terms_do_not_stall() -> None:
 def test_an_interval_is_at_least_one_iteration() -> None:
     with pytest.raises(ValueError, match="every is 0; it must be at least 1"):
         LossLog(0)
+
+
+def test_a_term_of_some_iterations_has_the_mean_over_these() -> None:
+    rows = [{"gen": 1.0, "disc": 4.0}, {"gen": 2.0}, {"gen": 3.0, "disc": 8.0}, {"gen": 6.0}]
+    engine = Engine(
+        lambda engine, _: {name: torch.tensor(value) for name, value in rows[engine.state.iteration - 1].items()}
+    )
+    written = logged(LossLog(4), engine)
+    engine.run([0] * 4)
+    assert written == [(4, {"gen": 3.0, "disc": 6.0})]

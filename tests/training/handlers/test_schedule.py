@@ -5,7 +5,7 @@ from torch import nn
 
 from ctcycle.config.training import Schedule
 from ctcycle.training.handlers.schedule import ScheduleHandler
-from ctcycle.training.schedules import learning_rate_factor
+from ctcycle.training.handlers.schedules import learning_rate_factor
 from ctcycle.training.updates import Updates
 
 RECIPE = Schedule(decay_start=0.5, decay_final=0.02, finish_start=0.5, finish_adversarial=0.05)

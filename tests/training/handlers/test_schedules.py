@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctcycle.config.training import Schedule
-from ctcycle.training.schedules import adversarial_factor, iteration_seed, learning_rate_factor
+from ctcycle.training.handlers.schedules import adversarial_factor, iteration_seed, learning_rate_factor
 
 HALF = Schedule(decay_start=0.5)
 RECIPE = Schedule(decay_start=0.5, decay_final=0.02, finish_start=0.5, finish_adversarial=0.05)
