@@ -50,6 +50,7 @@ class DenoiseOptions:
         uncertainty: also write the standard deviation of the results over flipped slices, in HU.
         strict: refuse a series that is unlike the training data instead of warning.
         keep_private: keep private DICOM elements.
+        slice_axis: axis of stored arrays that NIfTI and npy volumes are cut along; None to choose it for each.
         progress: reports progress while slices are computed.
     """
 
@@ -59,6 +60,7 @@ class DenoiseOptions:
     uncertainty: bool = False
     strict: bool = False
     keep_private: bool = False
+    slice_axis: int | None = None
     progress: Progress | None = None
 
     @property
@@ -107,7 +109,8 @@ def denoise_folder(  # noqa: PLR0917 (in natural order; the last is optional)
         raise BundleError(
             "strict=true: the model has no fingerprint to compare series with; export it as a bundle first"
         )
-    found, skipped = find_series(source, denoiser.mu_water)
+    found, skipped = find_series(source, denoiser.mu_water, slice_axis=options.slice_axis)
+    found, skipped = _without_results(found, skipped)
     for item in skipped:
         if item.damaged or item.refused:
             _log.warning("%s: %s", item.path, item.reason)
@@ -121,6 +124,12 @@ def denoise_folder(  # noqa: PLR0917 (in natural order; the last is optional)
         report.add(info, work, paths)
     write_json(out / "summary.json", report.summary())
     return report.sentence(out)
+
+
+def _without_results(found: Sequence[SeriesInfo], skipped: Sequence[Skipped]) -> tuple[list[SeriesInfo], list[Skipped]]:
+    """Return the series that are not residual or uncertainty maps of ctcycle; the maps are added to the skipped."""
+    maps = [Skipped(info.path, f"a map of ctcycle ({info.made_by}), not CT") for info in found if info.made_by]
+    return [info for info in found if not info.made_by], [*skipped, *maps]
 
 
 def output_paths(found: Sequence[SeriesInfo], root: Path, out: Path) -> list[Path]:
@@ -207,7 +216,7 @@ class _Denoising:
         found = [] if self.fingerprint is None else departures(self.fingerprint, sample.hu)
         if found and self.options.strict:
             raise SeriesError(f"{info.path}: {'; '.join(found)}; set strict=false to denoise it anyway")
-        return found
+        return [*info.notes, *found]
 
     def write(self, info: SeriesInfo, kind: Kind, paths: Mapping[Kind, Path]) -> None:
         """Write one of the outputs."""
