@@ -35,6 +35,8 @@ _Slice = tuple[NDArray[np.float32], NDArray[np.bool_]]
 _Reader = Callable[[SeriesInfo, Sequence[int]], Iterator[StoredValues]]
 _Writer = Callable[[SeriesInfo, Iterable[NDArray[np.float32]], Path], list[Path]]
 _DEFAULT = WriteOptions()
+_OFFSET_HU = 300.0
+_ENOUGH_PIXELS = 64
 
 
 def read_series(info: SeriesInfo, assume_hu: bool = False) -> Series:
@@ -172,11 +174,28 @@ def _decoded(info: SeriesInfo, picked: Sequence[int] = ()) -> Iterator[_Slice]:
     Raises:
         SeriesError: a slice holds values that are not finite.
     """
+    previous: NDArray[np.float32] | None = None
     for number, stored in _stored(info, picked or range(info.shape[0])):
         hu = stored.hu()[0]
         if not np.isfinite(hu).all():
             raise SeriesError(f"{info.file_of(number)}: slice {number} contains NaN or infinity; repair or remove it")
+        measured = np.where(stored.padding[0], np.nan, hu)[::4, ::4]
+        if previous is not None and (offset := _offset(previous, measured)):
+            raise SeriesError(
+                f"{info.file_of(number)}: slice {number} is {offset:.0f} HU off the slice before it in nearly every "
+                "pixel; correct the rescale of one of them"
+            )
+        previous = measured
         yield hu, stored.padding[0]
+
+
+def _offset(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """Return the offset between two slices if nearly all pixels differ by a lot, which anatomy never does; else 0."""
+    difference = (after - before)[np.isfinite(after) & np.isfinite(before)]
+    if difference.size < _ENOUGH_PIXELS:
+        return 0.0
+    low, middle, high = (float(value) for value in np.percentile(difference, [5, 50, 95]))
+    return middle if low > _OFFSET_HU or high < -_OFFSET_HU else 0.0
 
 
 def _stored(info: SeriesInfo, picked: Sequence[int]) -> Iterator[tuple[int, StoredValues]]:

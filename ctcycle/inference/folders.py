@@ -127,9 +127,11 @@ def denoise_folder(  # noqa: PLR0917 (in natural order; the last is optional)
 
 
 def _without_results(found: Sequence[SeriesInfo], skipped: Sequence[Skipped]) -> tuple[list[SeriesInfo], list[Skipped]]:
-    """Return the series that are not residual or uncertainty maps of ctcycle; the maps are added to the skipped."""
-    maps = [Skipped(info.path, f"a map of ctcycle ({info.made_by}), not CT") for info in found if info.made_by]
-    return [info for info in found if not info.made_by], [*skipped, *maps]
+    """Return the series that ctcycle did not make itself; its results are added to the skipped."""
+    results = [
+        Skipped(info.path, f"a result of ctcycle ({info.made_by}), not a scan") for info in found if info.made_by
+    ]
+    return [info for info in found if not info.made_by], [*skipped, *results]
 
 
 def output_paths(found: Sequence[SeriesInfo], root: Path, out: Path) -> list[Path]:

@@ -212,6 +212,7 @@ def _info(ordered: _Ordered) -> SeriesInfo:
         thickness_mm=first.thickness_mm,
         patient_id=first.identity[0],
         plane=_plane(ordered.headers),
+        made_by=first.made_by,
         notes=(note,) if len(places) < len(ordered.positions) else (),
     )
 
