@@ -70,7 +70,7 @@ class SeriesInfo:
     @property
     def is_volume(self) -> bool:
         """Whether each position has one slice, unlike in phases, repeats or a time series."""
-        return len(set(self.positions_mm)) == self.shape[0]
+        return len(set(self.positions_mm)) == len(self.positions_mm)
 
     def file_of(self, index: int) -> Path:
         """Return the file that holds slice ``index``, or the folder if several files hold several slices each."""
