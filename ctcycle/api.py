@@ -18,7 +18,7 @@ from ctcycle.config.loading import LoadedConfig
 from ctcycle.config.shipped import find_config, located, shipped_bundle
 from ctcycle.config.suggestions import near
 from ctcycle.ct import series_io
-from ctcycle.ct.hounsfield import MU_WATER
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
 from ctcycle.ct.series import Series, SeriesInfo, Skipped
 from ctcycle.errors import ConfigError, SeriesError
 from ctcycle.metrics import PROTOCOL_NAMES, ProtocolName
@@ -40,7 +40,7 @@ _SAMPLE = 16
 class DenoiseKeys(TypedDict, total=False):
     """The keyword arguments of `denoise_folder`, as in ``configs/denoise.yaml``."""
 
-    checkpoint: Literal["best", "last"]
+    checkpoint: Literal["best", "last"] | None
     device: str
     strength: float
     tile: int
@@ -54,12 +54,15 @@ class DenoiseKeys(TypedDict, total=False):
     seed: int
 
 
-def find_series(root: str | Path, *, mu_water: float = MU_WATER) -> tuple[list[SeriesInfo], list[Skipped]]:
+def find_series(
+    root: str | Path, *, mu_water: float = MU_WATER, mu_air: float = MU_AIR
+) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Find all CT series in a folder or a file, reading only headers.
 
     Args:
         root: a folder, searched recursively, or one file.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
+        mu_air: attenuation of air in 1/mm, likewise.
 
     Returns:
         The series sorted by path, and the skipped files and series with reasons.
@@ -67,7 +70,7 @@ def find_series(root: str | Path, *, mu_water: float = MU_WATER) -> tuple[list[S
     Raises:
         SeriesError: ``root`` does not exist.
     """
-    return series_io.find_series(Path(root), mu_water)
+    return series_io.find_series(Path(root), mu_water, mu_air=mu_air)
 
 
 def read_series(source: SeriesInfo | str | Path, *, assume_hu: bool = False) -> Series:
@@ -90,13 +93,14 @@ def read_series(source: SeriesInfo | str | Path, *, assume_hu: bool = False) -> 
 
 
 def load_model(
-    path: str | Path | None = None, checkpoint: Literal["best", "last"] = "best", device: str = "auto"
+    path: str | Path | None = None, checkpoint: Literal["best", "last"] | None = None, device: str = "auto"
 ) -> "Model":
     """Load a trained model.
 
     Args:
         path: a run folder or a bundle folder; None for the bundle shipped with ctcycle.
-        checkpoint: checkpoint of a run folder; ignored for a bundle, which has one set of weights.
+        checkpoint: checkpoint of a run folder, by default the one that its config keeps (``training.keep``); ignored
+            for a bundle, which has one set of weights.
         device: auto, cpu, cuda, cuda:1 or mps.
 
     Raises:
@@ -210,13 +214,16 @@ def evaluate(
 
 
 def evaluate_manifest(
-    manifest: str | Path, methods: Mapping[str, str | Path], out: str | Path = "runs/evaluate", **options: object
+    manifest: str | Path,
+    methods: Mapping[str, str | Path | Mapping[str, object]],
+    out: str | Path = "runs/evaluate",
+    **options: object,
 ) -> "Evaluation":
     """Score models on the pairs of a split of a manifest, with tables and figures in ``out``.
 
     Args:
         manifest: a CSV file written by the task `scan`.
-        methods: run folders or bundle folders, by their names in the tables.
+        methods: run folders or bundle folders, by their names in the tables; or mappings as in the config.
         out: the output folder.
         options: as in ``configs/evaluate.yaml``, for example ``split="val"``.
 
@@ -227,12 +234,10 @@ def evaluate_manifest(
         SeriesError: a series cannot be decoded or scored.
         OutputError: ``out`` cannot be written.
     """
-    from ctcycle.evaluation.results import read_slice_records, summarise
+    from ctcycle.evaluation.results import read_evaluation
 
     loaded = _from_options("evaluate", {"manifest": manifest, "methods": dict(methods), "out": out, **options})
-    folder = run_config(loaded)
-    notes = json.loads((folder / "results.json").read_text(encoding="utf-8"))["notes"]
-    return replace(summarise(read_slice_records(folder / "slices.csv"), seed=loaded.config.seed), notes=tuple(notes))
+    return read_evaluation(run_config(loaded))
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> LoadedConfig:

@@ -232,7 +232,7 @@ def test_pairs_that_cannot_be_scored(changes: dict[str, Any], complaint: str) ->
 @pytest.mark.slow
 def test_a_manifest_is_scored_as_the_task_does(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = {"split": "val", "baselines": ["input"], "protocols": ["hu2000"], "device": "cpu", "panels": 0}
+    options = {"split": "val", "filters": ["input"], "protocols": ["hu2000"], "device": "cpu", "panels": 0}
     found = ctcycle.evaluate_manifest(tiny.manifest, {"mine": tiny_run}, out, guard=False, body_mask=True, **options)
     written = json.loads((out / "results.json").read_text())
     assert [row.method for row in found.rows] == ["input", "mine"]

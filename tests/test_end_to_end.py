@@ -46,7 +46,7 @@ PIPELINE = {
             "out": "runs/tiny",
             "manifest": MANIFEST,
             "methods": {"supervised": "runs/tiny/supervised", "cyclegan": "runs/tiny/cyclegan"},
-            "baselines": ["input", "gaussian"],
+            "filters": ["input", "gaussian"],
             "panels": 1,
         },
         "denoised": {

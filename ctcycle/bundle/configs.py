@@ -70,7 +70,12 @@ def inference(trained: BundleFacts) -> Config:
         "dataset_dir": "@input",
         "output_dir": "@output",
         **_model(trained),
-        "dataset": {"_target_": "scripts.bundle.runtime.app.CTFolder", "path": "@dataset_dir", "mu_water": "@mu_water"},
+        "dataset": {
+            "_target_": "scripts.bundle.runtime.app.CTFolder",
+            "path": "@dataset_dir",
+            "mu_water": "@mu_water",
+            "mu_air": "@mu_air",
+        },
         "options": {
             "_target_": "scripts.inference.folders.DenoiseOptions",
             **{name: f"@{name}" for name in flags},
@@ -154,6 +159,7 @@ def _network(trained: BundleFacts) -> Config:
         },
         "hu_window": {"_target_": "scripts.ct.hounsfield.HUWindow", **asdict(trained.window)},
         "mu_water": trained.mu_water,
+        "mu_air": trained.mu_air,
     }
 
 
@@ -171,6 +177,7 @@ def _model(trained: BundleFacts) -> Config:
             "network": "@network_def",
             "window": "@hu_window",
             "mu_water": "@mu_water",
+            "mu_air": "@mu_air",
             "device": "@device",
             "inferer": "@inferer",
             "strength": "@strength",
@@ -184,6 +191,7 @@ def _pairs() -> Config:
         "low": "@low",
         "full": "@full",
         "mu_water": "@mu_water",
+        "mu_air": "@mu_air",
     }
 
 

@@ -39,7 +39,7 @@ class BundlePlan:
     Attributes:
         run: folder of a training run.
         bundle: the folder to create; its name is the bundle's name.
-        checkpoint: checkpoint of the run, "best" or "last".
+        checkpoint: checkpoint of the run, "best" or "last"; None: the one that the run keeps.
         formats: formats in addition to the weights: "onnx", "pt2".
         results: ``results.json`` files of evaluations of the run, by heading in the model card.
         average_flips: whether the bundle averages over four flips by default.
@@ -52,7 +52,7 @@ class BundlePlan:
 
     run: Path
     bundle: Path
-    checkpoint: str = "best"
+    checkpoint: str | None = None
     formats: tuple[str, ...] = ("onnx", "pt2")
     results: Mapping[str, Path] = field(default_factory=dict)
     average_flips: bool = False
@@ -132,9 +132,11 @@ def _read(plan: BundlePlan) -> _Source:
         raise BundleError(
             f"{plan.run}: its generator is {type(generator).__name__}; only ResNetGenerator can be exported as a bundle"
         )
-    slices = TrainingSlices(plan.run, run.manifest, run.store, run.kernel, run.mu_water)
+    slices = TrainingSlices(plan.run, run.manifest, run.store, run.kernel, run.mu_water, run.mu_air)
     fingerprint = slices.fingerprint() if plan.fingerprint else None
-    trained = BundleFacts(generator.spec, model.window, model.mu_water, fingerprint is not None, plan.average_flips)
+    trained = BundleFacts(
+        generator.spec, model.window, model.mu_water, fingerprint is not None, plan.average_flips, model.mu_air
+    )
     return _Source(plan, run.method, slices, generator, trained, fingerprint, results, data_license)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ctcycle.ct.hounsfield import MU_AIR
 from ctcycle.data.manifest import ManifestRow, read_manifest
 from ctcycle.data.slices import load_slices, open_store
 from ctcycle.errors import CtcycleError, ManifestError
@@ -21,6 +22,7 @@ class TrainingSlices:
         store: of decoded slices; None for the default.
         kernel: reconstruction kernel to select; None for all.
         mu_water: attenuation of water in 1/mm.
+        mu_air: attenuation of air in 1/mm.
     """
 
     run: Path
@@ -28,6 +30,7 @@ class TrainingSlices:
     store: Path | None
     kernel: str | None
     mu_water: float
+    mu_air: float = MU_AIR
 
     def rows(self) -> list[ManifestRow]:
         """Return the low-dose training series from the run's copy of the manifest.
@@ -47,7 +50,7 @@ class TrainingSlices:
         return read_run_fingerprint(self.run) or self._measure()
 
     def _measure(self) -> Fingerprint:
-        store = open_store(self.manifest, self.store, self.mu_water)
+        store = open_store(self.manifest, self.store, self.mu_water, self.mu_air)
         try:
             slices = load_slices(self.run / "manifest.csv", store, kernel=self.kernel, splits=("train",))
             return measure_volumes([slices.series[row.series].hu for row in self.rows()])

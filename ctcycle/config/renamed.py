@@ -56,6 +56,7 @@ RENAMED = (
         _split_transforms,
     ),
     Renamed("twins", ("low_dose",), "write low_dose"),
+    Renamed("baselines", ("filters",), "write filters"),
 )
 """Keys that were replaced since the last release."""
 FILES = {"twins.yaml": "low_dose.yaml"}

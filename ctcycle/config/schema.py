@@ -6,21 +6,21 @@ current folder.
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from ctcycle.config.card import ModelCard
 from ctcycle.config.methods import CycleGANSettings, NoiseSwapSettings, SupervisedSettings
-from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Task
+from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Section, Task
 from ctcycle.config.training import GUARD_THRESHOLD, TrainingSettings
-from ctcycle.ct.hounsfield import MU_WATER
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
 from ctcycle.data.settings import Source, SplitSettings
+from ctcycle.evaluation import DEFAULT_FILTERS, FILTER_NAMES, FilterName
 from ctcycle.metrics import ProtocolName
 from ctcycle.simulation.settings import LowDoseSettings, SimulationSettings
 
-Baseline = Literal["input", "constant", "gaussian", "nlm"]
-BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+BenchName = Literal["pairs", "insertion", "physics"]
 
 
 class Simulate(Task):
@@ -76,16 +76,37 @@ class TrainSupervised(SupervisedSettings, Train):
 AnyTrain = Annotated[TrainCycleGAN | TrainSupervised | TrainNoiseSwap, Field(discriminator="method")]
 
 
+class MethodSource(Section):
+    """A method under evaluation: a model, or a folder of outputs that another program made."""
+
+    run: FilePath | None = Field(None, description="run folder or bundle folder")
+    outputs: FilePath | None = Field(None, description="folder with denoised DICOM, NIfTI or npy of the same slices")
+    checkpoint: Literal["best", "last"] | None = Field(None, description="of a run folder; default: as for all runs")
+    title: str = Field("", description="its name for readers; default: its name in the table")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.run is None) == (self.outputs is None):
+            raise ValueError("set either run or outputs")
+        return self
+
+
 class Evaluate(Task):
-    """Evaluate trained runs and classical filters against the full dose of held-out patients."""
+    """Evaluate models, outputs of other programs and classical filters on held-out patients."""
 
     task: Literal["evaluate"]
     manifest: FilePath
     store: FilePath | None = None
-    methods: dict[str, FilePath] = Field(
-        default_factory=dict, description="run folder of each method, by the name it gets in the tables"
+    cache: FilePath | None = Field(None, description="folder of results by content; default: evaluations in the store")
+    methods: dict[str, FilePath | MethodSource] = Field(
+        default_factory=dict,
+        description="run folder or bundle folder of each method, by the name it gets in the tables; or {run: ..., "
+        "checkpoint: last}; or {outputs: folder, title: ...}",
     )
-    baselines: tuple[Baseline, ...] = BASELINES
+    filters: tuple[FilterName, ...] = DEFAULT_FILTERS
+    benches: tuple[BenchName, ...] | None = Field(
+        None, description="default: pairs and insertion, as far as the data allow"
+    )
     protocols: Annotated[tuple[ProtocolName, ...], Field(min_length=1)] = ("hu2000", "report2024", "abdomen")
     split: Literal["train", "val", "test"] = "test"
     kernel: str | None = None
@@ -96,14 +117,23 @@ class Evaluate(Task):
     body_mask: bool = Field(False, description="score only pixels inside the patient")
     panels: Annotated[int, Field(ge=0, le=12)] = Field(3, description="number of slices in the panel figure")
     mu_water: Positive = MU_WATER
+    mu_air: Annotated[float, Field(ge=0)] = MU_AIR
 
     @field_validator("methods")
     @classmethod
-    def _names_are_free(cls, methods: dict[str, FilePath]) -> dict[str, FilePath]:
-        taken = sorted(methods.keys() & set(BASELINES))
+    def _names_are_free(cls, methods: dict[str, FilePath | MethodSource]) -> dict[str, FilePath | MethodSource]:
+        taken = sorted(methods.keys() & set(FILTER_NAMES))
         if taken:
             raise ValueError(f"'{taken[0]}' is the name of a classical filter; choose another name")
         return methods
+
+    @property
+    def sources(self) -> dict[str, MethodSource]:
+        """The methods in their long form."""
+        return {
+            name: source if isinstance(source, MethodSource) else MethodSource(run=source)
+            for name, source in self.methods.items()
+        }
 
 
 class Denoise(Task):
@@ -114,8 +144,10 @@ class Denoise(Task):
         None, description="run folder or bundle folder; default: the bundle shipped with ctcycle"
     )
     input: FilePath = Field(description="a series, a volume, or a folder of them")
-    checkpoint: Literal["best", "last"] = Field(
-        "best", description="best or last; only for a run folder, a bundle has one set of weights"
+    checkpoint: Literal["best", "last"] | None = Field(
+        None,
+        description="best or last; default: as the run's training.keep; only for a run folder, a bundle has one set of "
+        "weights",
     )
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     strength: Annotated[float, Field(ge=0, le=2)] = Field(
@@ -148,7 +180,7 @@ class Bundle(Task):
     task: Literal["bundle"]
     run: FilePath = Field(description="run folder of a train task")
     bundle: FilePath = Field(description="folder to create; its name becomes the name of the bundle")
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last"] | None = Field(None, description="default: as the run's training.keep")
     formats: tuple[Literal["onnx", "pt2"], ...] = Field(
         ("onnx", "pt2"), description="model formats to export in addition to the weights"
     )

@@ -1,12 +1,12 @@
 """Training sections shared by all methods: data, generator, optimiser, schedule, length, validation."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from ctcycle.config.components import Component
-from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Section, Seed
-from ctcycle.ct.hounsfield import MU_WATER, HUWindow
+from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Section, Seed, Weight
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER, HUWindow, MuScale
 from ctcycle.metrics import ProtocolName
 from ctcycle.networks.specs import GeneratorSpec
 
@@ -53,6 +53,7 @@ class Data(Section):
     )
     hu_window: HUWindow = HUWindow()
     mu_water: Positive = MU_WATER
+    mu_air: Weight = Field(MU_AIR, description="attenuation of air in 1/mm, at -1000 HU; below mu_water")
     patch_size: PatchSize = Field(
         128, description="size of the random crops (MONAI's RandSpatialCrop) in px: side, or [rows, columns]"
     )
@@ -63,11 +64,21 @@ class Data(Section):
     skip_air: Fraction = Field(0.9, description="probability of redrawing a crop that is nearly all air")
     workers: Annotated[int, Field(ge=0)] = 0
 
+    @model_validator(mode="after")
+    def _air_is_below_water(self) -> Self:
+        MuScale(self.mu_water, self.mu_air)
+        return self
+
 
 class UnpairedData(Data):
     """Training data of two domains, drawn independently."""
 
     protocol: Literal["shuffled", "disjoint_slices", "disjoint_patients"] = "disjoint_patients"
+    partners: Literal["redrawn", "fixed"] = Field(
+        "redrawn",
+        description="redrawn: combine the slices of both domains anew in every epoch; fixed: each low-dose slice keeps "
+        "one full-dose partner, as in the report's code",
+    )
 
 
 GUARD_THRESHOLD = 0.65
@@ -121,6 +132,9 @@ class Training(Section):
         0.999, description="decay of the moving average of the generator's weights used for evaluation; 0: off"
     )
     precision: Literal["fp32", "bf16"] = "fp32"
+    keep: Literal["best", "last"] = Field(
+        "best", description="checkpoint that evaluate, denoise and bundle use unless they are given one; report: last"
+    )
 
 
 class Validation(Section):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ctcycle.ct import dicom, nifti, npy
 from ctcycle.ct.dicom.headers import lacks_header, looks_like_dicom
-from ctcycle.ct.hounsfield import MU_WATER
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
 from ctcycle.ct.series import SeriesInfo, Skipped
 from ctcycle.errors import SeriesError
 
@@ -25,6 +25,7 @@ def find_series(
     root: Path,
     mu_water: float = MU_WATER,
     progress: Callable[[Path], object] | None = None,
+    mu_air: float = MU_AIR,
     slice_axis: int | None = None,
 ) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Find every CT series in a file or under a folder, reading only headers.
@@ -33,6 +34,7 @@ def find_series(
         root: a folder with any nesting, or one file. Hidden files and files that are not images are only counted.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation: all values between -1 and 1.
         progress: called with each image file before its header is read.
+        mu_air: attenuation of air in 1/mm, likewise.
         slice_axis: the axis of stored arrays that NIfTI and npy volumes are cut along; None to choose it for each.
 
     Returns:
@@ -51,7 +53,7 @@ def find_series(
     for infos, left_out in (
         dicom.find_series(_watched(kinds["dicom"], progress)),
         nifti.find_series(_watched(kinds["nifti"], progress), slice_axis),
-        npy.find_series(_watched(kinds["npy"], progress), mu_water, slice_axis),
+        npy.find_series(_watched(kinds["npy"], progress), mu_water, mu_air, slice_axis),
     ):
         found.extend(infos)
         skipped.extend(left_out)

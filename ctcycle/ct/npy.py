@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ctcycle import atomic
 from ctcycle.ct.array_file import MAX_SIDE, MAX_SLICES, Layout, read_slices, write_slices
-from ctcycle.ct.hounsfield import MU_WATER, mu_to_hu
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER, MuScale, mu_to_hu
 from ctcycle.ct.series import SeriesInfo, Skipped
 from ctcycle.ct.slice_axis import by_sizes
 from ctcycle.ct.stored_values import StoredValues, integer_limits
@@ -58,7 +58,7 @@ class _Stored:
 
 
 def find_series(
-    files: Iterable[Path], mu_water: float = MU_WATER, slice_axis: int | None = None
+    files: Iterable[Path], mu_water: float = MU_WATER, mu_air: float = MU_AIR, slice_axis: int | None = None
 ) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Return the series in npy files, reading only the headers.
 
@@ -68,11 +68,13 @@ def find_series(
     Args:
         files: candidate npy files, from any folders.
         mu_water: attenuation of water in 1/mm, stored with each series.
+        mu_air: attenuation of air in 1/mm, likewise.
         slice_axis: the axis that three-dimensional arrays are cut along; None to choose it by their sizes.
 
     Returns:
         The series, and the files that were skipped.
     """
+    scale = MuScale(mu_water, mu_air)
     found: list[SeriesInfo] = []
     skipped: list[Skipped] = []
     slices: dict[tuple[Path, str], list[Path]] = {}
@@ -80,7 +82,7 @@ def find_series(
         try:
             array = _open(file)
             if len(array.shape) == 3:
-                found.append(_volume_info(array, mu_water, slice_axis))
+                found.append(_volume_info(array, scale, slice_axis))
                 continue
         except SeriesError as error:
             refused = isinstance(error, _UndecidedError)
@@ -89,7 +91,7 @@ def find_series(
         slices.setdefault(_series_key(file), []).append(file)
     for group in slices.values():
         try:
-            found.append(_slices_info(group, mu_water))
+            found.append(_slices_info(group, scale))
         except SeriesError as error:
             folder = group[0].parent
             skipped.append(Skipped(folder, _reason(error, folder), refused=True))
@@ -264,17 +266,17 @@ def _as_found(array: _Stored, info: SeriesInfo) -> _Stored:
     return array
 
 
-def _slices_info(files: list[Path], mu_water: float) -> SeriesInfo:
+def _slices_info(files: list[Path], scale: MuScale) -> SeriesInfo:
     ordered = sorted(files, key=_natural)
     shapes = {file: _open(file).shape for file in ordered}
     sizes = sorted(set(shapes.values()))
     if len(sizes) > 1:
         sizes_text = " and ".join("x".join(map(str, size)) for size in sizes[:3])
         raise SeriesError(f"{files[0].parent}: slices differ in size ({sizes_text} pixels); separate them")
-    return _info(files[0].parent, tuple(ordered), (len(ordered), sizes[0][0], sizes[0][1]), mu_water)
+    return _info(files[0].parent, tuple(ordered), (len(ordered), sizes[0][0], sizes[0][1]), scale)
 
 
-def _volume_info(array: _Stored, mu_water: float, slice_axis: int | None) -> SeriesInfo:
+def _volume_info(array: _Stored, scale: MuScale, slice_axis: int | None) -> SeriesInfo:
     """Return the series that a three-dimensional array forms.
 
     Raises:
@@ -290,11 +292,11 @@ def _volume_info(array: _Stored, mu_water: float, slice_axis: int | None) -> Ser
     shape = (array.shape[axis], *(size for number, size in enumerate(array.shape) if number != axis))
     note = f"of shape {array.shape}, cut into {shape[0]} slices along axis {axis}; set slice_axis to cut it otherwise"
     notes = (note,) if axis and slice_axis is None else ()
-    info = _info(array.file, (array.file,), (shape[0], shape[1], shape[2]), mu_water)
+    info = _info(array.file, (array.file,), (shape[0], shape[1], shape[2]), scale)
     return replace(info, slice_axis=axis, notes=notes)
 
 
-def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int], mu_water: float) -> SeriesInfo:
+def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int], scale: MuScale) -> SeriesInfo:
     return SeriesInfo(
         format="npy",
         path=path,
@@ -306,7 +308,8 @@ def _info(path: Path, files: tuple[Path, ...], shape: tuple[int, int, int], mu_w
         kernel="",
         thickness_mm=0.0,
         patient_id="",
-        mu_water=mu_water,
+        mu_water=scale.water,
+        mu_air=scale.air,
     )
 
 
@@ -327,7 +330,7 @@ def _scale(info: SeriesInfo) -> tuple[float, float]:
     """Return slope and intercept to HU."""
     if not _is_attenuation(info):
         return 1.0, 0.0
-    zero, one = mu_to_hu(np.array([0.0, 1.0]), info.mu_water)
+    zero, one = mu_to_hu(np.array([0.0, 1.0]), info.mu_water, info.mu_air)
     return float(one - zero), float(zero)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.ct.hounsfield import MU_WATER
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
 from ctcycle.errors import SeriesError
 
 _MAX_SAMPLES = 1 << 22
@@ -49,6 +49,7 @@ class SeriesInfo:
         slice_axis: axis of the stored array that the slices are cut along (a NIfTI or npy volume); None otherwise.
         made_by: "denoised", "residual" or "uncertainty" if ctcycle made the series; otherwise empty.
         notes: sentences about what is unusual, for the user; they identify no patient.
+        mu_air: attenuation of air in 1/mm, used as ``mu_water`` is.
     """
 
     format: Format
@@ -63,6 +64,7 @@ class SeriesInfo:
     patient_id: str
     mu_water: float = MU_WATER
     plane: SlicePlane | None = None
+    mu_air: float = MU_AIR
     slice_axis: int | None = None
     made_by: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ctcycle.ct.hounsfield import MU_AIR
 from ctcycle.data.domains import UnpairedScheme, domains
 from ctcycle.data.manifest import Manifest, ManifestRow, read_manifest
 from ctcycle.data.pairs import SlicePair, SliceRef, pair_slices
@@ -19,15 +20,16 @@ HUSlice = NDArray[np.int16]
 Seen = Callable[[Iterable[ManifestRow]], Iterable[ManifestRow]]
 
 
-def open_store(manifest: Path, folder: Path | None, mu_water: float) -> SliceStore:
+def open_store(manifest: Path, folder: Path | None, mu_water: float, mu_air: float = MU_AIR) -> SliceStore:
     """Return the store of decoded slices.
 
     Args:
         manifest: path of the manifest.
         folder: the folder of the store; None for ``.ctcycle_store`` next to the manifest.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
+        mu_air: attenuation of air in 1/mm, likewise.
     """
-    return SliceStore(folder or manifest.parent / ".ctcycle_store", mu_water)
+    return SliceStore(folder or manifest.parent / ".ctcycle_store", mu_water, mu_air)
 
 
 class StoredSlices(Sequence[HUSlice]):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ctcycle import __version__
 from ctcycle.atomic import write_file, write_json
 from ctcycle.ct import series_io
-from ctcycle.ct.hounsfield import MU_WATER
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
 from ctcycle.ct.series import Series, SeriesInfo, SlicePlane, series_uid
 from ctcycle.ct.stored_values import PADDING_HU
 from ctcycle.data.manifest import ManifestRow
@@ -72,10 +72,11 @@ class Locator:
 
     Args:
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
+        mu_air: attenuation of air in 1/mm, likewise.
     """
 
-    def __init__(self, mu_water: float = MU_WATER) -> None:
-        self._mu_water = mu_water
+    def __init__(self, mu_water: float = MU_WATER, mu_air: float = MU_AIR) -> None:
+        self._mu_water, self._mu_air = mu_water, mu_air
         self._found: dict[Path, tuple[int, list[SeriesInfo]]] = {}
 
     def locate(self, row: ManifestRow, root: Path) -> SeriesInfo:
@@ -106,7 +107,7 @@ class Locator:
             ) from error
         known = self._found.get(path)
         if known is None or known[0] != changed:
-            known = changed, series_io.find_series(path, self._mu_water)[0]
+            known = changed, series_io.find_series(path, self._mu_water, mu_air=self._mu_air)[0]
             self._found[path] = known
         return known[1]
 
@@ -117,12 +118,13 @@ class SliceStore:
     Args:
         cache: the folder; created when needed.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation and are found by manifest rows.
+        mu_air: attenuation of air in 1/mm, likewise.
     """
 
-    def __init__(self, cache: Path, mu_water: float = MU_WATER) -> None:
+    def __init__(self, cache: Path, mu_water: float = MU_WATER, mu_air: float = MU_AIR) -> None:
         self._cache = cache.absolute()
-        self._mu_water = mu_water
-        self._locator = Locator(mu_water)
+        self.mu = (mu_water, mu_air)
+        self._locator = Locator(mu_water, mu_air)
 
     def open(self, info: SeriesInfo) -> StoredSeries:
         """Return a series, decoding it if it is not cached or its files have changed.
@@ -131,7 +133,7 @@ class SliceStore:
             SeriesError: the series cannot be decoded, or its files are missing.
             OutputError: the cache cannot be written.
         """
-        name = _index_name(info.path, series_uid(info), info.mu_water)
+        name = _index_name(info.path, series_uid(info), (info.mu_water, info.mu_air))
         known = self._look_up(name)
         if known is not None and known[0] == _names(info):
             return known[1]
@@ -149,7 +151,7 @@ class SliceStore:
             SeriesError: the series cannot be decoded.
             OutputError: the cache cannot be written.
         """
-        name = _index_name(root / row.path, row.uid, self._mu_water)
+        name = _index_name(root / row.path, row.uid, self.mu)
         known = self._look_up(name)
         if known is None:
             return self._renew(self._locator.locate(row, root), name)
@@ -163,7 +165,7 @@ class SliceStore:
             row: a row of a manifest.
             root: the folder that its path is relative to, `Manifest.root`.
         """
-        found = self._look_up(_index_name(root / row.path, row.uid, self._mu_water))
+        found = self._look_up(_index_name(root / row.path, row.uid, self.mu))
         return None if found is None else found[1]
 
     def _look_up(self, name: str) -> tuple[list[str], StoredSeries] | None:
@@ -188,7 +190,9 @@ class SliceStore:
     def _renew(self, info: SeriesInfo, name: str) -> StoredSeries:
         try:
             states = _states([*info.files, *_folders(info)])
-            key = _digest([*_settings(info.mu_water), info.format, *(_file_digest(file) for file in info.files)])
+            key = _digest(
+                [*_settings((info.mu_water, info.mu_air)), info.format, *(_file_digest(file) for file in info.files)]
+            )
         except OSError as error:
             raise SeriesError(f"{info.path}: cannot read ({error.strerror}); scan it again") from error
         path = self._volume_path(key)
@@ -241,13 +245,13 @@ def _map(path: Path, shape: tuple[int, int, int]) -> np.memmap[Any, np.dtype[np.
     return volume if volume.shape == shape and volume.dtype == np.int16 else None
 
 
-def _index_name(path: Path, uid: str, mu_water: float) -> str:
-    return _digest([*_settings(mu_water), str(path.resolve()), uid])
+def _index_name(path: Path, uid: str, mu: tuple[float, float]) -> str:
+    return _digest([*_settings(mu), str(path.resolve()), uid])
 
 
-def _settings(mu_water: float) -> list[object]:
-    """Return everything other than the files that affects decoding."""
-    return [_VERSION, __version__, mu_water]
+def _settings(mu: tuple[float, float]) -> list[object]:
+    """Return everything other than the files that affects decoding; ``mu`` is that of water and of air."""
+    return [_VERSION, __version__, *mu]
 
 
 def _names(info: SeriesInfo) -> list[str]:

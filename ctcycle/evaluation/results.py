@@ -2,10 +2,11 @@
 
 import csv
 import io
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,32 @@ from numpy.typing import NDArray
 
 from ctcycle.atomic import write_json, write_text
 from ctcycle.errors import SeriesError
+from ctcycle.evaluation.contrasts import Contrast
+from ctcycle.evaluation.findings import Finding, StudyResult
 from ctcycle.metrics import PROTOCOL_NAMES, ProtocolName
 from ctcycle.metrics.bootstrap import bootstrap_interval, patient_means, too_few_patients
 from ctcycle.metrics.protocols import PROTOCOLS
 
 Interval = tuple[float, float] | None
 Column = NDArray[np.float64]
-MEASURES = ("psnr", "ssim", "rmse_hu", "mae_hu", "bias_hu")
+MEASURES = ("psnr", "ssim", "rmse_hu", "mae_hu", "bias_hu", "bias_outside_air_hu")
+SCHEMA = 2
+"""Number of the form of ``results.json``; 1 had only rows, notes and provenance."""
+
+UNITS = {
+    "psnr": "dB",
+    "ssim": "",
+    "rmse_hu": "HU",
+    "mae_hu": "HU",
+    "bias_hu": "HU",
+    "bias_outside_air_hu": "HU",
+    "noise_hu": "HU",
+    "noise_full_hu": "HU",
+    "psnr_gain": "dB",
+    "ssim_gain": "",
+}
+"""Units of the columns of rows; intervals have the unit of their measure. Findings have those of their measures."""
+
 BASELINE = "input"
 """The method that gains are relative to, if it was evaluated."""
 
@@ -30,7 +50,8 @@ class SliceRecord:
     """Scores of one method on one slice under one protocol: a line of ``slices.csv``; units as in `protocols.Scores`.
 
     ``noise_hu`` is the soft-tissue noise of the output, ``noise_full_hu`` that of the full-dose slice in the same
-    windows; NaN if the slice has too little soft tissue.
+    windows; NaN if the slice has too little soft tissue. ``bias_outside_air_hu`` is the mean of output minus full dose,
+    not clipped, where full dose is not air; NaN if all is air.
     """
 
     method: str
@@ -45,6 +66,7 @@ class SliceRecord:
     bias_hu: float
     noise_hu: float
     noise_full_hu: float
+    bias_outside_air_hu: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -73,26 +95,79 @@ class Row:
     psnr_gain: float | None
     ssim_gain: float | None
     psnr_gain_ci95: Interval
+    bias_outside_air_hu: float | None = None
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What was evaluated: name, title for readers, kind, and the hash of all that determines its outputs."""
+
+    name: str
+    title: str
+    kind: str
+    digest: str
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of an evaluation; ``notes`` are sentences to show with every table."""
+    """The results of an evaluation.
+
+    Attributes:
+        records: scores of every slice.
+        rows: their means by method and protocol.
+        notes: sentences to show with every table.
+        contrasts: each method minus the best classical filter.
+        methods: what was evaluated, in the order of the table.
+        study: what the benches found.
+    """
 
     records: tuple[SliceRecord, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    contrasts: tuple[Contrast, ...] = ()
+    methods: tuple[MethodFacts, ...] = ()
+    study: StudyResult = field(default_factory=StudyResult)
 
     def write(self, folder: Path, provenance: Mapping[str, Any]) -> None:
-        """Write ``slices.csv``, ``patients.csv`` and ``results.json`` (rows, notes and the given provenance).
+        """Write ``slices.csv``, ``patients.csv``, ``measures.csv`` and ``results.json`` (see ``docs/results.md``).
 
         Raises:
             OutputError: a file cannot be written.
         """
-        write_text(folder / "slices.csv", _csv([asdict(record) for record in self.records]))
+        write_text(folder / "slices.csv", _csv([asdict(record) for record in self.records], SliceRecord))
         write_text(folder / "patients.csv", _csv(_patient_lines(self.records)))
-        rows = [asdict(row) for row in self.rows]
-        write_json(folder / "results.json", {"rows": rows, "notes": list(self.notes), "provenance": dict(provenance)})
+        write_text(folder / "measures.csv", _csv([asdict(finding) for finding in self.study.findings], Finding))
+        content = {
+            "schema": SCHEMA,
+            "units": UNITS,
+            "methods": [asdict(method) for method in self.methods],
+            "rows": [asdict(row) for row in self.rows],
+            "findings": [asdict(finding) for finding in self.study.findings],
+            "contrasts": [asdict(contrast) for contrast in self.contrasts],
+            "notes": list(self.notes),
+            "provenance": dict(provenance),
+        }
+        write_json(folder / "results.json", content)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read what `Evaluation.write` wrote, without curves and pictures.
+
+    Raises:
+        SeriesError: a file cannot be read or was written by another version.
+    """
+    path = folder / "results.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows = tuple(Row(**{key: _pair(value) for key, value in row.items()}) for row in found["rows"])
+        contrasts = tuple(Contrast(**{key: _pair(value) for key, value in line.items()}) for line in found["contrasts"])
+        methods = tuple(MethodFacts(**line) for line in found["methods"])
+        study = StudyResult(tuple(Finding(**line) for line in found["findings"]))
+        notes = tuple(found["notes"])
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = type(error).__name__
+        raise SeriesError(f"{path}: not results of this version ({reason}); run the evaluation again") from error
+    return Evaluation(tuple(read_slice_records(folder / "slices.csv")), rows, notes, contrasts, methods, study)
 
 
 def summarise(records: Sequence[SliceRecord], *, seed: int = 0) -> Evaluation:
@@ -161,6 +236,7 @@ def _row(group: Sequence[SliceRecord], baseline: Sequence[SliceRecord], seed: in
         psnr_gain=_mean(psnr_gain),
         ssim_gain=_mean(ssim_gain),
         psnr_gain_ci95=interval(psnr_gain),
+        bias_outside_air_hu=_mean_where_known(_column(group, "bias_outside_air_hu")),
     )
 
 
@@ -207,8 +283,8 @@ def _notes(records: Sequence[SliceRecord], rows: Sequence[Row]) -> Iterator[str]
 
 def _record(line: Mapping[str, str]) -> SliceRecord:
     protocol = PROTOCOL_NAMES[PROTOCOL_NAMES.index(line["protocol"])]
-    numbers = [float(line[name]) for name in (*MEASURES, "noise_hu", "noise_full_hu")]
-    return SliceRecord(line["method"], protocol, line["patient"], line["series"], int(line["slice"]), *numbers)
+    numbers = {name: float(line[name]) for name in (*MEASURES, "noise_hu", "noise_full_hu")}
+    return SliceRecord(line["method"], protocol, line["patient"], line["series"], int(line["slice"]), **numbers)
 
 
 def _patient_lines(records: Sequence[SliceRecord]) -> Iterator[dict[str, Any]]:
@@ -216,7 +292,7 @@ def _patient_lines(records: Sequence[SliceRecord]) -> Iterator[dict[str, Any]]:
     for record in records:
         groups.setdefault((record.method, record.protocol, record.patient), []).append(record)
     for (method, protocol, patient), group in groups.items():
-        means = {name: float(np.mean(_column(group, name))) for name in MEASURES}
+        means = {name: float(np.mean(_column(group, name))) for name in MEASURES[:-1]}
         noise = _mean_where_known(_column(group, "noise_hu"))
         yield {
             "method": method,
@@ -225,13 +301,21 @@ def _patient_lines(records: Sequence[SliceRecord]) -> Iterator[dict[str, Any]]:
             "slices": len(group),
             **means,
             "noise_hu": noise,
+            "bias_outside_air_hu": _mean_where_known(_column(group, "bias_outside_air_hu")),
         }
 
 
-def _csv(lines: Iterable[Mapping[str, Any]]) -> str:
+def _pair(value: Any) -> Any:
+    """Return an interval as a tuple again, which JSON has as a list."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _csv(lines: Iterable[Mapping[str, Any]], kind: type | None = None) -> str:
+    """Return a table; its columns are the fields of a dataclass ``kind``, or the keys of the first line."""
     text = io.StringIO()
-    first, *rest = lines
-    writer = csv.DictWriter(text, first.keys(), lineterminator="\n")
+    table = list(lines)
+    columns = [column.name for column in fields(kind)] if kind else list(table[0]) if table else []
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows([first, *rest])
+    writer.writerows(table)
     return text.getvalue()

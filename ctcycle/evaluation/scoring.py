@@ -3,19 +3,84 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctcycle.errors import SeriesError
-from ctcycle.evaluation.baselines import HUFilter, HUImage
-from ctcycle.evaluation.pairs import HUPair
+from ctcycle.evaluation.methods import HUFilter, Method
+from ctcycle.evaluation.pairs import HUImage, HUPair
 from ctcycle.evaluation.results import Evaluation, SliceRecord, summarise
 from ctcycle.metrics import ProtocolName
 from ctcycle.metrics.noise import soft_tissue_noise, tissue_windows
 from ctcycle.metrics.protocols import PROTOCOLS, body_mask, score
+from ctcycle.metrics.tissue_bias import air_free_bias_hu, outside_air
 
 BODY_NOTE = "scored inside the body only (body mask of full dose)"
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How outputs are scored.
+
+    Attributes:
+        protocols: the metric protocols.
+        body_only: score only inside the body (`body_mask` of full dose); a slice without a body is scored completely.
+    """
+
+    protocols: tuple[ProtocolName, ...] = ("hu2000",)
+    body_only: bool = False
+
+
+class Scorer:
+    """Scores outputs of one slice against its full dose; what does not depend on the output is computed once.
+
+    Args:
+        pair: the slice.
+        options: how to score.
+
+    Raises:
+        SeriesError: the two doses differ in shape.
+    """
+
+    def __init__(self, pair: HUPair, options: ScoreOptions) -> None:
+        if pair.low_hu.shape != pair.full_hu.shape:
+            raise SeriesError(
+                f"{pair.where}: low dose is {pair.low_hu.shape} and full dose {pair.full_hu.shape} px; shapes must be "
+                "equal"
+            )
+        self._pair, self._protocols = pair, options.protocols
+        self._mask = _body(pair.full_hu) if options.body_only else None
+        self._windows = tissue_windows(pair.full_hu)
+        self._noise_full = soft_tissue_noise(pair.full_hu, self._windows)
+        self._outside_air = outside_air(pair.full_hu)
+
+    def records(self, method: str, output: HUImage) -> list[SliceRecord]:
+        """Return a record for each protocol.
+
+        Args:
+            method: name of the method.
+            output: (H, W) HU.
+
+        Raises:
+            SeriesError: the slice cannot be scored under a protocol.
+        """
+        pair = self._pair
+        noise = soft_tissue_noise(output, self._windows)
+        bias = air_free_bias_hu(output, pair.full_hu, self._outside_air)
+        found = []
+        for protocol in self._protocols:
+            try:
+                scores = score(PROTOCOLS[protocol], output, pair.full_hu, self._mask)
+            except SeriesError as error:
+                raise SeriesError(f"{pair.where}: {error}") from error
+            key = (method, protocol, pair.patient, pair.series, pair.slice_index)
+            found.append(SliceRecord(*key, **asdict(scores), noise_hu=noise, noise_full_hu=self._noise_full))
+        return [replace(record, bias_outside_air_hu=bias) for record in found]
 
 
 def evaluate(
@@ -33,7 +98,7 @@ def evaluate(
         pairs: consumed lazily, a few at a time; wrap them in a progress bar to show progress.
         methods: by name, in the order of the table. With several workers a method is called from several threads.
         protocols: the metric protocols.
-        body_only: score only inside the body (`body_mask` of full dose); a slice without a body is scored completely.
+        body_only: see `ScoreOptions`.
         workers: number of threads; classical filters and scores scale almost linearly with it.
         seed: seed of the bootstrap.
 
@@ -45,7 +110,7 @@ def evaluate(
     def one(pair: HUPair) -> list[SliceRecord]:
         return evaluate_pair(pair, methods, protocols, body_only=body_only)
 
-    records = [record for slice_records in _in_order(one, pairs, workers) for record in slice_records]
+    records = [record for slice_records in in_order(one, pairs, workers) for record in slice_records]
     found = summarise(records, seed=seed)
     return replace(found, notes=(*found.notes, BODY_NOTE)) if body_only else found
 
@@ -54,53 +119,26 @@ def evaluate_pair(
     pair: HUPair, methods: Mapping[str, HUFilter], protocols: Sequence[ProtocolName], *, body_only: bool = False
 ) -> list[SliceRecord]:
     """Return the records of one pair, by method, then protocol; arguments and errors as in `evaluate`."""
-    where = f"series {pair.series}, slice {pair.slice_index}"
-    if pair.low_hu.shape != pair.full_hu.shape:
-        raise SeriesError(
-            f"{where}: low dose is {pair.low_hu.shape} and full dose {pair.full_hu.shape} px; shapes must be equal"
-        )
-    body = body_mask(pair.full_hu) if body_only else None
-    mask = body if body is not None and body.any() else None
-    windows = tissue_windows(pair.full_hu)
-    noise_full = soft_tissue_noise(pair.full_hu, windows)
-    records = []
-    for method, denoise in methods.items():
-        output = _run(denoise, pair.low_hu, f"{where}, method {method}")
-        noise = soft_tissue_noise(output, windows)
-        for protocol in protocols:
-            try:
-                scores = score(PROTOCOLS[protocol], output, pair.full_hu, mask)
-            except SeriesError as error:
-                raise SeriesError(f"{where}: {error}") from error
-            key = (method, protocol, pair.patient, pair.series, pair.slice_index)
-            records.append(SliceRecord(*key, **asdict(scores), noise_hu=noise, noise_full_hu=noise_full))
-    return records
+    scorer = Scorer(pair, ScoreOptions(tuple(protocols), body_only))
+    named = (Method(name, name, "filter", "", denoise) for name, denoise in methods.items())
+    return [record for method in named for record in scorer.records(method.name, method.output(pair))]
 
 
-def _in_order(
-    function: Callable[[HUPair], list[SliceRecord]], pairs: Iterable[HUPair], workers: int
-) -> Iterator[list[SliceRecord]]:
-    """Map over threads in order, holding only a few pairs at a time (Executor.map would consume all of them)."""
+def in_order(function: Callable[[_In], _Out], items: Iterable[_In], workers: int) -> Iterator[_Out]:
+    """Map over threads in order, holding only a few items at a time (Executor.map would consume all of them)."""
     if workers <= 1:
-        yield from map(function, pairs)
+        yield from map(function, items)
         return
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[list[SliceRecord]]] = deque()
-        for pair in pairs:
-            waiting.append(pool.submit(function, pair))
+        waiting: deque[Future[_Out]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _run(denoise: HUFilter, low: HUImage, where: str) -> HUImage:
-    output = denoise(low)
-    if output.shape != low.shape:
-        raise SeriesError(
-            f"{where}: output of shape {output.shape}, but the slice is {low.shape}; a denoiser must keep the shape"
-        )
-    bad = int(np.sum(~np.isfinite(output)))
-    if bad:
-        raise SeriesError(f"{where}: {bad} output values are not finite; check the slice and the model")
-    return output
+def _body(full: HUImage) -> NDArray[np.bool_] | None:
+    body = body_mask(full)
+    return body if body.any() else None

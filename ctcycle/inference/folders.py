@@ -109,7 +109,7 @@ def denoise_folder(  # noqa: PLR0917 (in natural order; the last is optional)
         raise BundleError(
             "strict=true: the model has no fingerprint to compare series with; export it as a bundle first"
         )
-    found, skipped = find_series(source, denoiser.mu_water, slice_axis=options.slice_axis)
+    found, skipped = find_series(source, denoiser.mu.water, mu_air=denoiser.mu.air, slice_axis=options.slice_axis)
     found, skipped = _without_results(found, skipped)
     for item in skipped:
         if item.damaged or item.refused:

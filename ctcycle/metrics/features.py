@@ -62,6 +62,20 @@ def concordance(first: Sequence[float] | Array, second: Sequence[float] | Array)
     return 2 * covariance / spread if spread else 1.0
 
 
+def concordance_of_sums(sums: Array) -> float:
+    """Return Lin's concordance from the sums n, Σx, Σy, Σx², Σy², Σxy, such as over many slices.
+
+    NaN for fewer than `MIN_WINDOWS` figures.
+    """
+    count = float(sums[0])
+    if count < MIN_WINDOWS:
+        return float("nan")
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = (sums[1:] / count).tolist()
+    variances = max(mean_xx - mean_x**2, 0.0) + max(mean_yy - mean_y**2, 0.0)
+    spread = variances + (mean_x - mean_y) ** 2
+    return 2 * (mean_xy - mean_x * mean_y) / spread if spread > 0 else 1.0
+
+
 def feature_stability(
     windows_hu: Sequence[NDArray[np.floating]], reference_hu: Sequence[NDArray[np.floating]]
 ) -> dict[FeatureName, float]:

@@ -200,11 +200,23 @@ def tissue_bias(patients: Sequence[SliceErrors]) -> TissueBias:
     return TissueBias(tissues, biases[-2], biases[-1], _slope(total.moments), output, reference)
 
 
-def air_free_bias_hu(output_hu: Image, reference_hu: Image) -> float:
-    """Return the mean of output minus reference where the smoothed reference is not air, in HU; NaN if all is air."""
-    outside_air = tissue_masks(reference_hu).outside_air
+def outside_air(reference_hu: Image) -> Mask:
+    """Return where a full-dose or true slice (H, W) in HU, smoothed by 2 px, is not air."""
+    mask: Mask = _smoothed(reference_hu) >= TISSUES_HU["air"][1]
+    return mask
+
+
+def air_free_bias_hu(output_hu: Image, reference_hu: Image, mask: Mask | None = None) -> float:
+    """Return the mean of output minus reference where the smoothed reference is not air, in HU; NaN if all is air.
+
+    Args:
+        output_hu: (H, W).
+        reference_hu: (H, W).
+        mask: `outside_air` of the reference, where it is known already.
+    """
+    found = outside_air(reference_hu) if mask is None else mask
     error = output_hu.astype(np.float64) - reference_hu
-    return float(error[outside_air].mean()) if outside_air.any() else float("nan")
+    return float(error[found].mean()) if found.any() else float("nan")
 
 
 def split_bias_and_noise(outputs_hu: Image, truth_hu: Image, mask: Mask | None = None) -> BiasNoise:

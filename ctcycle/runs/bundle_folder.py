@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.ct.hounsfield import MU_AIR, HUWindow, MuScale
 from ctcycle.errors import BundleError
 from ctcycle.inference.fingerprint import Fingerprint
 from ctcycle.networks.resnet import ResNetGenerator
@@ -26,6 +26,7 @@ _T = TypeVar("_T")
 _SPEC = TypeAdapter(GeneratorSpec)
 _WINDOW = TypeAdapter(HUWindow)
 _MU_WATER: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(gt=0, allow_inf_nan=False)])
+_MU_AIR: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(ge=0, allow_inf_nan=False)])
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class BundleFacts:
         mu_water: attenuation of water in 1/mm.
         has_fingerprint: whether the bundle has a fingerprint of its training slices.
         average_flips: whether it averages over four flips by default.
+        mu_air: attenuation of air in 1/mm; 0 in bundles that do not record it.
     """
 
     spec: GeneratorSpec
@@ -45,6 +47,7 @@ class BundleFacts:
     mu_water: float
     has_fingerprint: bool
     average_flips: bool = False
+    mu_air: float = MU_AIR
 
 
 def is_bundle(folder: Path) -> bool:
@@ -66,12 +69,16 @@ def read_bundle_facts(bundle: Path, *, any_target: bool = False) -> BundleFacts:
     targets = None if any_target else _TARGETS
     try:
         config = _read_json(path)
+        spec = _typed(_SPEC, _arguments(_spec_section(config, targets), "spec", targets))
+        window = _typed(_WINDOW, _arguments(config["hu_window"], "hu_window", targets))
+        mu = MuScale(_typed(_MU_WATER, config["mu_water"]), _typed(_MU_AIR, config.get("mu_air", MU_AIR)))
         return BundleFacts(
-            spec=_typed(_SPEC, _arguments(_spec_section(config, targets), "spec", targets)),
-            window=_typed(_WINDOW, _arguments(config["hu_window"], "hu_window", targets)),
-            mu_water=_typed(_MU_WATER, config["mu_water"]),
+            spec=spec,
+            window=window,
+            mu_water=mu.water,
             has_fingerprint=bool(config.get("fingerprint")),
             average_flips=config.get("average_flips") is True,
+            mu_air=mu.air,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(

@@ -10,7 +10,7 @@ from torch import nn
 from ctcycle.components import build_generator
 from ctcycle.config.components import Component
 from ctcycle.config.loading import load_config
-from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.ct.hounsfield import MU_AIR, HUWindow, MuScale
 from ctcycle.errors import BundleError, ConfigError
 from ctcycle.inference.denoiser import Denoiser, make_inferer, resolve_device
 from ctcycle.inference.fingerprint import Fingerprint
@@ -39,6 +39,7 @@ class Model:
         fingerprint: the fingerprint of its low-dose training slices; None if it was not measured.
         name: the name of its folder.
         digest: the SHA-256 of its weights file, in hexadecimal.
+        mu_air: the attenuation of air in 1/mm used in training.
     """
 
     generator: nn.Module
@@ -49,6 +50,7 @@ class Model:
     fingerprint: Fingerprint | None
     name: str
     digest: str
+    mu_air: float = MU_AIR
 
     def denoiser(self, *, strength: float = 1.0, tile: int = 0, average_flips: bool | None = None) -> Denoiser:
         """Return a denoiser that applies the model to slices in HU.
@@ -62,19 +64,19 @@ class Model:
             ConfigError: strength or tile is out of range.
         """
         inferer = make_inferer(tile, average_flips=self.average_flips if average_flips is None else average_flips)
-        return Denoiser(
-            self.generator, self.window, self.device, inferer=inferer, strength=strength, mu_water=self.mu_water
-        )
+        mu = MuScale(self.mu_water, self.mu_air)
+        return Denoiser(self.generator, self.window, self.device, inferer=inferer, strength=strength, mu=mu)
 
 
-def load_model(path: Path, checkpoint: str = "best", device: str = "auto") -> Model:
+def load_model(path: Path, checkpoint: str | None = None, device: str = "auto") -> Model:
     """Load the model of a training run or of a bundle.
 
     Nothing in a bundle is executed, see `ctcycle.runs.bundle_folder`.
 
     Args:
         path: a run folder or a bundle folder.
-        checkpoint: "best" or "last" for a run; ignored for a bundle, which has one set of weights.
+        checkpoint: "best" or "last" for a run, None for the one that its config keeps (``training.keep``); ignored for
+            a bundle, which has one set of weights.
         device: see `ctcycle.inference.denoiser.resolve_device`.
 
     Raises:
@@ -84,7 +86,7 @@ def load_model(path: Path, checkpoint: str = "best", device: str = "auto") -> Mo
     return _load_bundle(path, device) if is_bundle(path) else _load_run(path, checkpoint, device)
 
 
-def load_denoiser(path: Path, checkpoint: str = "best", device: str = "auto") -> Denoiser:
+def load_denoiser(path: Path, checkpoint: str | None = None, device: str = "auto") -> Denoiser:
     """Load a model as `load_model` does, and return its denoiser with the model's defaults."""
     return load_model(path, checkpoint, device).denoiser()
 
@@ -101,6 +103,8 @@ class RunFacts:
         manifest: path of the manifest as given in the config; the run folder holds a copy.
         store: folder of decoded slices; None for the default.
         kernel: the reconstruction kernel it was trained on; None for all.
+        mu_air: attenuation of air in 1/mm.
+        keep: the checkpoint to use by default, "best" or "last".
     """
 
     method: str
@@ -110,6 +114,8 @@ class RunFacts:
     manifest: Path
     store: Path | None
     kernel: str | None
+    mu_air: float = MU_AIR
+    keep: str = "best"
 
 
 def read_run_facts(run: Path) -> RunFacts:
@@ -133,13 +139,21 @@ def read_run_facts(run: Path) -> RunFacts:
         raise BundleError(f"{run}: is a run of task '{config.task}'; choose a run of task 'train'")
     data = config.data
     return RunFacts(
-        config.method, config.generator, data.hu_window, data.mu_water, data.manifest, data.store, data.kernel
+        method=config.method,
+        generator=config.generator,
+        window=data.hu_window,
+        mu_water=data.mu_water,
+        manifest=data.manifest,
+        store=data.store,
+        kernel=data.kernel,
+        mu_air=data.mu_air,
+        keep=config.training.keep,
     )
 
 
-def _load_run(run: Path, checkpoint: str, device: str) -> Model:
+def _load_run(run: Path, checkpoint: str | None, device: str) -> Model:
     facts = read_run_facts(run)
-    weights = run / "checkpoints" / f"{checkpoint}.pt"
+    weights = run / "checkpoints" / f"{checkpoint or facts.keep}.pt"
     state = read_checkpoint(weights)
     generator = build_generator(facts.generator)
     try:
@@ -150,6 +164,7 @@ def _load_run(run: Path, checkpoint: str, device: str) -> Model:
         generator=generator,
         window=facts.window,
         mu_water=facts.mu_water,
+        mu_air=facts.mu_air,
         device=resolve_device(device),
         average_flips=False,
         fingerprint=read_run_fingerprint(run),
@@ -164,6 +179,7 @@ def _load_bundle(bundle: Path, device: str) -> Model:
         generator=load_bundle_generator(bundle, facts.spec),
         window=facts.window,
         mu_water=facts.mu_water,
+        mu_air=facts.mu_air,
         device=resolve_device(device),
         average_flips=facts.average_flips,
         fingerprint=read_bundle_fingerprint(bundle),

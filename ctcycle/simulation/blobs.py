@@ -2,12 +2,32 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+
+
+class Grain(NamedTuple):
+    """Standard deviation of a tissue's density at each scale, in HU; see `ctcycle.simulation.texture.BANDS`.
+
+    Attributes:
+        coarse: at 12 to 60 mm.
+        medium: at 4.5 to 12 mm.
+        fine: at 1.5 to 4.5 mm.
+        trabecular: at 1.5 to 4.5 mm across, and four times as long from foot to head.
+    """
+
+    coarse: float = 0.0
+    medium: float = 0.0
+    fine: float = 0.0
+    trabecular: float = 0.0
+
+
+SMOOTH = Grain()
+"""Fluid, gas, compact bone: the same density everywhere."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +49,10 @@ class Ripple:
 
 @dataclass(frozen=True)
 class Blob:
-    """A body of uniform density whose cross-sections are ellipses with rippled edges.
+    """A body of one tissue whose cross-sections are ellipses with rippled edges.
 
     Attributes:
-        hu: its density.
+        hu: its mean density.
         centre: x, y, z in mm.
         radii: along x, y (before rotation) and z, in mm; the last may be infinite.
         turn: rotation of the cross-section, in radians.
@@ -42,6 +62,7 @@ class Blob:
         inside: name of a region of earlier blobs that the blob is clipped to; empty for no clipping.
         named: name of the region that the blob is added to; empty for none.
         level: the blob is cut off at this distance below its centre along y, in mm (gas above a fluid level).
+        grain: variation of its density.
     """
 
     hu: float
@@ -54,11 +75,12 @@ class Blob:
     inside: str = ""
     named: str = ""
     level: float = math.inf
+    grain: Grain = SMOOTH
 
-    def shrunk(self, by_mm: float, hu: float) -> Self:
-        """Return the blob without a wall of ``by_mm``, at another density and in no region."""
+    def shrunk(self, by_mm: float, hu: float, grain: Grain = SMOOTH) -> Self:
+        """Return the blob without a wall of ``by_mm``, of another tissue and in no region."""
         x, y, z = (max(radius - by_mm, 0.1) for radius in self.radii)
-        return replace(self, hu=hu, radii=(x, y, z), named="")
+        return replace(self, hu=hu, radii=(x, y, z), named="", grain=grain)
 
     def scale(self, z_mm: float) -> float:
         """Return the size of the cross-section at ``z_mm`` as a share of the largest; 0 beyond the ends."""
@@ -78,12 +100,22 @@ class Blob:
             wave += ripple.share * np.cos(ripple.order * around + phase)
         return self.scale(z_mm) * (1 + wave)
 
+    def reach(self) -> float:
+        """Return the largest distance of the cross-section at the blob's centre from x = y = 0, in mm."""
+        around = np.linspace(0, 2 * np.pi, 128, dtype=np.float32)
+        edge = self.edge(around, self.centre[2])
+        along, across = self.radii[0] * edge * np.cos(around), self.radii[1] * edge * np.sin(around)
+        x = self.centre[0] + math.cos(self.turn) * along - math.sin(self.turn) * across
+        y = self.centre[1] + math.sin(self.turn) * along + math.cos(self.turn) * across
+        return float(np.hypot(x, y).max())
+
 
 class Canvas:
     """A slice onto which blobs are painted, each over the previous ones.
 
     Attributes:
-        hu: (N, N) float32, the slice.
+        hu: (N, N) float32, the slice without texture.
+        grain: (4, N, N) float32, the `Grain` of each pixel.
     """
 
     def __init__(self, along_mm: FloatArray, z_mm: float, background_hu: float) -> None:
@@ -96,6 +128,7 @@ class Canvas:
         """
         size = len(along_mm)
         self.hu = np.full((size, size), background_hu, np.float32)
+        self.grain = np.zeros((len(SMOOTH), size, size), np.float32)
         self._along = along_mm
         self._pixel = float(along_mm[1] - along_mm[0])
         self._z = z_mm
@@ -114,6 +147,9 @@ class Canvas:
             region += cover * (1 - region)
         target = self.hu[rows, columns]
         target += cover * (np.float32(blob.hu) - target)
+        for plane, value in zip(self.grain, blob.grain, strict=True):
+            level = plane[rows, columns]
+            level += cover * (np.float32(value) - level)
 
     def _span(self, blob: Blob, axis: int) -> tuple[slice, FloatArray]:
         """Return the rows (axis 1) or columns (axis 0) that the blob may touch, and their distances from its centre."""

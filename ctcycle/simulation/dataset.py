@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from ctcycle.ct.dicom.creating import SeriesHeader, write_new_series
 from ctcycle.ct.hounsfield import hu_to_mu, mu_to_hu
 from ctcycle.errors import OutputError
 from ctcycle.simulation.dose import simulate_counts
-from ctcycle.simulation.phantom import draw_slab, make_patient
+from ctcycle.simulation.phantom import Patient, draw_slab, make_patient
 from ctcycle.simulation.processes import share_out
 from ctcycle.simulation.projection import project
 from ctcycle.simulation.reconstruction import reconstruct
-from ctcycle.simulation.settings import SimulationSettings
+from ctcycle.simulation.settings import Kernel, SimulationSettings, span
 
-SIMULATOR = 4
+SIMULATOR = 5
 """Version of the simulator; increase it whenever the same settings give different data, to detect old data."""
 
 
@@ -34,36 +34,56 @@ class SimulatedPatient:
         low: (S, H, W) float32 HU at low dose.
         truth: (S, H, W) float32 HU, the anatomy without noise or blur.
         first_z_mm: z position of the first slice; the others follow towards the head.
+        pixel_mm: side of a pixel.
+        kernel: reconstruction kernel.
     """
 
     full: NDArray[np.float32]
     low: NDArray[np.float32]
     truth: NDArray[np.float32]
     first_z_mm: float
+    pixel_mm: float
+    kernel: Kernel
 
 
 def simulate_patient(settings: SimulationSettings, index: int, seed: int) -> SimulatedPatient:
     """Return patient ``index`` of the data set with ``seed``, independent of the other patients."""
-    anatomy, noise = (np.random.default_rng([seed, index, stream]) for stream in range(2))
+    anatomy, noise, margin = (np.random.default_rng([seed, index, stream]) for stream in range(3))
     patient = make_patient(anatomy)
+    pixel_mm, kernel = fitted_pixel(settings, patient, margin), settings.kernels[index % len(settings.kernels)]
     first_z = round(patient.level_mm - settings.slice_spacing_mm * (settings.slices - 1) / 2, 1)
     positions = first_z + settings.slice_spacing_mm * np.arange(settings.slices)
     thickness = settings.slice_spacing_mm
-    truth = np.stack([draw_slab(patient, z, thickness, settings.size, settings.pixel_mm) for z in positions])
-    scans = [scan_slice(slice_hu, settings, noise) for slice_hu in truth]
+    truth = np.stack([draw_slab(patient, z, thickness, settings.size, pixel_mm) for z in positions])
+    own = replace(settings, pixel_mm=pixel_mm, kernel=kernel)
+    scans = [scan_slice(slice_hu, own, noise) for slice_hu in truth]
     full, low = (np.stack(volume) for volume in zip(*scans, strict=True))
-    return SimulatedPatient(full, low, truth, first_z)
+    return SimulatedPatient(full, low, truth, first_z, pixel_mm, kernel)
+
+
+def fitted_pixel(settings: SimulationSettings, patient: Patient, rng: np.random.Generator) -> float:
+    """Return the side of a patient's pixels in mm, within the limits of the settings, in whole micrometres.
+
+    Between the limits, the field of view is the circle around body and table with a margin of 2 to 12 %.
+    """
+    low, high = span(settings.pixel_mm)
+    fitting = 2 * patient.reach_mm * rng.uniform(1.02, 1.12) / settings.size
+    return low if low == high else round(min(max(fitting, low), high), 3)
 
 
 def scan_slice(
     hu: NDArray[np.float32], settings: SimulationSettings, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the reconstructions of one slice (N, N) at full dose and at low dose, all in HU."""
-    line_integrals = project(hu_to_mu(hu).clip(0.0), settings.pixel_mm, settings.views)
+    """Return the reconstructions of one slice (N, N) at full dose and at low dose, all in HU.
+
+    Of several pixel sizes or kernels in the settings, it uses the first.
+    """
+    pixel_mm = span(settings.pixel_mm)[0]
+    line_integrals = project(hu_to_mu(hu).clip(0.0), pixel_mm, settings.views)
     full, low = simulate_counts(
         line_integrals, settings.photons, settings.dose_fraction, settings.electronic_noise, rng
     )
-    both = reconstruct(full + 1j * low, settings.pixel_mm, settings.size, settings.kernel)
+    both = reconstruct(full + 1j * low, pixel_mm, settings.size, settings.kernels[0])
     return mu_to_hu(both.real), mu_to_hu(both.imag)
 
 
@@ -111,7 +131,7 @@ def _claim(folder: Path, settings: SimulationSettings, seed: int) -> None:
         OutputError: other settings are recorded there, or the folder contains files but no record.
     """
     mark = folder / "simulation.json"
-    wanted = {"simulator": SIMULATOR, "seed": seed, **asdict(settings)}
+    wanted = json.loads(json.dumps({"simulator": SIMULATOR, "seed": seed, **asdict(settings)}))
     found = _read_mark(mark)
     if found is None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -142,10 +162,12 @@ def _write_patient(folder: Path, settings: SimulationSettings, seed: int, index:
     patient = folder / f"sim{index:03d}"
     with new_folder(patient) as partial:
         for number, (dose, hu) in enumerate((("full_dose", simulated.full), ("low_dose", simulated.low)), 1):
-            write_new_series(hu, partial / dose, _header(settings, seed, patient.name, number, simulated.first_z_mm))
+            write_new_series(hu, partial / dose, _header(settings, seed, patient.name, number, simulated))
 
 
-def _header(settings: SimulationSettings, seed: int, patient: str, number: int, first_z_mm: float) -> SeriesHeader:
+def _header(
+    settings: SimulationSettings, seed: int, patient: str, number: int, simulated: SimulatedPatient
+) -> SeriesHeader:
     """Return the DICOM header of a patient's series: number 1 is full dose, 2 is low dose.
 
     Only the description gives the dose, for human readers; headers of real scans do not state it.
@@ -158,8 +180,8 @@ def _header(settings: SimulationSettings, seed: int, patient: str, number: int, 
         number=number,
         description=f"{dose} simulated",
         derivation=f"Simulated: analytic phantom, {beam}, {dose}",
-        kernel=settings.kernel,
-        pixel_mm=settings.pixel_mm,
+        kernel=simulated.kernel,
+        pixel_mm=simulated.pixel_mm,
         slice_spacing_mm=settings.slice_spacing_mm,
-        first_z_mm=first_z_mm,
+        first_z_mm=simulated.first_z_mm,
     )

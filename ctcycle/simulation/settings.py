@@ -14,6 +14,10 @@ Kernel = Literal["soft", "medium", "b30", "sharp", "ramp", "d45"]
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
 
+Range = float | tuple[float, float]
+"""One value, or the limits of a range to draw from."""
+
+
 @dataclass(frozen=True)
 class SimulationSettings:
     """Patients, scanner and dose of a simulated data set.
@@ -27,12 +31,13 @@ class SimulationSettings:
         slices: slices per series.
         slice_spacing_mm: distance between slices, and slice thickness.
         size: rows and columns.
-        pixel_mm: side of a pixel; the field of view, ``size * pixel_mm``, should cover a body of 330 mm.
+        pixel_mm: side of a pixel; the field of view, ``size * pixel_mm``, should cover a body of 330 mm. With two
+            limits it is fitted to each patient with a random margin, from the lower to the higher limit.
         views: projections over 180 degrees; fewer than ``size * 1.4`` cause streaks.
         photons: photons counted per detector element and view at full dose in an unattenuated ray.
         dose_fraction: low dose over full dose.
         electronic_noise: standard deviation of the read-out noise, in photons.
-        kernel: reconstruction kernel of both series.
+        kernel: reconstruction kernel of both series. With several, the patients cycle through them.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (pydantic reads a plain dict here; the class stays free of pydantic)
@@ -41,20 +46,25 @@ class SimulationSettings:
     slices: int = 3
     slice_spacing_mm: float = 5.0
     size: int = 256
-    pixel_mm: float = 1.4
+    pixel_mm: Range = 1.4
     views: int = 358
     photons: float = 8e4
     dose_fraction: float = 0.25
     electronic_noise: float = 4.0
-    kernel: Kernel = "soft"
+    kernel: Kernel | tuple[Kernel, ...] = "soft"
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"simulation: {name}={value}; it must be from {low:g} to {high:g}")
-        if self.kernel not in KERNELS:
+            values = span(getattr(self, name))
+            if not low <= values[0] <= values[1] <= high:
+                raise ValueError(f"simulation: {name}={getattr(self, name)}; it must be from {low:g} to {high:g}")
+        if not self.kernels or not set(self.kernels) <= set(KERNELS):
             raise ValueError(f"simulation: kernel={self.kernel!r} is unknown; choose one of {', '.join(KERNELS)}")
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """All reconstruction kernels."""
+        return (self.kernel,) if isinstance(self.kernel, str) else self.kernel
 
 
 _RANGES = (
@@ -68,10 +78,6 @@ _RANGES = (
     ("dose_fraction", 0.01, 1.0),
     ("electronic_noise", 0.0, 1000.0),
 )
-
-
-Range = float | tuple[float, float]
-"""One value, or the limits of a range to draw from, log-uniformly."""
 
 
 @dataclass(frozen=True)

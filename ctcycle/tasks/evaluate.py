@@ -1,7 +1,8 @@
-"""The task `evaluate`: scores trained runs and classical filters on the pairs of a split, with tables and figures."""
+"""The task `evaluate`: models, outputs and classical filters on the slices of a split, with tables and figures."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,34 @@ from tqdm import tqdm
 from ctcycle.atomic import write_text
 from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Evaluate
-from ctcycle.config.shipped import located
-from ctcycle.data.manifest import read_manifest
 from ctcycle.data.slices import load_slices, open_store
-from ctcycle.evaluation.baselines import CLASSICAL, HUFilter
-from ctcycle.evaluation.pairs import EvaluationPairs, HUPair
-from ctcycle.evaluation.results import Evaluation
-from ctcycle.evaluation.scoring import evaluate
+from ctcycle.errors import SeriesError
+from ctcycle.evaluation.cache import ResultCache, code_digest
+from ctcycle.evaluation.comparison import MethodResult, OwnBench, Plan, SliceBench
+from ctcycle.evaluation.comparison import compare as compare_methods
+from ctcycle.evaluation.contrasts import contrast_lines, contrasts
+from ctcycle.evaluation.findings import StudyResult
+from ctcycle.evaluation.methods import Method
+from ctcycle.evaluation.pairs import EvaluationPairs, HUPair, LowDoseSlice, LowDoseSlices, Slices, slices_digest
+from ctcycle.evaluation.results import Evaluation, MethodFacts, read_evaluation, summarise
+from ctcycle.evaluation.scoring import BODY_NOTE, ScoreOptions
 from ctcycle.evaluation.tables import format_table, markdown_table
 from ctcycle.report.figures import PanelRow, loss_curves, psnr_by_slice, slice_panels
 from ctcycle.runs.folder import RunFolder
-from ctcycle.runs.models import load_denoiser
 from ctcycle.runs.tracking import recorded_uri, versions
 from ctcycle.tasks.job import Job
+from ctcycle.tasks.methods import held_out_notes, load_methods
 from ctcycle.training.method import method_class
 
-_PANEL_BASELINES = ("nlm", "gaussian")
+_PANEL_FILTERS = ("nlm",)
+SLICE_BENCHES: dict[str, Callable[[Evaluate, Slices], SliceBench]] = {}
+"""Makers of the benches that are fed with slices, by their name in the config."""
+
+LOW_DOSE_BENCHES = ("insertion",)
+"""Benches that need no full dose."""
+
+OWN_BENCHES: dict[str, Callable[[Evaluate], OwnBench]] = {}
+"""Makers of the benches with images of their own."""
 
 
 def run(config: Evaluate, job: Job) -> str:
@@ -35,45 +48,116 @@ def run(config: Evaluate, job: Job) -> str:
     return summary_text(config, job.folder, compare(config, job.folder))
 
 
+def is_current(config: Evaluate, folder: RunFolder) -> bool:
+    """Return whether the results in ``folder`` were made by the present weights, slices and code."""
+    try:
+        found = read_evaluation(folder.path)
+        known = json.loads((folder.path / "results.json").read_text(encoding="utf-8"))["provenance"]
+    except (SeriesError, OSError, ValueError, KeyError):
+        return False
+    slices = _slices(config)
+    methods, _notes = load_methods(config, slices, ResultCache(config.cache or _store_folder(config) / "evaluations"))
+    same = {method.name: method.digest for method in methods} == {made.name: made.digest for made in found.methods}
+    return same and (known.get("slices"), known.get("code")) == (slices_digest(slices), code_digest())
+
+
 def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
-    """Score every method of ``config`` on every pair of its split, and write tables and figures to ``folder``.
+    """Score every method of ``config`` on every slice of its split, and write tables and figures to ``folder``.
 
     Raises:
         BundleError: the run of a method contains no denoiser.
-        ManifestError: the split has no pairs.
-        SeriesError: a series cannot be decoded or scored.
+        ManifestError: the split has no pairs, and no bench can do without.
+        SeriesError: a series cannot be decoded or scored, or outputs of another program do not match the slices.
         OutputError: the results cannot be written.
     """
-    methods: dict[str, HUFilter] = {name: CLASSICAL[name] for name in config.baselines}
-    methods |= {
-        name: load_denoiser(located(run), config.checkpoint, config.device) for name, run in config.methods.items()
-    }
-    store = open_store(config.manifest, config.store, config.mu_water)
-    pairs = EvaluationPairs(
-        load_slices(config.manifest, store, kernel=config.kernel, splits=(config.split,)), config.split
-    )
+    slices = _slices(config)
+    cache = ResultCache(config.cache or _store_folder(config) / "evaluations")
+    methods, notes = load_methods(config, slices, cache)
+    plan = _plan(config, slices)
+    found = compare_methods(lambda: _with_bar(slices), methods, plan, cache)
+    evaluation = _summary(config, methods, found, notes)
+    evaluation = replace(evaluation, notes=(*held_out_notes(config, slices), *evaluation.notes))
+    evaluation.write(folder.path, _provenance(config, plan))
+    write_text(folder.path / "results.md", _markdown(config, evaluation))
+    _draw(config, folder, methods, slices, evaluation)
+    return evaluation
+
+
+def _slices(config: Evaluate) -> Slices:
+    """Return the pairs of the split; without full dose its low-dose slices, if a bench can do without."""
+    store = open_store(config.manifest, config.store, config.mu_water, config.mu_air)
+    data = load_slices(config.manifest, store, kernel=config.kernel, splits=(config.split,))
+    wanted = LOW_DOSE_BENCHES if config.benches is None else config.benches
+    low_only = not data.manifest.select(dose="full_dose").rows and any(name in SLICE_BENCHES for name in wanted)
+    if low_only:
+        return LowDoseSlices(data, config.split)
+    pairs = EvaluationPairs(data, config.split)
     if config.guard:
         pairs.check(config.guard_threshold)
-    bar = tqdm(pairs, total=len(pairs), desc="evaluating", unit="slice", dynamic_ncols=True)
-    found = evaluate(
-        bar, methods, config.protocols, body_only=config.body_mask, workers=os.cpu_count() or 1, seed=config.seed
+    return pairs
+
+
+def _store_folder(config: Evaluate) -> Path:
+    return config.store or config.manifest.parent / ".ctcycle_store"
+
+
+def _plan(config: Evaluate, slices: Slices) -> Plan:
+    paired = isinstance(slices, EvaluationPairs)
+    wanted = config.benches if config.benches is not None else ("pairs", "insertion")
+    usable = [name for name in wanted if paired or name in LOW_DOSE_BENCHES]
+    return Plan(
+        ScoreOptions(config.protocols if paired else (), config.body_mask),
+        tuple(SLICE_BENCHES[name](config, slices) for name in usable if name in SLICE_BENCHES),
+        tuple(OWN_BENCHES[name](config) for name in wanted if name in OWN_BENCHES),
+        slices_digest(slices),
+        os.cpu_count() or 1,
     )
-    found = replace(found, notes=(*_not_held_out(config, pairs), *found.notes))
-    found.write(folder.path, _provenance(config))
-    tables = [f"## {protocol}\n\n{markdown_table(found.rows, protocol)}\n" for protocol in config.protocols]
-    write_text(folder.path / "results.md", "\n".join([*tables, *(f"- {note}" for note in found.notes), ""]))
-    _draw(config, folder, methods, pairs, found)
-    return found
+
+
+def _with_bar(slices: Slices) -> Iterator[LowDoseSlice]:
+    yield from tqdm(slices, total=len(slices), desc="evaluating", unit="slice", dynamic_ncols=True)
+
+
+def _summary(
+    config: Evaluate, methods: Sequence[Method], found: Mapping[str, MethodResult], notes: Sequence[str]
+) -> Evaluation:
+    records = [record for method in methods for record in found[method.name].records]
+    study = sum((part for result in found.values() for part in result.studies.values()), StudyResult())
+    base = summarise(records, seed=config.seed) if records else Evaluation((), (), ())
+    models = [method.name for method in methods if method.kind in {"run", "bundle", "outputs"}]
+    filters = [method.name for method in methods if method.kind == "filter"]
+    differences = contrasts(records, config.protocols[0], models, filters, config.seed)
+    told = [
+        *contrast_lines(differences, {method.name: method.title for method in methods}),
+        *base.notes,
+        *([BODY_NOTE] if config.body_mask and records else []),
+        *(note for method in methods for note in method.notes),
+        *notes,
+        *study.notes,
+    ]
+    return replace(
+        base,
+        notes=tuple(dict.fromkeys(told)),
+        contrasts=differences,
+        methods=tuple(MethodFacts(method.name, method.title, method.kind, method.digest) for method in methods),
+        study=study,
+    )
+
+
+def _markdown(config: Evaluate, found: Evaluation) -> str:
+    tables = [f"## {name}\n\n{markdown_table(found.rows, name)}\n" for name in config.protocols if found.rows]
+    return "\n".join([*tables, *(f"- {note}" for note in found.notes), ""])
 
 
 def summary_text(config: Evaluate, folder: RunFolder, found: Evaluation) -> str:
     """Return the result for the terminal: the table of the first protocol, notes, and the paths of all results."""
     protocol = config.protocols[0]
     files = [folder.path / "results.json", folder.path / "results.md", folder.figures]
-    stores = sorted({uri for run in config.methods.values() if (uri := recorded_uri(run))})
+    runs = [source.run for source in config.sources.values() if source.run]
+    stores = sorted({uri for run in runs if (uri := recorded_uri(run))})
+    table = [f"protocol {protocol}", format_table(found.rows, protocol)] if found.rows else []
     lines = [
-        f"protocol {protocol}",
-        format_table(found.rows, protocol),
+        *table,
         *found.notes,
         *(f"-> {file}" for file in files),
         *(f"-> mlflow ui --backend-store-uri {uri}" for uri in stores),
@@ -81,48 +165,35 @@ def summary_text(config: Evaluate, folder: RunFolder, found: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _not_held_out(config: Evaluate, pairs: EvaluationPairs) -> list[str]:
-    """Return a note for each run that was trained or validated on patients it is evaluated on."""
-    patients = {row.patient for row in pairs.slices.manifest}
-    found = []
-    for name, run in config.methods.items():
-        known = run / "manifest.csv"
-        rows = read_manifest(known).rows if known.exists() else ()
-        both = sorted(patients & {row.patient for row in rows if row.split in {"train", "val"}})
-        if both:
-            found.append(f"{name}: NOT held out: it was trained or validated on {', '.join(both)}")
-    return found
-
-
-def _provenance(config: Evaluate) -> dict[str, Any]:
+def _provenance(config: Evaluate, plan: Plan) -> dict[str, Any]:
     return {
         "manifest": config.manifest.as_posix(),
         "split": config.split,
         "kernel": config.kernel,
         "checkpoint": config.checkpoint,
-        "runs": {name: run.as_posix() for name, run in config.methods.items()},
+        "runs": {name: source.run.as_posix() for name, source in config.sources.items() if source.run},
+        "slices": plan.slices_digest,
+        "code": code_digest(),
         "versions": versions(),
     }
 
 
-def _draw(
-    config: Evaluate, folder: RunFolder, methods: Mapping[str, HUFilter], pairs: EvaluationPairs, found: Evaluation
-) -> None:
+def _draw(config: Evaluate, folder: RunFolder, methods: Sequence[Method], slices: Slices, found: Evaluation) -> None:
+    for name, source in config.sources.items():
+        if source.run and (losses := RunFolder(source.run).losses()):
+            loss_curves(folder.figures / f"losses_{name}.png", losses, _loss_groups(source.run))
+    if not isinstance(slices, EvaluationPairs):
+        return
     protocol = config.protocols[0]
     records = [record for record in found.records if record.protocol == protocol]
-    shown = [name for name in methods if name != "constant"]  # its low PSNR would compress the scale of the others
+    shown = [m.name for m in methods if m.kind != "constant"]  # its low PSNR would compress the scale of the others
     psnr = {name: [record.psnr for record in records if record.method == name] for name in shown}
-    patients = [record.patient for record in records if record.method == next(iter(methods))]
+    patients = [record.patient for record in records if record.method == methods[0].name]
     psnr_by_slice(folder.figures / "psnr_by_slice.png", patients, psnr, protocol)
-    for name, run in config.methods.items():
-        if losses := RunFolder(run).losses():
-            loss_curves(folder.figures / f"losses_{name}.png", losses, _loss_groups(run))
     if config.panels:
-        chosen = set(np.linspace(0, len(pairs) - 1, min(config.panels, len(pairs))).astype(int).tolist())
-        shown = [name for name in (*_PANEL_BASELINES[:1], *config.methods) if name in methods]
-        samples = [
-            _sample(pair, {name: methods[name] for name in shown}) for n, pair in enumerate(pairs) if n in chosen
-        ]
+        places = np.linspace(0, len(slices) - 1, min(config.panels, len(slices))).astype(int).tolist()
+        columns = [method for method in methods if method.name in {*_PANEL_FILTERS, *config.methods}]
+        samples = [_sample(pair, columns) for number, pair in enumerate(slices) if number in set(places)]
         slice_panels(folder.figures / "panels.png", samples)
 
 
@@ -132,8 +203,8 @@ def _loss_groups(run: Path) -> Mapping[str, tuple[str, ...]]:
     return method_class(settings.method).LOSS_GROUPS
 
 
-def _sample(pair: HUPair, methods: Mapping[str, HUFilter]) -> PanelRow:
-    outputs = {name: denoise(pair.low_hu) for name, denoise in methods.items()}
+def _sample(pair: HUPair, methods: Sequence[Method]) -> PanelRow:
+    outputs = {method.name: method.output(pair) for method in methods}
     return PanelRow(
         f"{pair.patient}, slice {pair.slice_index}", {"low dose": pair.low_hu, **outputs, "full dose": pair.full_hu}
     )

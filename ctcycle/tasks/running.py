@@ -31,10 +31,17 @@ def run(loaded: LoadedConfig) -> None:
 def _run_step(config: Step, job: Job) -> None:
     fresh = config.overwrite or getattr(config, "resume", "auto") == "never"
     with job.folder.opened(job.resolved, overwrite=fresh) as state:
-        if state == "finished" and config.task != "denoise":  # there may be new series; existing results are kept
+        if state == "finished" and not _may_have_more(config, job):
             _report_finished(config, job)
         else:
             _work(config, job, new=state == "new")
+
+
+def _may_have_more(config: Step, job: Job) -> bool:
+    """Return whether a finished task must look again: at new series, or at weights and slices that have changed."""
+    if config.task == "evaluate":
+        return not import_module("ctcycle.tasks.evaluate").is_current(config, job.folder)
+    return config.task == "denoise"  # existing results are kept
 
 
 def _report_finished(config: Step, job: Job) -> None:

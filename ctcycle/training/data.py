@@ -29,7 +29,7 @@ def load_training_data(settings: AnySettings) -> tuple[Patches, ValidationPairs]
     """
     data = settings.data
     transform = PatchTransform(data.patch_size, data.augmentations, data.hu_window, data.skip_air)
-    store = open_store(data.manifest, data.store, data.mu_water)
+    store = open_store(data.manifest, data.store, data.mu_water, data.mu_air)
     slices = load_slices(
         data.manifest, store, kernel=data.kernel, splits=("train", "val"), seen=_progress_bar("reading slices")
     )

@@ -114,9 +114,10 @@ class UnpairedMethod(Method):
         transform: PatchTransform,
         _progress: ProgressBar,
     ) -> UnpairedPatches:
-        """Return patches of both domains, combined differently in every epoch."""
+        """Return patches of both domains, combined as ``data.partners`` says."""
         low, full = slices.unpaired(settings.data.protocol, settings.seed)
-        return UnpairedPatches(low, full, transform, settings.seed)
+        fixed = settings.data.partners == "fixed"
+        return UnpairedPatches(low, full, transform, settings.seed, fixed)
 
 
 def method_class(name: str) -> type[Method]:

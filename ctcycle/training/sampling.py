@@ -63,30 +63,36 @@ def shuffled_index(seed: Sequence[int], index: int, length: int) -> int:
 
 @dataclass(frozen=True)
 class UnpairedPatches(Dataset[PatchPair]):
-    """Patches of both domains, drawn independently; each epoch combines them differently.
+    """Patches of both domains, drawn independently.
 
     Attributes:
         low: low-dose slices.
         full: full-dose slices.
         transform: makes a patch from a slice.
         seed: seed of all random draws.
+        fixed_partners: whether each low-dose slice keeps one full-dose slice as its partner, drawn once from the seed
+            (the report's code); otherwise each epoch combines the slices differently. Crops are always drawn anew.
     """
 
     low: Slices
     full: Slices
     transform: PatchTransform
     seed: int
+    fixed_partners: bool = False
 
     def __getitem__(self, key: tuple[int, int]) -> PatchPair:
         epoch, index = key
+        low_seed, full_seed = ([self.seed, stream, epoch] for stream in (_LOW, _FULL))
+        low = shuffled_index(low_seed, index, len(self.low))
+        full = self.partner(low) if self.fixed_partners else shuffled_index(full_seed, index, len(self.full))
         return {
-            name: self._patch(slices, [self.seed, stream, epoch], index)
-            for name, slices, stream in (("low_dose", self.low, _LOW), ("full_dose", self.full, _FULL))
+            "low_dose": self.transform(self.low[low], [*low_seed, _PATCH, index]),
+            "full_dose": self.transform(self.full[full], [*full_seed, _PATCH, index]),
         }
 
-    def _patch(self, slices: Slices, seed: list[int], index: int) -> Tensor:
-        image = slices[shuffled_index(seed, index, len(slices))]
-        return self.transform(image, [*seed, _PATCH, index])
+    def partner(self, low: int) -> int:
+        """Return the index of the full-dose slice that low-dose slice ``low`` keeps; all are used equally often."""
+        return shuffled_index([self.seed, _FULL], low, len(self.full))
 
 
 @dataclass(frozen=True)

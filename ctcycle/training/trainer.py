@@ -86,7 +86,8 @@ class TrainingRun:
             loss_curves(picture, losses, parts.method.LOSS_GROUPS)
             tracker.artifact(picture, "figures")
         write_fingerprint(self.folder.path, [series.hu for series in parts.low_dose.series.values()])
-        tracker.artifact(best.folder.best, "model")
+        saved, keep = best.folder, self.settings.training.keep
+        tracker.artifact(saved.best if keep == "best" else saved.last, "model")
         tracker.artifact(self.folder.metrics)
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctcycle.ct.hounsfield import HUWindow, hu_to_mu, mu_to_hu
+from ctcycle.ct.hounsfield import HUWindow, MuScale, hu_to_mu, mu_to_hu
 
 TEXT_FORM = HUWindow()
 CODE_FORM = HUWindow(low=-1000.0, clip_upper=False, scale=4000.0)
@@ -93,3 +93,9 @@ def test_attenuation_round_trip(hu: float, water: float, air: float) -> None:
     assert mu == pytest.approx(water + hu / 1000 * (water - air), rel=1e-12, abs=1e-12)
     assert mu_to_hu(mu, water, air) == pytest.approx(hu, rel=1e-9, abs=1e-8)
     assert mu_to_hu(torch.tensor(mu, dtype=torch.float64), water, air).item() == mu_to_hu(mu, water, air)
+
+
+@pytest.mark.parametrize(("water", "air"), [(0.0192, 0.0192), (0.0192, 0.02), (0.0192, -0.001), (float("nan"), 0.0)])
+def test_air_attenuates_less_than_water(water: float, air: float) -> None:
+    with pytest.raises(ValueError, match=r"needs 0 <= mu_air < mu_water"):
+        MuScale(water, air)

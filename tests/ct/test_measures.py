@@ -72,7 +72,7 @@ def test_scores_are_those_of_scikit_image(shape, masked, protocol):
 
 @pytest.mark.parametrize("shape", [*SHAPES, (7, 31)])
 def test_the_uniform_window_is_scikit_images_default(shape):
-    protocol = Protocol("uniform", -1000.0, None, 1.0, 2.0, "uniform", True, "")
+    protocol = Protocol("uniform", -1000.0, None, 1.0, 2.0, "uniform", -1000.0, True, "")
     output, reference = (noisy(shape, std, seed) for seed, std in enumerate((40.0, 10.0)))
     width = max(reference.max(), -1000) + 1000
     mapped = [(np.maximum(image, -1000) + 1000) / width for image in (output, reference)]

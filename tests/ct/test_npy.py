@@ -183,3 +183,11 @@ def test_a_claim_beyond_the_file_is_refused(tmp_path: Path) -> None:
     found, skipped = find_series(tmp_path)
     assert found == []
     assert len(skipped) == 3
+
+
+def test_attenuation_of_air_and_water_become_their_hu(tmp_path: Path) -> None:
+    mu_water, mu_air = 0.021, 0.003
+    middle = (mu_water + mu_air) / 2
+    np.save(tmp_path / "mu.npy", np.array([[mu_air, middle], [mu_water, 2 * mu_water - mu_air]]))
+    (info,), _ = find_series(tmp_path, mu_water, mu_air=mu_air)
+    np.testing.assert_allclose(read_series(info, assume_hu=True).hu[0], [[-1000, -500], [0, 1000]], atol=1e-3)

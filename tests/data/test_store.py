@@ -350,3 +350,17 @@ def test_the_same_slices_are_known_again_in_other_files_and_blank_ones_are_not(t
     assert one[2] == other[0]
     assert len({*one, *other}) == 4
     assert store.open(info_of(tmp_path / "a")).digests == one, "from the index, too"
+
+
+def test_another_attenuation_of_air_is_decoded_anew(tmp_path):
+    folder = tmp_path / "mu"
+    folder.mkdir()
+    np.save(folder / "1.npy", np.array([[0.0, 0.0002], [0.0192, 0.0382]]))
+    for mu_air, expected in (
+        (0.0, [-1000, -990, 0, 990]),
+        (0.0002, [-1011, -1000, 0, 1000]),
+        (0.0, [-1000, -990, 0, 990]),
+    ):
+        (info,), _ = series_io.find_series(folder, 0.0192, mu_air=mu_air)
+        store = SliceStore(tmp_path / "cache", 0.0192, mu_air)
+        np.testing.assert_array_equal(store.open(info).hu[0].ravel(), expected)

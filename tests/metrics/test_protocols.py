@@ -93,7 +93,8 @@ def test_the_report_clips_below_only():
 def test_gaussian_ssim_is_its_definition(images, name, low, high, masked):
     mask = np.random.default_rng(1).random(images[0].shape) > 0.6 if masked else None
     clipped = [np.clip(image, low, high) for image in images]
-    expected = ssim_by_definition(*clipped, gaussian_kernel(), high - low, sample_covariance=False, mask=mask)
+    shifted = [image + 300.0 for image in clipped] if name == "dugan" else clipped
+    expected = ssim_by_definition(*shifted, gaussian_kernel(), high - low, sample_covariance=False, mask=mask)
     assert score(PROTOCOLS[name], *images, mask).ssim == pytest.approx(expected, abs=1e-6)
 
 
@@ -186,3 +187,61 @@ def test_the_psnr_of_real_pairs_is_the_one_on_record():
         scores = score(PROTOCOLS["hu2000"], *(read_hu(REAL / line[dose]) for dose in ("low_dose", "full_dose")))
         assert scores.psnr == pytest.approx(float(line["psnr_hu2000"]), abs=1e-3)
         assert scores.ssim == pytest.approx(float(line["ssim_win7"]), abs=0.02)
+
+
+def by_scikit_image(name, output, reference):
+    """PSNR and SSIM as the projects behind the protocols compute them, on their own scales."""
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    mapped, psnr_range, ssim_range, options = {
+        "hu2000": (lambda hu: hu.clip(-1000, 1000), 2000, 2000, gaussian),
+        "report2024": (lambda hu: (hu.clip(-1000) + 1000) / (reference.clip(-1000).max() + 1000), 1, 2, {}),
+        "abdomen": (lambda hu: hu.clip(-160, 240), 400, 400, gaussian),
+        "dugan": (lambda hu: (hu.clip(-300, 300) + 300) / 600, 1, 1, gaussian),
+        "ldctbench": (lambda hu: ((hu + 1024 - (1024 + 50 - 200)) / 400).clip(0, 1), 1, 1, {}),
+        "kwon": (lambda hu: hu.clip(-1000) / 4000, reference.max() / 4000, reference.max() / 4000, {}),
+    }[name]
+    first, second = mapped(reference), mapped(output)
+    _, similarity = structural_similarity(first, second, data_range=ssim_range, full=True, **options)
+    border = 5 if options else 3
+    psnr = peak_signal_noise_ratio(first, second, data_range=psnr_range)
+    return psnr, similarity[border:-border, border:-border].mean()
+
+
+@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+def test_every_protocol_is_what_scikit_image_finds(images, name):
+    scores = score(PROTOCOLS[name], *images)
+    psnr, ssim = by_scikit_image(name, *images)
+    assert scores.psnr == pytest.approx(psnr, abs=1e-10)
+    assert scores.ssim == pytest.approx(ssim, abs=1e-10)
+
+
+def test_the_benchmarks_rmse_has_limits_of_its_own(images):
+    scores = score(PROTOCOLS["ldctbench"], *images)
+    output, reference = (image.clip(-1024, 1900) for image in images)
+    assert scores.rmse_hu == pytest.approx(np.sqrt(np.mean((output - reference) ** 2)), rel=1e-12)
+    assert scores.mae_hu == pytest.approx(np.abs(output - reference).mean(), rel=1e-12)
+    assert scores.bias_hu == pytest.approx((output - reference).mean(), rel=1e-12)
+
+
+def test_the_offset_changes_ssim(images):
+    shifted = PROTOCOLS["dugan"]
+    plain = type(shifted).of_window("plain", -300.0, 300.0)
+    assert abs(score(shifted, *images).ssim - score(plain, *images).ssim) > 1e-3
+    assert score(shifted, *images).psnr == score(plain, *images).psnr
+
+
+@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+def test_the_text_of_a_protocol_gives_offset_and_window(name):
+    protocol = PROTOCOLS[name]
+    assert f"with 0 at {protocol.offset_hu:g} HU" in protocol.description
+    side = protocol.window_px
+    assert f"SSIM {side}x{side} {'Gaussian' if protocol.ssim_window == 'gaussian' else 'uniform'}" in (
+        protocol.description
+    )
+
+
+def test_kwon_cannot_score_a_reference_below_water():
+    with pytest.raises(SeriesError, match="protocol kwon: the reference has no value above 0 HU"):
+        score(PROTOCOLS["kwon"], np.zeros((16, 16)), np.full((16, 16), -5.0))

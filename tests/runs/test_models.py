@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from tiny_bundle import bundle_config, write_bundle
 from tiny_data import TinyData
 
-from ctcycle.ct.hounsfield import MU_WATER, HUWindow
+from ctcycle.ct.hounsfield import MU_WATER, HUWindow, MuScale
 from ctcycle.errors import BundleError, ConfigError
 from ctcycle.inference.denoiser import Denoiser
 from ctcycle.inference.fingerprint import measure_fingerprint
@@ -87,7 +88,7 @@ def test_a_bundle_gives_the_same_as_its_parts(tmp_path: Path) -> None:
     expected = Denoiser(network, HUWindow(-1024, 2000), torch.device("cpu")).correction(HU)
     np.testing.assert_array_equal(found.denoiser().correction(HU), expected)
     np.testing.assert_array_equal(load_denoiser(tmp_path / "ct", device="cpu").correction(HU), expected)
-    assert found.denoiser().mu_water == 0.02
+    assert found.denoiser().mu == MuScale(0.02)
 
 
 def test_flips_are_averaged_as_asked_or_as_the_bundle_says(tmp_path: Path) -> None:
@@ -130,3 +131,17 @@ def test_the_fingerprint_of_a_model(tiny_run: Path, tmp_path: Path) -> None:
     (bundle / "configs" / "fingerprint.json").write_text(json.dumps(fingerprint.as_dict()))
     for folder in (run, bundle):
         assert repr(load_model(folder, device="cpu").fingerprint) == repr(fingerprint)
+
+
+def test_a_run_that_keeps_its_last_checkpoint_is_loaded_with_it(tiny_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    files = {name: run / "checkpoints" / f"{name}.pt" for name in ("best", "last")}
+    digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+    assert digests["best"] != digests["last"]
+    assert load_model(run, device="cpu").digest == digests["best"]
+    content = yaml.safe_load((run / "config.yaml").read_text())
+    content["training"]["keep"] = "last"
+    (run / "config.yaml").write_text(yaml.safe_dump(content))
+    assert load_model(run, device="cpu").digest == digests["last"]
+    assert load_model(run, "best", "cpu").digest == digests["best"]

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ctcycle.simulation.blobs import Blob, Canvas, Ripple
+from ctcycle.simulation.blobs import SMOOTH, Blob, Canvas, Grain, Ripple
 
 PIXEL = 1.5
 ALONG = ((np.arange(129) - 64) * PIXEL).astype(np.float32)
@@ -87,3 +87,19 @@ def test_a_wall_leaves_a_smaller_content_of_no_region() -> None:
 
 def test_blobs_outside_the_slice_change_nothing() -> None:
     assert not painted(Blob(1.0, (500.0, 0, 0), (10.0, 10.0, 10.0))).any()
+
+
+def test_grain_is_blended_like_density_and_fluid_has_none() -> None:
+    canvas = Canvas(ALONG, 0.0, 0.0)
+    tissue = Blob(50.0, (0, 0, 0), (40.2, 40.2, 30.0), grain=Grain(1.0, 2.0, 3.0, 4.0))
+    canvas.paint(tissue)
+    for plane, level in zip(canvas.grain, tissue.grain, strict=True):
+        assert np.allclose(plane * 50, canvas.hu * level, atol=1e-3)
+    canvas.paint(tissue.shrunk(20, 10.0))
+    assert canvas.grain[:, 64, 64].tolist() == list(SMOOTH)
+
+
+def test_reach_is_that_of_the_farthest_point() -> None:
+    assert Blob(1.0, (30.0, 0, 0), (20.0, 5.0, math.inf)).reach() == pytest.approx(50)
+    assert Blob(1.0, (0, 30.0, 0), (20.0, 5.0, math.inf), math.pi / 2).reach() == pytest.approx(50, rel=1e-3)
+    assert Blob(1.0, (0, 0, 0), (10.0, 10.0, math.inf), ripples=(Ripple(3, 0.1, 0.0),)).reach() == pytest.approx(11)

@@ -125,6 +125,32 @@ def test_a_data_set_is_series_of_the_simulated_values(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "set" / "simulation.json").read_text())["photons"] == SMALL.photons
 
 
+def test_patients_cycle_through_the_kernels_and_have_fitted_pixels_as_their_headers_say(tmp_path: Path) -> None:
+    varied = replace(SMALL, kernel=("soft", "d45"), pixel_mm=(4.6, 6.2))
+    folders = simulate_dataset(tmp_path, varied, seed=3)
+    assert simulate_dataset(tmp_path, varied, seed=3) == folders  # the settings read back are the same
+    expected = [simulate_patient(varied, index, seed=3) for index in range(3)]
+    assert [patient.kernel for patient in expected] == ["soft", "d45", "soft"]
+    assert len({patient.pixel_mm for patient in expected}) == 3
+    for folder, patient in zip(folders, expected, strict=True):
+        for dose in ("full_dose", "low_dose"):
+            file = pydicom.dcmread(folder / dose / "0001.dcm")
+            assert file.PixelSpacing == [patient.pixel_mm] * 2
+            assert file.ConvolutionKernel == patient.kernel
+            assert file.ImagePositionPatient[0] == pytest.approx(-32 * patient.pixel_mm)
+        assert np.all(patient.truth[:, 0] == -1000)  # body and table are in the field of view
+
+
+def test_fitted_pixels_stay_within_their_limits_and_leave_the_anatomy_alone() -> None:
+    fixed = simulate_patient(SMALL, 0, seed=3)
+    same = simulate_patient(replace(SMALL, pixel_mm=(5.6, 5.6)), 0, seed=3)
+    larger = simulate_patient(replace(SMALL, pixel_mm=(9.0, 9.5)), 0, seed=3)
+    assert np.array_equal(fixed.low, same.low)
+    assert (fixed.pixel_mm, larger.pixel_mm) == (5.6, 9.0)
+    areas = [np.count_nonzero(p.truth[0] > -200) * p.pixel_mm**2 for p in (fixed, larger)]
+    assert areas[1] == pytest.approx(areas[0], rel=0.06)
+
+
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     done: list[int] = []

@@ -4,9 +4,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ctcycle.simulation.anatomy import AIR
+from ctcycle.simulation.anatomy import tissues
+from ctcycle.simulation.anatomy.build import AIR
 from ctcycle.simulation.blobs import Blob
-from ctcycle.simulation.phantom import TEXTURE_GRID_MM, Patient, draw_slab, draw_slice, make_patient, make_texture
+from ctcycle.simulation.phantom import Patient, draw_slab, draw_slice, make_patient
 
 SIZE, PIXEL = 128, 2.8
 ALONG = (np.arange(SIZE) - SIZE // 2) * PIXEL
@@ -91,40 +92,42 @@ def test_half_the_pixel_shows_the_same_anatomy(patients: list[Patient]) -> None:
     assert np.abs(blurred[1::2, 1::2] - coarse).mean() > 20
 
 
-def test_soft_tissue_is_textured_but_air_is_not(patients: list[Patient]) -> None:
+def test_tissue_is_textured_but_air_is_not(patients: list[Patient]) -> None:
     patient = patients[1]
     textured = draw_slice(patient, 0.0, SIZE, PIXEL)
-    plain = draw_slice(replace(patient, texture_hu=0.0), 0.0, SIZE, PIXEL)
-    soft = (plain > -80) & (plain < 200)
-    assert (textured - plain)[soft].std() == pytest.approx(patient.texture_hu, rel=0.35)
-    assert not (textured - plain)[plain < -200].any()
+    plain = draw_slice(replace(patient, texture_level=0.0), 0.0, SIZE, PIXEL)
+    soft = (plain > 0) & (plain < 200)
+    assert 2 < (textured - plain)[soft].std() / patient.texture_level < 12
+    assert not (textured - plain)[OUTSIDE | (plain == AIR)].any()
 
 
-def test_texture_has_the_same_power_in_every_octave() -> None:
-    texture = make_texture(np.random.default_rng(0))
-    assert texture.mean() == pytest.approx(0, abs=1e-4)
-    assert texture.std() == pytest.approx(1, rel=1e-4)
-    power = np.abs(np.fft.fftn(texture)) ** 2 / texture.size**2
-    along = np.fft.fftfreq(len(texture), TEXTURE_GRID_MM)
-    frequency = np.sqrt(along[:, None, None] ** 2 + along[:, None] ** 2 + along**2)
-    octaves = [power[(frequency > f) & (frequency <= 2 * f)].sum() for f in (1 / 48, 1 / 24, 1 / 12, 1 / 6)]
-    assert octaves == pytest.approx(np.full(4, np.mean(octaves)), rel=0.1)
+def test_marrow_has_trabeculae_and_compact_bone_has_not() -> None:
+    shell = Blob(800.0, (0.0, 0.0, 0.0), (30.0, 30.0, 50.0))
+    bone = (shell, shell.shrunk(6.0, 190.0, tissues.MARROW))
+    patient = replace(make_patient(np.random.default_rng(0)), blobs=bone, texture_level=1.0)
+    hu = draw_slice(patient, 0.0, SIZE, 0.5)
+    radius = np.hypot(*np.meshgrid(np.arange(SIZE) - SIZE // 2, np.arange(SIZE) - SIZE // 2)) * 0.5
+    assert np.all(hu[(radius > 25) & (radius < 29)] == 800)
+    marrow = hu[radius < 22]
+    assert marrow.mean() == pytest.approx(190, abs=15)
+    assert 35 < marrow.std() < 65
 
 
-def test_texture_repeats_without_a_seam_and_goes_through_its_grid(patients: list[Patient]) -> None:
-    patient = replace(patients[0], blobs=(replace(patients[0].blobs[0], hu=50.0, radii=(1e4, 1e4, 1e4)),))
-    period = len(patient.texture) * TEXTURE_GRID_MM
-    on_grid = draw_slice(patient, 3 * TEXTURE_GRID_MM, 64, TEXTURE_GRID_MM)
-    rows = np.arange(-32, 32) % len(patient.texture)
-    assert np.allclose(on_grid, 50 + patient.texture_hu * patient.texture[3][np.ix_(rows, rows)], atol=1e-2)
-    assert np.allclose(draw_slice(patient, 3 * TEXTURE_GRID_MM + period, 64, TEXTURE_GRID_MM), on_grid, atol=1e-2)
-    between = draw_slice(patient, 3.5 * TEXTURE_GRID_MM, 64, TEXTURE_GRID_MM)
-    following = draw_slice(patient, 4 * TEXTURE_GRID_MM, 64, TEXTURE_GRID_MM)
-    assert np.allclose(between, (on_grid + following) / 2, atol=1e-2)
+def test_texture_levels_double_with_the_patient_s(patients: list[Patient]) -> None:
+    plain, once, twice = (draw_slice(replace(patients[2], texture_level=k), 0.0, SIZE, PIXEL) for k in (0.0, 1.0, 2.0))
+    tissue = plain > -200
+    assert np.allclose((twice - plain)[tissue], 2 * (once - plain)[tissue], atol=1e-3)
+
+
+def test_the_reach_holds_body_and_table_and_hardly_more(patients: list[Patient], slices: np.ndarray) -> None:
+    distance = np.hypot(ALONG, ALONG[:, None])
+    for patient, hu in zip(patients, slices, strict=True):
+        farthest = distance[hu > AIR + 1].max()
+        assert farthest - 1.5 * PIXEL < patient.reach_mm < farthest + 20
 
 
 def test_a_thick_slice_shows_the_share_of_what_is_in_it(patients: list[Patient]) -> None:
     plate = Blob(100.0, (0.0, 0.0, 0.0), (1e3, 1e3, 0.9), taper=100.0)
-    plain = replace(patients[0], blobs=(plate,), texture_hu=0.0)
+    plain = replace(patients[0], blobs=(plate,), texture_level=0.0)
     shares = [draw_slab(plain, 0.0, thickness_mm, 16, 2.0)[8, 8] for thickness_mm in (1.0, 3.0, 5.0)]
     assert shares == pytest.approx([100, AIR + (100 - AIR) * 3 / 5, AIR + (100 - AIR) / 5], abs=1)

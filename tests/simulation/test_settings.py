@@ -39,6 +39,22 @@ def test_unknown_kernels_are_refused() -> None:
         SimulationSettings(kernel=kernel)
 
 
+def test_limits_of_the_pixel_size_are_in_order_and_in_range() -> None:
+    assert SimulationSettings(pixel_mm=(1.2, 1.5)).pixel_mm == (1.2, 1.5)
+    for limits in ((1.5, 1.2), (0.01, 1.0), (1.0, 30.0)):
+        with pytest.raises(ValueError, match=r"simulation: pixel_mm=\(.*\); it must be from 0\.1 to 20"):
+            SimulationSettings(pixel_mm=limits)
+
+
+def test_there_may_be_several_kernels_but_not_none() -> None:
+    assert SimulationSettings().kernels == ("soft",)
+    assert SimulationSettings(kernel=("soft", "d45")).kernels == ("soft", "d45")
+    unknown: Any = ("soft", "B30f")
+    for kernels in ((), unknown):
+        with pytest.raises(ValueError, match=r"kernel=\(.*\) is unknown; choose one of"):
+            SimulationSettings(kernel=kernels)
+
+
 @pytest.mark.parametrize(("name", "low", "high"), _LOW_DOSE_RANGES)
 def test_values_of_low_dose_out_of_range_are_refused_by_name(name: str, low: float, high: float) -> None:
     sources = (Source(Path("scans")),)
@@ -59,3 +75,5 @@ def test_pydantic_reads_it_and_forbids_unknown_keys() -> None:
     assert adapter.validate_python({"patients": 3, "kernel": "sharp"}) == SimulationSettings(patients=3, kernel="sharp")
     with pytest.raises(ValidationError, match="photon\n"):
         adapter.validate_python({"photon": 3})
+    several = adapter.validate_python({"kernel": ["soft", "b30"], "pixel_mm": [1.2, 1.5]})
+    assert several == SimulationSettings(kernel=("soft", "b30"), pixel_mm=(1.2, 1.5))

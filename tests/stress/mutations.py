@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from phantom_series import stored_body, write_series
 
 from ctcycle.ct.dicom import Derivation
+from ctcycle.ct.hounsfield import MuScale
 from ctcycle.data.scan import scan_sources
 from ctcycle.data.scan_summary import summary
 from ctcycle.data.settings import Source, SplitSettings
@@ -52,7 +53,7 @@ BATCH = 250
 class NoDenoiser:
     """A stand-in for a denoiser that changes nothing."""
 
-    mu_water = 0.02
+    mu = MuScale(0.02)
 
     def correction(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return no correction: (H, W) zeros."""

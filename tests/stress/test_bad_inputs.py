@@ -67,7 +67,7 @@ def config_of(kind: Kind, place: Place, tiny: TinyData, out: Path) -> Path:
     config = {
         "denoise": {"model": run, "input": str(place.folder.parent), "device": "cpu"},
         "scan": {"sources": [{"path": "nowhere"}]},
-        "evaluate": {"manifest": manifest, "methods": {"supervised": run}, "baselines": ["input"], "panels": 0},
+        "evaluate": {"manifest": manifest, "methods": {"supervised": run}, "filters": ["input"], "panels": 0},
     }[task]
     path = out.with_suffix(".yaml")
     path.write_text(dump_yaml({"task": task, "out": str(out), **config}))

@@ -210,7 +210,7 @@ def test_no_task_tells_who_anybody_is(
         ("scan", {"sources": sources, "split": {"val_fraction": 0.2, "test_fraction": 0.2}}, 0),
         ("scan-bad", {"task": "scan", "sources": [{"path": os.path.relpath(bad), "dose": "low_dose"}]}, 0),
         ("train", training, 0),
-        ("evaluate", {**evaluation, "baselines": ["input", "gaussian"]}, 0),
+        ("evaluate", {**evaluation, "filters": ["input", "gaussian"]}, 0),
         ("bundle", {"run": "runs/train", "bundle": "runs/tiny_net", "formats": []}, 0),
         ("denoise", {"model": "runs/train", "input": f"{data}/low_dose", "residual": True, "uncertainty": True}, 0),
         ("denoise-bad", {"task": "denoise", "model": "runs/tiny_net", "input": os.path.relpath(bad)}, 3),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+import torch
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tiny_data import TEST, TinyData
@@ -19,7 +20,7 @@ from ctcycle.errors import BundleError, ConfigError, ManifestError
 from ctcycle.tasks import running
 
 PROTOCOLS = ["hu2000", "report2024", "abdomen"]
-METHODS = ["input", "constant", "gaussian", "nlm", "supervised"]
+METHODS = ["input", "constant", "gaussian", "median", "bilateral", "tv", "nlm", "nlm_tuned", "supervised"]
 
 
 def evaluate(data: TinyData, run: Path, out: Path, *overrides: str) -> Path:
@@ -114,7 +115,7 @@ def test_a_second_run_says_the_table_again(
 def test_methods_are_compared_on_the_same_slices_whatever_the_split(
     tiny: TinyData, tiny_run: Path, tmp_path: Path
 ) -> None:
-    options = ["baselines=[input]", "protocols=[hu2000]", "panels=0"]
+    options = ["filters=[input]", "protocols=[hu2000]", "panels=0"]
     out = evaluate(tiny, tiny_run, tmp_path / "out", "split=train", "body_mask=true", *options)
     rows = json.loads((out / "results.json").read_text())["rows"]
     assert [(row["method"], row["slices"], row["patients"]) for row in rows] == [
@@ -129,7 +130,7 @@ def test_the_best_checkpoint_or_the_last(tiny: TinyData, tiny_run: Path, tmp_pat
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     (run / "checkpoints" / "last.pt").unlink()
-    options = ["baselines=[]", "protocols=[hu2000]", "panels=0"]
+    options = ["filters=[]", "protocols=[hu2000]", "panels=0"]
     evaluate(tiny, run, tmp_path / "out", *options)
     with pytest.raises(BundleError, match=r"last\.pt: checkpoint not found"):
         evaluate(tiny, run, tmp_path / "last", *options, "checkpoint=last")
@@ -153,7 +154,7 @@ def test_patients_that_a_run_was_trained_on_are_told_wherever_the_figures_are(
     tiny: TinyData, tiny_run: Path, tmp_path: Path, results: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not [note for note in results["notes"] if "held out" in note]
-    out = evaluate(tiny, tiny_run, tmp_path / "train", "split=train", "baselines=[input]", "protocols=[hu2000]")
+    out = evaluate(tiny, tiny_run, tmp_path / "train", "split=train", "filters=[input]", "protocols=[hu2000]")
     (note,) = [note for note in json.loads((out / "results.json").read_text())["notes"] if "held out" in note]
     assert note.startswith("supervised: NOT held out: it was trained or validated on sim000, ")
     assert TEST not in note
@@ -162,7 +163,7 @@ def test_patients_that_a_run_was_trained_on_are_told_wherever_the_figures_are(
 
 
 def test_slices_that_are_no_pair_are_not_measured(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
-    changes = ("guard_threshold=0.9999", "baselines=[input]", "protocols=[hu2000]", "panels=0")
+    changes = ("guard_threshold=0.9999", "filters=[input]", "protocols=[hu2000]", "panels=0")
     with pytest.raises(ManifestError, match=r"anatomy does not match .*minimum 0\.9999\); .*set guard=false"):
         evaluate(tiny, tiny_run, tmp_path / "guarded", *changes)
     assert (evaluate(tiny, tiny_run, tmp_path / "free", *changes, "guard=false") / "results.json").exists()
@@ -177,8 +178,52 @@ def test_the_shipped_bundle_by_its_path_from_anywhere(
     tiny: TinyData, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = ["methods={shipped: bundles/ct_denoiser}", "split=val", "baselines=[]", "guard=false", "panels=0"]
+    options = ["methods={shipped: bundles/ct_denoiser}", "split=val", "filters=[]", "guard=false", "panels=0"]
     out = evaluate(tiny, tiny_run, tmp_path / "out", *options)
     found = json.loads((out / "results.json").read_text())
     assert {row["method"] for row in found["rows"]} == {"shipped"}
     assert found["provenance"]["runs"] == {"shipped": "bundles/ct_denoiser"}
+
+
+def test_figures_of_other_weights_are_never_shown_as_those_of_the_present(
+    tiny: TinyData, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, options = tmp_path / "run", ["filters=[input]", "protocols=[hu2000]", "panels=0", f"cache={tmp_path / 'c'}"]
+    shutil.copytree(tiny_run, run)
+    out = evaluate(tiny, run, tmp_path / "out", *options)
+    before = json.loads((out / "results.json").read_text())
+    capsys.readouterr()
+    evaluate(tiny, run, out, *options)
+    assert "already finished" in capsys.readouterr().out
+    state = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
+    other = _scaled(state)
+    torch.save(other, run / "checkpoints" / "best.pt")
+    evaluate(tiny, run, out, *options)
+    assert "already finished" not in capsys.readouterr().out
+    after = json.loads((out / "results.json").read_text())
+    rows = [{row["method"]: row["rmse_hu"] for row in found["rows"]} for found in (before, after)]
+    assert rows[0]["input"] == rows[1]["input"]
+    assert rows[0]["supervised"] != rows[1]["supervised"]
+    digests = [{m["name"]: m["digest"] for m in found["methods"]} for found in (before, after)]
+    assert digests[0]["supervised"] != digests[1]["supervised"]
+
+
+def _scaled(state: Any) -> Any:
+    """The same checkpoint with all weights 1.5 times as large."""
+    if isinstance(state, dict):
+        return {key: _scaled(value) for key, value in state.items()}
+    return state * 1.5 if isinstance(state, torch.Tensor) and state.is_floating_point() else state
+
+
+def test_outputs_of_another_program_and_their_title(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny.series / TEST / "low_dose", tmp_path / "theirs" / TEST)
+    methods = f"methods={{theirs: {{outputs: {tmp_path / 'theirs'}, title: Their denoiser}}}}"
+    options = ["filters=[input, nlm]", "protocols=[hu2000]", "panels=0"]
+    out = evaluate(tiny, tiny_run, tmp_path / "out", methods, *options)
+    found = json.loads((out / "results.json").read_text())
+    rows = {row["method"]: row for row in found["rows"]}
+    assert rows["theirs"]["rmse_hu"] == rows["input"]["rmse_hu"]
+    assert ("theirs", "Their denoiser", "outputs") in {(m["name"], m["title"], m["kind"]) for m in found["methods"]}
+    assert [(c["method"], c["filter"], c["p_value"]) for c in found["contrasts"]] == [("theirs", "nlm", None)] * 2
+    assert found["schema"] == 2
+    assert (out / "measures.csv").read_text().startswith("method,bench,measure,value,")

@@ -181,3 +181,32 @@ def test_an_engine_that_resumes_in_the_middle_sees_what_it_would_have_seen(worke
     assert len(whole) == 9
     for done in (3, 4):
         assert all(equal(*pair) for pair in zip(run(done), whole[done:], strict=True))
+
+
+def partners(data: UnpairedPatches, epochs: range) -> set[tuple[int, int]]:
+    samples = (data[epoch, index] for epoch in epochs for index in range(len(data.low)))
+    return {(number(sample, "low_dose"), number(sample, "full_dose")) for sample in samples}
+
+
+@pytest.mark.parametrize(("low", "full"), [(5, 7), (7, 5), (6, 6)])
+def test_fixed_partners_stay_for_the_whole_training(low: int, full: int) -> None:
+    redrawn, fixed = (
+        UnpairedPatches(slices(low), slices(full, first=low), TRANSFORM, 0, kind) for kind in (False, True)
+    )
+    found = partners(fixed, range(12))
+    assert len(found) == low == len(partners(fixed, range(1)))
+    uses = Counter(partner for _, partner in found)
+    assert max(uses.values()) - min(uses.values()) <= 1
+    assert len(uses) == min(low, full)
+    assert len(partners(redrawn, range(12))) > 2 * low
+
+
+def test_fixed_partners_depend_on_the_seed_and_are_cropped_anew_in_every_epoch() -> None:
+    one, other = (UnpairedPatches(slices(9), slices(9), TRANSFORM, seed, fixed_partners=True) for seed in (0, 1))
+    assert partners(one, range(1)) != partners(other, range(1))
+    crops = {
+        (place(one[epoch, index], "low_dose"), place(one[epoch, index], "full_dose"))
+        for epoch in range(3)
+        for index in range(9)
+    }
+    assert len(crops) > 20

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ctcycle import __version__
-from ctcycle.ct.hounsfield import MU_WATER, HUWindow
+from ctcycle.ct.hounsfield import MU_AIR, MU_WATER, HUWindow, MuScale
 from ctcycle.ct.series import SeriesInfo
 from ctcycle.ct.series_io import Derivation, find_series, read_series
 from ctcycle.errors import BundleError, ConfigError, CtcycleError
@@ -92,6 +92,7 @@ class BundledModel:
         device: device to run on, as an object or a name such as "auto", "cpu" or "cuda".
         inferer: applies the network to whole slices or tiles.
         strength: factor of the correction.
+        mu_air: attenuation of air in 1/mm, used as ``mu_water`` is.
     """
 
     bundle_root: str | Path
@@ -101,6 +102,7 @@ class BundledModel:
     device: str | torch.device = "auto"
     inferer: Inferer | None = None
     strength: float = 1.0
+    mu_air: float = MU_AIR
 
     @property
     def weights(self) -> Path:
@@ -116,9 +118,8 @@ class BundledModel:
         """
         device, strength = _device(self.device), _number("strength", self.strength)
         network = load_weights(self.network, self.weights)
-        return Denoiser(
-            network, self.window, device, inferer=self.inferer, strength=strength, mu_water=float(self.mu_water)
-        )
+        mu = MuScale(float(self.mu_water), float(self.mu_air))
+        return Denoiser(network, self.window, device, inferer=self.inferer, strength=strength, mu=mu)
 
     def derivation(self) -> Derivation:
         """Return the derivation for DICOM headers, with the model's name and the hash of its weights."""
@@ -152,11 +153,12 @@ class CTFolder(Dataset[dict[str, Any]]):
     Args:
         path: a folder of DICOM, NIfTI or npy with any nesting, or one file.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
+        mu_air: attenuation of air in 1/mm, likewise.
     """
 
-    def __init__(self, path: str | Path, mu_water: float = MU_WATER) -> None:
+    def __init__(self, path: str | Path, mu_water: float = MU_WATER, mu_air: float = MU_AIR) -> None:
         self.path = Path(str(path))
-        self._mu_water = mu_water
+        self._mu_water, self._mu_air = mu_water, mu_air
 
     @cached_property
     def series(self) -> list[SeriesInfo]:
@@ -165,7 +167,7 @@ class CTFolder(Dataset[dict[str, Any]]):
         Raises:
             SeriesError: the folder does not exist.
         """
-        return find_series(self.path, self._mu_water)[0]
+        return find_series(self.path, self._mu_water, mu_air=self._mu_air)[0]
 
     def __len__(self) -> int:
         return len(self.series)

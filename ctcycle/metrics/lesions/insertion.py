@@ -206,22 +206,39 @@ def _distance_px(size: int, centre: tuple[float, float]) -> NDArray[np.float64]:
     return distance
 
 
-def _fwhm_mm(image_hu: NDArray[np.float64], stamp: Stamp) -> float:
-    """Width of the mean profile over all directions, by quintic splines, where it first falls to half its top."""
-    reach = min(*stamp.centre_px, image_hu.shape[0] - 1 - max(stamp.centre_px))
-    radius = np.arange(0.0, reach, PROFILE_STEP_PX)
+def radial_profile(image_hu: NDArray[np.float64], stamp: Stamp, radius_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of an image over all directions at each radius from a lesion's centre, by quintic splines.
+
+    Args:
+        image_hu: (N, N) a response, or the inserted lesion itself.
+        stamp: the lesion that was inserted.
+        radius_mm: (R), within the window.
+    """
     angle = np.arange(ANGLES) * (2 * np.pi / ANGLES)
-    rows = stamp.centre_px[0] + radius[:, np.newaxis] * np.sin(angle)
-    columns = stamp.centre_px[1] + radius[:, np.newaxis] * np.cos(angle)
-    profile = ndimage.map_coordinates(image_hu, [rows, columns], order=5).mean(axis=1)
-    profile *= np.sign(stamp.lesion.contrast_hu)
+    radius = radius_mm[:, np.newaxis] / stamp.spacing_mm
+    rows = stamp.centre_px[0] + radius * np.sin(angle)
+    columns = stamp.centre_px[1] + radius * np.cos(angle)
+    profile: NDArray[np.float64] = ndimage.map_coordinates(image_hu, [rows, columns], order=5).mean(axis=1)
+    return profile
+
+
+def full_width_mm(profile: NDArray[np.float64], radius_mm: NDArray[np.float64]) -> float:
+    """Return twice the radius beyond its top at which a profile (R) first falls to half of it.
+
+    NaN where it never does, or where its top is not positive.
+    """
     top = int(np.argmax(profile))
     below = np.flatnonzero(profile[top:] <= profile[top] / 2)
     if profile[top] <= 0 or not below.size:
         return float("nan")
     end = top + int(below[0])
-    half = np.interp(profile[top] / 2, profile[[end, end - 1]], radius[[end, end - 1]])
-    return float(2 * half * stamp.spacing_mm)
+    return float(2 * np.interp(profile[top] / 2, profile[[end, end - 1]], radius_mm[[end, end - 1]]))
+
+
+def _fwhm_mm(image_hu: NDArray[np.float64], stamp: Stamp) -> float:
+    reach = min(*stamp.centre_px, image_hu.shape[0] - 1 - max(stamp.centre_px))
+    radius = np.arange(0.0, reach, PROFILE_STEP_PX) * stamp.spacing_mm
+    return full_width_mm(radial_profile(image_hu, stamp, radius) * np.sign(stamp.lesion.contrast_hu), radius)
 
 
 def _check_sites(sites: Sequence[Site], size: int, shape: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.metrics.spectral.spectra import detrended_spectra, spectrum_rings
+from ctcycle.metrics.spectral.spectra import detrended_spectra, mean_power, spectrum_rings
 
 _NEGLIGIBLE = 1e-20
 """Power below this share of the whole is rounding: detrending leaves no more of ring 0."""
@@ -59,12 +59,25 @@ class ErrorOverFloor:
         return _root_sum(self.error_by_ring_hu[rings]) / _root_sum(floor.floor_by_ring_hu[rings])
 
 
-def error_floor(low_hu: NDArray[np.floating], full_hu: NDArray[np.floating]) -> ErrorFloor:
-    """Estimate the floor of the error from pairs of flat patches.
+@dataclass(frozen=True)
+class PairedPower:
+    """Mean power of flat patches at both doses, from which the floor follows; see `spectra.mean_power`.
 
-    With S the ring means of the (cross) spectra of the detrended patches, γ² = S_lf² / (S_ll S_ff) and
-    floor² = Σ S_ff (1 - γ²) / N², where S is scaled so that Σ S_ff / N² is the variance. K samples a ring (bins times
-    patches) raise γ² by (1 - γ²)² / K, which is subtracted (Carter, Knapp and Nuttall 1973).
+    Attributes:
+        patches: how many pairs were averaged.
+        low_hu2: (N, N), power of low dose.
+        full_hu2: (N, N), power of full dose.
+        shared_hu2: (N, N), cross power of the two.
+    """
+
+    patches: int
+    low_hu2: NDArray[np.float64]
+    full_hu2: NDArray[np.float64]
+    shared_hu2: NDArray[np.float64]
+
+
+def error_floor(low_hu: NDArray[np.floating], full_hu: NDArray[np.floating]) -> ErrorFloor:
+    """Estimate the floor of the error from pairs of flat patches, see `floor_of_power`.
 
     Args:
         low_hu: (K, N, N), low dose, see `ctcycle.metrics.windows`.
@@ -75,13 +88,23 @@ def error_floor(low_hu: NDArray[np.floating], full_hu: NDArray[np.floating]) -> 
     """
     _check_paired(low_hu, full_hu)
     low, full = detrended_spectra(low_hu), detrended_spectra(full_hu)
-    rings = spectrum_rings(full.shape[-1])
-    s_ll, s_ff = rings.mean(_power(low, low)), rings.mean(_power(full, full))
-    coherence = _coherence(rings.mean(_power(low, full)), s_ll, s_ff, len(full) * rings.bins)
+    return floor_of_power(PairedPower(len(full), mean_power(low, low), mean_power(full, full), mean_power(low, full)))
+
+
+def floor_of_power(power: PairedPower) -> ErrorFloor:
+    """Estimate the floor of the error from the power of both doses, such as the mean over many slices.
+
+    With S the ring means of the (cross) spectra of the detrended patches, γ² = S_lf² / (S_ll S_ff) and
+    floor² = Σ S_ff (1 - γ²) / N², where S is scaled so that Σ S_ff / N² is the variance. K samples a ring (bins times
+    patches) raise γ² by (1 - γ²)² / K, which is subtracted (Carter, Knapp and Nuttall 1973).
+    """
+    rings = spectrum_rings(len(power.full_hu2))
+    s_ll, s_ff = rings.mean(power.low_hu2), rings.mean(power.full_hu2)
+    coherence = _coherence(rings.mean(power.shared_hu2), s_ll, s_ff, power.patches * rings.bins)
     full_by_ring = rings.bins * s_ff
     left = np.maximum(full_by_ring * (1 - coherence), 0.0)
     return ErrorFloor(
-        patches=len(full),
+        patches=power.patches,
         frequency_per_px=rings.frequency_per_px,
         coherence=coherence,
         floor_hu=float(np.sqrt(left.sum())),
@@ -104,22 +127,21 @@ def compare_with_floor(
         ValueError: the stacks differ in shape, or are not as many patches as gave ``floor``.
     """
     _check_paired(output_hu, full_hu)
-    rings = spectrum_rings(full_hu.shape[-1])
-    if len(full_hu) != floor.patches or len(rings.bins) != len(floor.floor_by_ring_hu):
+    bins = spectrum_rings(full_hu.shape[-1]).bins
+    if len(full_hu) != floor.patches or len(bins) != len(floor.floor_by_ring_hu):
         raise ValueError(f"floor: shape {full_hu.shape}; pass the {floor.patches} patches that gave the floor")
     error = detrended_spectra(output_hu.astype(np.float64) - full_hu)
-    by_ring = np.sqrt(rings.total(_power(error, error)))
+    return compare_power_with_floor(mean_power(error, error), floor)
+
+
+def compare_power_with_floor(error_hu2: NDArray[np.float64], floor: ErrorFloor) -> ErrorOverFloor:
+    """Compare the mean power (N, N) of the error in HU², see `spectra.mean_power`, with its floor."""
+    by_ring = np.sqrt(spectrum_rings(len(error_hu2)).total(error_hu2))
     ratio_by_ring = np.full_like(by_ring, np.nan)
     np.divide(by_ring, floor.floor_by_ring_hu, out=ratio_by_ring, where=floor.floor_by_ring_hu > 0)
     total = _root_sum(by_ring)
     ratio = total / floor.floor_hu if floor.floor_hu > 0 else float("nan")
     return ErrorOverFloor(total, ratio, by_ring, ratio_by_ring)
-
-
-def _power(first: NDArray[np.complex128], second: NDArray[np.complex128]) -> NDArray[np.float64]:
-    """Mean (cross) power of patches by bin: real, because rings hold each bin with its mirror image; sums to HU²."""
-    power: NDArray[np.float64] = (first * second.conj()).real.mean(0) / first.shape[-1] ** 4
-    return power
 
 
 def _coherence(

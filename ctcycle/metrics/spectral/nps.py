@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.metrics.spectral.spectra import detrended_spectra, radial_frequency, spectrum_rings
+from ctcycle.metrics.spectral.spectra import detrended_spectra, mean_power, radial_frequency, spectrum_rings
 
 FIRST_RING = 3
 """Rings below this are not reported: leakage of the regions' borders raises them 1.2 to 1.5 times."""
@@ -72,20 +72,34 @@ def noise_power(regions_hu: NDArray[np.floating], pixel_mm: float) -> NoisePower
     Raises:
         ValueError: no stack of square regions, N too small for a ring, or ``pixel_mm`` not positive.
     """
+    spectra = detrended_spectra(regions_hu)
+    return noise_power_of(mean_power(spectra, spectra), len(spectra), pixel_mm)
+
+
+def noise_power_of(power_hu2: NDArray[np.float64], regions: int, pixel_mm: float) -> NoisePower:
+    """Return the noise power spectrum of regions whose mean power is known, such as of many slices.
+
+    Args:
+        power_hu2: (N, N), see `spectra.mean_power`.
+        regions: how many were averaged.
+        pixel_mm: side of a pixel.
+
+    Raises:
+        ValueError: ``pixel_mm`` is not positive.
+    """
     if not pixel_mm > 0:
         raise ValueError(f"noise power: pixel_mm={pixel_mm}; a length above 0 is needed")
-    spectra = detrended_spectra(regions_hu)
-    size = spectra.shape[-1]
-    power = (np.abs(spectra) ** 2).mean(0) * (pixel_mm / size) ** 2
+    size = len(power_hu2)
+    power = power_hu2 * (pixel_mm * size) ** 2
     rings = spectrum_rings(size)
     shown = slice(FIRST_RING, size // 2 + 1)
     return NoisePower(
-        regions=len(spectra),
+        regions=regions,
         pixel_mm=pixel_mm,
         power_hu2_mm2=power,
         frequency_per_mm=rings.frequency_per_px[shown] / pixel_mm,
         radial_hu2_mm2=rings.mean(power)[shown],
-        noise_hu=float(np.sqrt(power.sum()) / (size * pixel_mm)),
+        noise_hu=float(np.sqrt(power_hu2.sum())),
         anisotropy=_anisotropy(power),
     )
 

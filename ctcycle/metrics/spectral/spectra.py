@@ -73,6 +73,19 @@ def detrended_spectra(patches: NDArray[np.floating]) -> NDArray[np.complex128]:
     return np.asarray(np.fft.fft2(detrend(patches)), dtype=np.complex128)
 
 
+def mean_power(first: NDArray[np.complex128], second: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """Return the mean (cross) power of patches by bin, (N, N) in HU²; the power of one image sums to its variance.
+
+    Only the real part is kept: rings hold each bin with its mirror image, where the imaginary part is opposite.
+
+    Args:
+        first: (K, N, N), from `detrended_spectra`.
+        second: (K, N, N), the same image for its power, or another one for the power they share.
+    """
+    power: NDArray[np.float64] = (first * second.conj()).real.mean(0) / first.shape[-1] ** 4
+    return power
+
+
 def _check_patches(patches: NDArray[np.floating]) -> None:
     square = patches.ndim == 3 and patches.shape[1] == patches.shape[2]
     if not square or len(patches) == 0 or patches.shape[1] < MIN_SIDE_PX:

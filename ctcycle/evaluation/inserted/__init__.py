@@ -1,0 +1,1 @@
+"""Where the insertion bench puts lesions, and what it keeps of the responses."""

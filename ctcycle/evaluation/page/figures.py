@@ -1,0 +1,171 @@
+"""Plots and pictures of the report."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctcycle.evaluation.findings import Finding
+from ctcycle.evaluation.page.content import Panel, ReportContent, TrainingCurves
+from ctcycle.evaluation.verdict.lookup import FULL_DOSE, Figures
+from ctcycle.metrics.protocols import body_mask
+from ctcycle.report.document import Block, Grid, Plot
+from ctcycle.report.pixels import grey_png, signed_png
+from ctcycle.report.plots import Line, Point, curve_plot, dot_plot, line_plot, point_plot
+
+WINDOWS = {"soft tissue": (-160.0, 240.0), "lung": (-1350.0, 150.0), "bone": (-550.0, 1450.0)}
+DIFFERENCE_HU = 100.0
+ZOOM_PX = 96
+MARGIN_PX = 6
+MAX_PICTURE_BYTES = 1_500_000
+"""Pictures beyond this are left out, so that the file stays below 5 MB; base64 adds a third."""
+
+PLOTS = {
+    "insertion_contrast": ("Contrast kept against lesion size", "lesion radius (mm)", "contrast kept"),
+    "insertion_profile": ("Profile of an inserted lesion", "distance from its centre (mm)", "response (HU)"),
+    "nps": ("Noise power spectrum", "spatial frequency (cycles/px)", "noise power (HU² px²)"),
+    "ttf": ("Task transfer function", "spatial frequency (cycles/px)", "share of contrast"),
+}
+
+
+def trade_off(content: ReportContent, findings: Sequence[Finding]) -> list[Block]:
+    """Return the plot of error over floor against texture distance."""
+    points = []
+    for method in content.methods:
+        figures = Figures(method.name, findings)
+        x, y = figures.find("texture_distance"), figures.find("error_over_floor")
+        if x and y and x.value is not None and y.value is not None:
+            points.append(Point(method.title, x.value, y.value, _ends(x), _ends(y)))
+    if not points:
+        return []
+    said = "; ".join(f"{point.label}: {point.y:.2f} at {point.x:.2f}" for point in points)
+    png = point_plot(points, "texture distance to full dose", "error over its floor", 0.1, 1.05)
+    caption = "Error over its floor against texture distance. Shaded: both are good. Bars: 95 % intervals."
+    return [Plot(png, "error_and_texture", caption, f"{caption} {said}.")]
+
+
+def curves(content: ReportContent, plots: Sequence[str]) -> list[Block]:
+    """Return those of the named plots that have curves, by bench."""
+    blocks: list[Block] = []
+    for plot in plots:
+        for bench in dict.fromkeys(curve.bench for curve in content.curves if curve.plot == plot):
+            found = [curve for curve in content.curves if (curve.plot, curve.bench) == (plot, bench)]
+            lines = [
+                Line(", ".join(filter(None, (content.title_of(c.method), c.label))), c.x, c.y, c.method == FULL_DOSE)
+                for c in found
+            ]
+            title, x_label, y_label = PLOTS.get(plot, (plot.replace("_", " "), "x", "y"))
+            caption = f"{title} ({bench} bench)."
+            alt = f"{caption} Lines: {'; '.join(line.label for line in lines)}."
+            blocks.append(Plot(line_plot(lines, x_label, y_label), f"{plot}_{bench}", caption, alt))
+    return blocks
+
+
+def patients(content: ReportContent) -> list[Block]:
+    """Return a dot plot for each measure of the contrasts."""
+    blocks: list[Block] = []
+    for number, measure in enumerate(dict.fromkeys(item.measure for item in content.contrasts)):
+        found = [item for item in content.contrasts if item.measure == measure]
+        groups = {content.title_of(item.method): list(item.by_patient.values()) for item in found}
+        against = ", ".join(dict.fromkeys(content.title_of(item.against) for item in found))
+        caption = f"{measure}: each method minus the best classical filter ({against}). One dot a patient; bar: mean."
+        blocks.append(Plot(dot_plot(groups, f"difference in {measure}"), f"patients_{number + 1}", caption, caption))
+    return blocks
+
+
+def training(content: ReportContent) -> list[Block]:
+    """Return the loss and validation curves of each run, with its phases marked."""
+    return [
+        _training(content.title_of(item.method), item, n) for n, item in enumerate(content.training, 1) if _panels(item)
+    ]
+
+
+def _training(title: str, item: TrainingCurves, number: int) -> Plot:
+    caption = f"Training of {title}. Dashed: {', '.join(item.phases) or 'none'}."
+    return Plot(curve_plot(_panels(item), "iteration", item.phases), f"training_{number}", caption, caption)
+
+
+def _panels(item: TrainingCurves) -> dict[str, list[Line]]:
+    sets = {"losses": item.losses, "validation": item.validation}
+    return {title: [_line(name, curve) for name, curve in found.items()] for title, found in sets.items() if found}
+
+
+def _line(name: str, curve: Sequence[tuple[int, float]]) -> Line:
+    return Line(name.removeprefix("train/"), [x for x, _ in curve], [y for _, y in curve])
+
+
+def slices(content: ReportContent) -> tuple[list[Block], int]:
+    """Return the picture grids of the panels that fit into `MAX_PICTURE_BYTES`, and how many grids were left out."""
+    return _within(grid for panel in content.panels for grid in _grids(panel))
+
+
+def worst(content: ReportContent) -> tuple[list[Block], int]:
+    """Return the pictures of the benches as grids, and how many were left out."""
+    return _within(
+        Grid(
+            f"{content.title_of(picture.method)}: {picture.topic.replace('_', ' ')}",
+            picture.caption,
+            [(title, grey_png(image, picture.hu_window)) for title, image in picture.images.items()],
+            magnified=True,
+        )
+        for picture in content.pictures
+    )
+
+
+def _grids(panel: Panel) -> Iterator[Grid]:
+    """Yield one slice cropped to the body: three windows, a magnified region, and signed differences."""
+    rows, columns = _body(next(iter(panel.images.values())))
+    images = {title: image[rows, columns] for title, image in panel.images.items()}
+    where = f"Patient {panel.patient}, slice {panel.slice_index}"
+    reference = images.get(panel.reference)
+    zoom = _middle(next(iter(images.values())).shape)
+    soft = WINDOWS["soft tissue"]
+    yield _grid(where, "soft tissue", images)
+    enlarged = [(title, grey_png(image[zoom], soft)) for title, image in images.items()]
+    yield Grid(f"{where}, magnified region", "Middle of the slice, window W400 L40.", enlarged, magnified=True)
+    if reference is not None:
+        differences = [
+            (title, signed_png(image - reference, DIFFERENCE_HU))
+            for title, image in images.items()
+            if title != panel.reference
+        ]
+        caption = f"Blue: below; red: above; full colour at {DIFFERENCE_HU:.0f} HU."
+        yield Grid(f"{where}, minus {panel.reference}", caption, differences)
+    for window in ("lung", "bone"):
+        yield _grid(where, window, images)
+
+
+def _grid(where: str, window: str, images: dict[str, NDArray[np.float32]]) -> Grid:
+    low, high = WINDOWS[window]
+    pictures = [(title, grey_png(image, (low, high))) for title, image in images.items()]
+    return Grid(f"{where}, {window} window", f"W{high - low:.0f} L{(low + high) / 2:.0f}.", pictures)
+
+
+def _body(image: NDArray[np.float32]) -> tuple[slice, slice]:
+    mask = body_mask(image)
+    if not mask.any():
+        return slice(None), slice(None)
+    ends = [np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0)]
+    first, second = (slice(max(0, int(a) - MARGIN_PX), int(b) + MARGIN_PX + 1) for a, b in ends)
+    return first, second
+
+
+def _middle(shape: tuple[int, ...]) -> tuple[slice, slice]:
+    first, second = (slice(max(0, (n - ZOOM_PX) // 2), max(0, (n - ZOOM_PX) // 2) + ZOOM_PX) for n in shape)
+    return first, second
+
+
+def _within(grids: Iterator[Grid]) -> tuple[list[Block], int]:
+    kept: list[Block] = []
+    size = left_out = 0
+    for grid in grids:
+        size += sum(len(png) for _, png in grid.pictures)
+        if size > MAX_PICTURE_BYTES:
+            left_out += 1
+        else:
+            kept.append(grid)
+    return kept, left_out
+
+
+def _ends(finding: Finding) -> tuple[float, float] | None:
+    return None if finding.low is None or finding.high is None else (finding.low, finding.high)
