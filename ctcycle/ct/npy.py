@@ -218,7 +218,8 @@ def _open(file: Path) -> _Stored:
     if dtype.kind not in "iuf":
         raise SeriesError(f"{file}: is not an array of real numbers; save HU or attenuation with numpy.save")
     if len(shape) not in {2, 3} or min(shape) < 1 or sorted(shape)[-2] > MAX_SIDE or max(shape) > MAX_SLICES:
-        raise SeriesError(
+        meant = len(shape) == 3 and 0 not in shape  # a volume, although a broken one
+        raise (DamagedError if meant else SeriesError)(
             f"{file}: shape is {shape}; must have two or three dimensions, 1 to {MAX_SIDE} rows and columns and up to "
             f"{MAX_SLICES} slices"
         )
@@ -285,8 +286,8 @@ def _volume_info(array: _Stored, scale: MuScale, slice_axis: int | None) -> Seri
     axis = by_sizes(array.shape) if slice_axis is None else slice_axis
     if axis is None and max(array.shape) > 1:
         raise _UndecidedError(
-            f"{array.file}: shape is {array.shape}, which does not show the axis of the slices; set slice_axis to 0, 1 "
-            "or 2, or save one file per slice"
+            f"{array.file}: shape is {array.shape}, which does not show the axis of the slices; save one file per "
+            "slice, or set slice_axis to 0, 1 or 2 in denoise"
         )
     axis = axis or 0
     shape = (array.shape[axis], *(size for number, size in enumerate(array.shape) if number != axis))

@@ -163,14 +163,14 @@ def check_hu(series: Series) -> None:
     sample = measured.reshape(-1)[:: max(1, measured.size // _MAX_SAMPLES)]
     if not sample.size:
         return
-    if sample.min() == sample.max() and sample.size > 1:
-        raise SeriesError(f"{series.info.path}: all pixels are {sample[0]:.4g} HU, so there is no image; re-export it")
     low, high = (float(value) for value in np.percentile(sample, [1, 99]))
     if guess := _not_hu(series.info, low, high):
         raise SeriesError(
             f"{series.info.path}: values do not look like HU (range {low:.4g} to {high:.4g}): {guess}; "
             "convert them, or set assume_hu=true"
         )
+    if sample.min() == sample.max() and sample.size > 1:
+        raise SeriesError(f"{series.info.path}: all pixels are {sample[0]:.4g} HU, so there is no image; re-export it")
 
 
 def _not_hu(info: SeriesInfo, low: float, high: float) -> str | None:

@@ -52,7 +52,7 @@ def read_series(info: SeriesInfo, assume_hu: bool = False) -> Series:
     Raises:
         SeriesError: a file is damaged or has changed, or its values are not finite or do not look like HU.
     """
-    series = _stacked(info, info.shape[0], _decoded(info))
+    series = _stacked(info, info.shape[0], _decoded(info, assume_hu=assume_hu))
     if not assume_hu:
         check_hu(series)
     return series
@@ -75,16 +75,17 @@ def sample_slices(info: SeriesInfo, count: int = 16) -> Series:
     return _stacked(info, len(picked), _decoded(info, picked))
 
 
-def iterate_hu(info: SeriesInfo) -> Iterator[NDArray[np.float32]]:
+def iterate_hu(info: SeriesInfo, assume_hu: bool = False) -> Iterator[NDArray[np.float32]]:
     """Yield the slices of a series one by one, (H, W) float32 in HU; memory use does not grow with the series.
 
     Args:
         info: from `find_series`.
+        assume_hu: accept a slice that is far off the one before it.
 
     Raises:
         SeriesError: as for `read_series`, except that values may not look like HU.
     """
-    return (hu for hu, _padding in _decoded(info))
+    return (hu for hu, _padding in _decoded(info, assume_hu=assume_hu))
 
 
 def write_corrected(
@@ -168,19 +169,20 @@ def _stacked(info: SeriesInfo, count: int, slices: Iterable[_Slice]) -> Series:
     return Series(info, hu, padding)
 
 
-def _decoded(info: SeriesInfo, picked: Sequence[int] = ()) -> Iterator[_Slice]:
+def _decoded(info: SeriesInfo, picked: Sequence[int] = (), *, assume_hu: bool = False) -> Iterator[_Slice]:
     """Yield HU and padding of each slice, or only of the picked ones.
 
     Raises:
-        SeriesError: a slice holds values that are not finite.
+        SeriesError: a slice holds values that are not finite, or (unless ``assume_hu``) is far off the one before it.
     """
+    compared = info.is_volume and not picked and not assume_hu  # only neighbours show the same anatomy
     previous: NDArray[np.float32] | None = None
     for number, stored in _stored(info, picked or range(info.shape[0])):
         hu = stored.hu()[0]
         if not np.isfinite(hu).all():
             raise SeriesError(f"{info.file_of(number)}: slice {number} contains NaN or infinity; repair or remove it")
         measured = np.where(stored.padding[0], np.nan, hu)[::4, ::4]
-        if previous is not None and (offset := _offset(previous, measured)):
+        if compared and previous is not None and (offset := _offset(previous, measured)):
             raise SeriesError(
                 f"{info.file_of(number)}: slice {number} is {offset:.0f} HU off the slice before it in nearly every "
                 "pixel; correct the rescale of one of them"

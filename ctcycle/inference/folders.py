@@ -223,7 +223,7 @@ class _Denoising:
     def write(self, info: SeriesInfo, kind: Kind, paths: Mapping[Kind, Path]) -> None:
         """Write one of the outputs."""
         derivation, writing = replace(self.derivation, kind=kind), self.options.writing
-        slices = iterate_hu(info)
+        slices = iterate_hu(info, self.options.assume_hu)
         if kind == "denoised":
             corrections = self._with_progress(map(self.denoiser.correction, slices), info, kind)
             write_corrected(info, corrections, paths[kind], derivation, writing)
@@ -231,7 +231,7 @@ class _Denoising:
             maps = self._with_progress(map(self.denoiser.uncertainty, slices), info, kind)
             write_map(info, maps, paths[kind], derivation, writing)
         else:  # computed from the stored values, so that source, result and residual agree to the last bit
-            denoised = iterate_hu(as_written(info, paths["denoised"]))
+            denoised = iterate_hu(as_written(info, paths["denoised"]), assume_hu=True)
             removed = (low - result for low, result in zip(slices, denoised, strict=True))
             write_map(info, removed, paths[kind], derivation, writing)
 

@@ -325,3 +325,28 @@ def test_a_spacing_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     found, skipped = find_series(tmp_path)
     assert found == []
     assert "is not finite" in skipped[0].reason
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("tail", [7, 1 << 20])
+def test_bytes_after_the_voxels_are_kept(tail: int, suffix: str, tmp_path: Path) -> None:
+    header = nib.Nifti1Image(body_hu().T.astype(np.int16), RADIOLOGICAL).header
+    put_together(tmp_path / "ct.nii", header, body_hu().T.astype(np.int16))
+    content = (tmp_path / "ct.nii").read_bytes() + b"\x07" * tail
+    (tmp_path / "ct.nii").unlink()
+    packed = suffix == ".nii.gz"
+    (tmp_path / f"ct{suffix}").write_bytes(gzip.compress(content) if packed else content)
+    ((info,), _) = find_series(tmp_path)
+    (out,) = write_corrected(info, np.zeros(info.shape, np.float32), tmp_path / f"out{suffix}", DERIVATION)
+    assert (gzip.decompress(out.read_bytes()) if packed else out.read_bytes()) == content
+
+
+def test_more_than_a_mebibyte_after_the_voxels_is_refused(tmp_path: Path) -> None:
+    header = nib.Nifti1Image(body_hu().T.astype(np.int16), RADIOLOGICAL).header
+    put_together(tmp_path / "ct.nii", header, body_hu().T.astype(np.int16))
+    with (tmp_path / "ct.nii").open("ab") as stream:
+        stream.write(bytes((1 << 20) + 1))
+    ((info,), _) = find_series(tmp_path)
+    with pytest.raises(SeriesError, match=r"ct\.nii: more than 1048576 bytes follow the voxels"):
+        write_corrected(info, np.zeros(info.shape, np.float32), tmp_path / "out.nii", DERIVATION)
+    assert [path.name for path in tmp_path.iterdir()] == ["ct.nii"]

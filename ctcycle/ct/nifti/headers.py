@@ -68,6 +68,7 @@ def read_header(file: Path) -> Header:
             magic, slope = bytes(described["magic"]), described.get_slope_inter()
             shape, dtype = tuple(map(int, described.get_data_shape())), described.get_data_dtype()
             affine, spacing = _geometry(described)
+            offset = int(described.get_data_offset())
     except Exception as error:  # nibabel can raise anything on a broken header
         raise DamagedError(f"{file}: cannot be read as NIfTI ({type(error).__name__}); re-export it") from error
     _check_kind(file, magic, dtype)
@@ -79,7 +80,7 @@ def read_header(file: Path) -> Header:
         shape=(*shape, 1)[:3],  # type: ignore[arg-type]
         volumes=(*shape, 1, 1)[3] if len(shape) > 3 else 1,
         dtype=dtype,
-        offset=int(described.get_data_offset()),
+        offset=offset,
         slope=1.0 if slope[0] is None else float(slope[0]),
         intercept=0.0 if slope[1] is None else float(slope[1]),
         spacing=spacing,
