@@ -113,7 +113,7 @@ def test_what_does_not_look_like_hu_is_refused_with_a_guess(
 
 
 def test_a_slice_far_off_the_one_before_it_is_refused(tmp_path: Path) -> None:
-    values = body_hu(5)
+    values = np.repeat(body_hu(1), 5, axis=0)
     values[2:] += 1024
     for number, image in enumerate(values):
         np.save(tmp_path / f"{number}.npy", image)
