@@ -93,6 +93,7 @@ def test_the_wheel_carries_every_config_and_the_bundle(wheel: Path) -> None:
     files = {path.relative_to(ROOT).as_posix() for path in shipped if path.is_file() and path.suffix != ".pyc"}
     assert found == {name for name in files if not Path(name).name.startswith(".")}
     assert {"configs/demo.yaml", "configs/report2024/cyclegan.yaml", "bundles/ct_denoiser/models/model.pt"} <= found
+    assert {"ctcycle/report/templates/document.html.j2", "ctcycle/report/templates/style.css"} <= contents(wheel).keys()
     assert not [name for name in contents(wheel) if name.endswith(".pyc") or not name.startswith("ctcycle")]
 
 

@@ -76,8 +76,8 @@ class UnpairedData(Data):
     protocol: Literal["shuffled", "disjoint_slices", "disjoint_patients"] = "disjoint_patients"
     partners: Literal["redrawn", "fixed"] = Field(
         "redrawn",
-        description="redrawn: combine the slices of both domains anew in every epoch; fixed: each low-dose slice keeps "
-        "one full-dose partner, as in the report's code",
+        description="redrawn: combine both domains differently in every epoch; fixed: each low-dose slice "
+        "keeps one full-dose partner, as in the report's code",
     )
 
 
@@ -133,7 +133,7 @@ class Training(Section):
     )
     precision: Literal["fp32", "bf16"] = "fp32"
     keep: Literal["best", "last"] = Field(
-        "best", description="checkpoint that evaluate, denoise and bundle use unless they are given one; report: last"
+        "best", description="checkpoint that denoise and bundle use unless they are given one; report: last"
     )
 
 

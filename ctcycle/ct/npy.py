@@ -193,7 +193,7 @@ def _write_volume(stream: IO[bytes], target: _Stored, axis: int, slices: Iterabl
 
 
 class _UndecidedError(SeriesError):
-    """A volume whose slices cannot be told from its sizes."""
+    """A volume whose sizes do not show its slices."""
 
 
 def _open(file: Path) -> _Stored:

@@ -15,7 +15,7 @@ FilterName = Literal[
     "nlm_tuned",
     "bm3d",
 ]
-"""Names of the classical methods in `ctcycle.evaluation.filters`."""
+"""Names of the classical methods in `ctcycle.evaluation.methods.filters`."""
 
 FILTER_NAMES: tuple[FilterName, ...] = get_args(FilterName)
 DEFAULT_FILTERS: tuple[FilterName, ...] = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from ctcycle.evaluation.cache import ResultCache, code_digest
 from ctcycle.evaluation.findings import StudyResult
-from ctcycle.evaluation.methods import HUFilter, Method, digest_of
+from ctcycle.evaluation.methods.method import HUFilter, Method, digest_of
 from ctcycle.evaluation.pairs import HUImage, HUPair, LowDoseSlice
 from ctcycle.evaluation.results import SliceRecord
 from ctcycle.evaluation.scoring import ScoreOptions, Scorer, in_order

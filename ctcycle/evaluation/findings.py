@@ -65,7 +65,7 @@ class Curve:
         method: name of the method; also "full dose" or "input" for a reference curve.
         bench: where it was measured.
         plot: which plot it belongs to, for example ``nps`` or ``ttf``; all curves of a plot share their units.
-        label: what tells it from the method's other curves in the plot, for example "-100 HU"; else empty.
+        label: distinguishes it from the method's other curves in the plot, for example "-100 HU"; else empty.
         x: (N) in ascending order, in the unit of the plot.
         y: (N).
     """

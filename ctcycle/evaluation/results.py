@@ -129,14 +129,13 @@ class Evaluation:
     study: StudyResult = field(default_factory=StudyResult)
 
     def write(self, folder: Path, provenance: Mapping[str, Any]) -> None:
-        """Write ``slices.csv``, ``patients.csv``, ``measures.csv`` and ``results.json`` (see ``docs/results.md``).
+        """Write ``slices.csv``, ``patients.csv`` and ``results.json`` (see ``docs/results.md``).
 
         Raises:
             OutputError: a file cannot be written.
         """
         write_text(folder / "slices.csv", _csv([asdict(record) for record in self.records], SliceRecord))
         write_text(folder / "patients.csv", _csv(_patient_lines(self.records)))
-        write_text(folder / "measures.csv", _csv([asdict(finding) for finding in self.study.findings], Finding))
         content = {
             "schema": SCHEMA,
             "units": UNITS,

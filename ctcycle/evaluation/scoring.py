@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcycle.errors import SeriesError
-from ctcycle.evaluation.methods import HUFilter, Method
+from ctcycle.evaluation.methods.method import HUFilter, Method
 from ctcycle.evaluation.pairs import HUImage, HUPair
 from ctcycle.evaluation.results import Evaluation, SliceRecord, summarise
 from ctcycle.metrics import ProtocolName

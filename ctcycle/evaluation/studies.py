@@ -3,7 +3,7 @@
 from typing import Protocol, TypeVar
 
 from ctcycle.evaluation.findings import StudyResult
-from ctcycle.evaluation.methods import HUFilter
+from ctcycle.evaluation.methods.method import HUFilter
 from ctcycle.evaluation.pairs import HUImage, LowDoseSlice
 
 SliceT_contra = TypeVar("SliceT_contra", bound=LowDoseSlice, contravariant=True)

@@ -24,29 +24,33 @@ class Line:
         x: in ascending order.
         y: as many values.
         thick: whether it is drawn as the reference, black and thick.
+        look: number of its colour, style and marker; the same number looks the same in every plot.
     """
 
     label: str
     x: Sequence[float]
     y: Sequence[float]
     thick: bool = False
+    look: int | None = None
 
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a plot, with the ends of its intervals, if any."""
+    """One point of a plot, with the ends of its intervals, if any; ``look`` as in `Line`."""
 
     label: str
     x: float
     y: float
     x_ends: tuple[float, float] | None = None
     y_ends: tuple[float, float] | None = None
+    look: int | None = None
 
 
 def line_plot(lines: Sequence[Line], x_label: str, y_label: str, limits: Sequence[float] = ()) -> bytes:
     """Return a plot of lines as PNG; ``limits`` are drawn as thin horizontal lines."""
     figure, axes = _figure(4.6)
-    for line, (colour, style, marker) in zip(lines, _looks(), strict=False):
+    for number, line in enumerate(lines):
+        colour, style, marker = _look(number if line.look is None else line.look)
         look = {"color": "black", "linewidth": 2.4} if line.thick else {"color": colour, "linestyle": style}
         axes.plot(line.x, line.y, label=line.label, marker=marker if len(line.x) < 9 else "", markersize=5, **look)
     for limit in limits:
@@ -59,7 +63,8 @@ def point_plot(
 ) -> bytes:
     """Return a plot of points as PNG, with their intervals, and with the region below both limits shaded."""
     figure, axes = _figure(4.8)
-    for point, (colour, _, marker) in zip(points, _looks(), strict=False):
+    for number, point in enumerate(points):
+        colour, _, marker = _look(number if point.look is None else point.look)
         errors = [_error(middle, ends) for middle, ends in ((point.x, point.x_ends), (point.y, point.y_ends))]
         look = {"color": colour, "markersize": 8, "capsize": 3, "linestyle": "none"}
         axes.errorbar([point.x], [point.y], errors[1], errors[0], marker=marker, label=point.label, **look)  # type: ignore[arg-type]
@@ -93,11 +98,12 @@ def curve_plot(
     figure = Figure(figsize=(8.0, 0.8 + 2.4 * len(panels)), layout="constrained")
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for number, (axes, (title, lines)) in enumerate(zip(rows, panels.items(), strict=True)):
-        for line, (colour, style, _) in zip(lines, _looks(), strict=False):
+        for place, line in enumerate(lines):
+            colour, style, _ = _look(place)
             marker = "." if len(line.x) < 50 else ""
             axes.plot(line.x, line.y, label=_plain(line.label), color=colour, linestyle=style, marker=marker)
-        for step, (name, place) in enumerate(moments.items()):
-            axes.axvline(place, color="0.35", linewidth=1.0, linestyle="--")
+        for step, (name, moment) in enumerate(moments.items()):
+            axes.axvline(moment, color="0.35", linewidth=1.0, linestyle="--")
             if number == 0:
                 spot = {
                     "xycoords": ("data", "axes fraction"),
@@ -106,7 +112,7 @@ def curve_plot(
                     "va": "top",
                     "ha": "right",
                 }
-                axes.annotate(name, (place, 0.97 - 0.02 * (step % 2)), **spot)
+                axes.annotate(name, (moment, 0.97 - 0.02 * (step % 2)), **spot)
         axes.set_title(title, fontsize=10)
         axes.set_ylabel(y_label if title != "validation" else "PSNR (dB)")
         axes.grid(alpha=0.3)
@@ -120,12 +126,9 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _looks() -> cycle[tuple[str, str, str]]:
+def _look(number: int) -> tuple[str, str, str]:
     count = len(COLOURS) - 1  # black is the reference's
-    return cycle(
-        (COLOURS[n % count], STYLES[n // count % len(STYLES)], MARKERS[n % len(MARKERS)])
-        for n in range(count * len(STYLES))
-    )
+    return COLOURS[number % count], STYLES[number // count % len(STYLES)], MARKERS[number % len(MARKERS)]
 
 
 def _error(middle: float, ends: tuple[float, float] | None) -> list[list[float]] | None:

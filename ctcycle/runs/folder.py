@@ -28,7 +28,17 @@ _MAY_CHANGE_ON_RESUME = {
 """Keys that may differ when a run is resumed: they do not affect its result, or the folder may have been moved."""
 _OWN = (
     *("finished", "manifest.csv", "checkpoints", "metrics.jsonl", "tracking.json", "tracking_events.jsonl"),
-    *("figures", "log.txt", "results.json", "results.md", "slices.csv", "patients.csv", "measures.csv", "summary.json"),
+    *(
+        "figures",
+        "log.txt",
+        "results.json",
+        "results.md",
+        "slices.csv",
+        "patients.csv",
+        "measures.csv",
+        "report.html",
+        "summary.json",
+    ),
     *("fingerprint.json", "config.yaml"),
 )
 """Everything a run writes; ``config.yaml``, which identifies a run folder, is removed last."""

@@ -7,11 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from ctcycle.atomic import write_text
-from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Evaluate
 from ctcycle.data.slices import load_slices, open_store
 from ctcycle.errors import SeriesError
@@ -20,20 +18,19 @@ from ctcycle.evaluation.comparison import MethodResult, OwnBench, Plan, SliceBen
 from ctcycle.evaluation.comparison import compare as compare_methods
 from ctcycle.evaluation.contrasts import contrast_lines, contrasts
 from ctcycle.evaluation.findings import StudyResult
-from ctcycle.evaluation.methods import Method
-from ctcycle.evaluation.pairs import EvaluationPairs, HUPair, LowDoseSlice, LowDoseSlices, Slices, slices_digest
+from ctcycle.evaluation.methods.method import Method
+from ctcycle.evaluation.pairs import EvaluationPairs, LowDoseSlice, LowDoseSlices, Slices, slices_digest
 from ctcycle.evaluation.results import Evaluation, MethodFacts, read_evaluation, summarise
 from ctcycle.evaluation.scoring import BODY_NOTE, ScoreOptions
 from ctcycle.evaluation.tables import format_table, markdown_table
-from ctcycle.report.figures import PanelRow, loss_curves, psnr_by_slice, slice_panels
 from ctcycle.runs.folder import RunFolder
 from ctcycle.runs.tracking import recorded_uri, versions
+from ctcycle.tasks.benches import SLICE_MEASURES, insertion_bench, pair_bench
+from ctcycle.tasks.evaluation_report import draw, log_to_mlflow, report, write
 from ctcycle.tasks.job import Job
 from ctcycle.tasks.methods import held_out_notes, load_methods
-from ctcycle.training.method import method_class
 
-_PANEL_FILTERS = ("nlm",)
-SLICE_BENCHES: dict[str, Callable[[Evaluate, Slices], SliceBench]] = {}
+SLICE_BENCHES: dict[str, Callable[[Evaluate], SliceBench]] = {"pairs": pair_bench, "insertion": insertion_bench}
 """Makers of the benches that are fed with slices, by their name in the config."""
 
 LOW_DOSE_BENCHES = ("insertion",)
@@ -79,7 +76,10 @@ def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
     evaluation = replace(evaluation, notes=(*held_out_notes(config, slices), *evaluation.notes))
     evaluation.write(folder.path, _provenance(config, plan))
     write_text(folder.path / "results.md", _markdown(config, evaluation))
-    _draw(config, folder, methods, slices, evaluation)
+    draw(config, folder, methods, slices, evaluation)
+    page = write(folder, report(config, methods, slices, evaluation, SLICE_MEASURES), _provenance(config, plan))
+    weights = {method.name: method.weights for method in methods if method.kind == "run"}
+    log_to_mlflow(config, evaluation, weights, [page, folder.path / "measures.csv"])
     return evaluation
 
 
@@ -107,7 +107,7 @@ def _plan(config: Evaluate, slices: Slices) -> Plan:
     usable = [name for name in wanted if paired or name in LOW_DOSE_BENCHES]
     return Plan(
         ScoreOptions(config.protocols if paired else (), config.body_mask),
-        tuple(SLICE_BENCHES[name](config, slices) for name in usable if name in SLICE_BENCHES),
+        tuple(SLICE_BENCHES[name](config) for name in usable if name in SLICE_BENCHES),
         tuple(OWN_BENCHES[name](config) for name in wanted if name in OWN_BENCHES),
         slices_digest(slices),
         os.cpu_count() or 1,
@@ -152,7 +152,7 @@ def _markdown(config: Evaluate, found: Evaluation) -> str:
 def summary_text(config: Evaluate, folder: RunFolder, found: Evaluation) -> str:
     """Return the result for the terminal: the table of the first protocol, notes, and the paths of all results."""
     protocol = config.protocols[0]
-    files = [folder.path / "results.json", folder.path / "results.md", folder.figures]
+    files = [folder.path / name for name in ("report.html", "results.json", "results.md")]
     runs = [source.run for source in config.sources.values() if source.run]
     stores = sorted({uri for run in runs if (uri := recorded_uri(run))})
     table = [f"protocol {protocol}", format_table(found.rows, protocol)] if found.rows else []
@@ -176,35 +176,3 @@ def _provenance(config: Evaluate, plan: Plan) -> dict[str, Any]:
         "code": code_digest(),
         "versions": versions(),
     }
-
-
-def _draw(config: Evaluate, folder: RunFolder, methods: Sequence[Method], slices: Slices, found: Evaluation) -> None:
-    for name, source in config.sources.items():
-        if source.run and (losses := RunFolder(source.run).losses()):
-            loss_curves(folder.figures / f"losses_{name}.png", losses, _loss_groups(source.run))
-    if not isinstance(slices, EvaluationPairs):
-        return
-    protocol = config.protocols[0]
-    records = [record for record in found.records if record.protocol == protocol]
-    shown = [m.name for m in methods if m.kind != "constant"]  # its low PSNR would compress the scale of the others
-    psnr = {name: [record.psnr for record in records if record.method == name] for name in shown}
-    patients = [record.patient for record in records if record.method == methods[0].name]
-    psnr_by_slice(folder.figures / "psnr_by_slice.png", patients, psnr, protocol)
-    if config.panels:
-        places = np.linspace(0, len(slices) - 1, min(config.panels, len(slices))).astype(int).tolist()
-        columns = [method for method in methods if method.name in {*_PANEL_FILTERS, *config.methods}]
-        samples = [_sample(pair, columns) for number, pair in enumerate(slices) if number in set(places)]
-        slice_panels(folder.figures / "panels.png", samples)
-
-
-def _loss_groups(run: Path) -> Mapping[str, tuple[str, ...]]:
-    """Return the panels of the loss figure of a run's method."""
-    settings: Any = load_config(RunFolder(run).config).config
-    return method_class(settings.method).LOSS_GROUPS
-
-
-def _sample(pair: HUPair, methods: Sequence[Method]) -> PanelRow:
-    outputs = {method.name: method.output(pair) for method in methods}
-    return PanelRow(
-        f"{pair.patient}, slice {pair.slice_index}", {"low dose": pair.low_hu, **outputs, "full dose": pair.full_hu}
-    )

@@ -9,11 +9,11 @@ from ctcycle.data.manifest import read_manifest
 from ctcycle.data.slices import load_slices, open_store
 from ctcycle.errors import ConfigError, ManifestError
 from ctcycle.evaluation.cache import ResultCache
-from ctcycle.evaluation.filters import CLASSICAL, SETTINGS, by_rule
-from ctcycle.evaluation.methods import Method, digest_of
-from ctcycle.evaluation.outputs import outputs_method
+from ctcycle.evaluation.methods.filters import CLASSICAL, SETTINGS, by_rule
+from ctcycle.evaluation.methods.method import Kind, Method, digest_of
+from ctcycle.evaluation.methods.outputs import outputs_method
+from ctcycle.evaluation.methods.tuning import TuningSlices, measure_settings, spread, tuned
 from ctcycle.evaluation.pairs import EvaluationPairs, Slices
-from ctcycle.evaluation.tuning import TuningSlices, measure_settings, spread, tuned
 from ctcycle.runs.bundle_folder import is_bundle
 from ctcycle.runs.models import load_model
 
@@ -57,9 +57,16 @@ def load_model_method(name: str, run: Path, source: MethodSource, config: Evalua
     path = located(run)
     model = load_model(path, source.checkpoint or config.checkpoint, config.device)
     digest = digest_of(
-        model.digest, str(model.generator), repr(model.window), model.mu_water, model.mu_air, model.average_flips, str(model.device)
+        model.digest,
+        str(model.generator),
+        repr(model.window),
+        model.mu_water,
+        model.mu_air,
+        model.average_flips,
+        str(model.device),
     )
-    return Method(name, source.title or name, "bundle" if is_bundle(path) else "run", digest, model.denoiser())
+    kind: Kind = "bundle" if is_bundle(path) else "run"
+    return Method(name, source.title or name, kind, digest, model.denoiser(), weights=model.digest)
 
 
 def held_out_notes(config: Evaluate, slices: Slices) -> list[str]:

@@ -63,7 +63,8 @@ def test_nothing_in_it_tells_where_it_was_made(bundle: Path, tiny_run: Path) -> 
 @pytest.mark.usefixtures("unmeasured")
 def test_network_window_and_water_are_those_of_the_run(tiny: TinyData, tmp_path: Path) -> None:
     path = write_train_config(tiny, tmp_path / "run", "supervised")
-    settings = ["data.hu_window={low: -900, high: 1500, scale: 3000}", "data.mu_water=0.02", "generator.norm=instance"]
+    settings = ["data.hu_window={low: -900, high: 1500, scale: 3000}", "data.mu_water=0.02", "data.mu_air=0.001"]
+    settings.append("generator.norm=instance")
     running.run(load_config(path, [*settings, "generator.dilations=[1]", "training.epochs=1", "validation.every=9"]))
     made = plan_of(tmp_path / "run", tmp_path / "other", formats=(), fingerprint=False, checkpoint="last")
     export_bundle(made)
@@ -75,7 +76,7 @@ def test_network_window_and_water_are_those_of_the_run(tiny: TinyData, tmp_path:
         "clip_upper": True,
         "scale": 3000.0,
     }
-    assert config["mu_water"] == 0.02
+    assert (config["mu_water"], config["mu_air"]) == (0.02, 0.001)
     assert config["network_def"]["spec"]["norm"] == "instance"
     assert config["network_def"]["spec"]["dilations"] == [1]
     tensor = read_json(tmp_path / "other" / "configs" / "metadata.json")["network_data_format"]["inputs"]["image"]

@@ -225,7 +225,7 @@ def test_rows_open_as_their_series_also_in_folders_of_many(tmp_path, settled, mo
     manifest = scanned(tmp_path)
     scans = []
     find = series_io.find_series
-    monkeypatch.setattr(series_io, "find_series", lambda *args, **keys: scans.append(args[0]) or find(*args, **keys))
+    monkeypatch.setattr(series_io, "find_series", lambda *args, **mu: scans.append(args[0]) or find(*args, **mu))
     opened = {row.patient + row.path[-5:]: SliceStore(tmp_path / "c").open_row(row, manifest.root) for row in manifest}
     assert {name: stored.positions_mm for name, stored in opened.items()} == {
         "L067mixed": (1, 2),

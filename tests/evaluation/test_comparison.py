@@ -8,7 +8,7 @@ import pytest
 from ctcycle.evaluation.cache import ResultCache
 from ctcycle.evaluation.comparison import OwnBench, Plan, SliceBench, compare
 from ctcycle.evaluation.findings import Curve, Finding, Picture, StudyResult
-from ctcycle.evaluation.methods import Method
+from ctcycle.evaluation.methods.method import Method
 from ctcycle.evaluation.pairs import HUPair, LowDoseSlice
 from ctcycle.evaluation.scoring import ScoreOptions, evaluate
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ctcycle.errors import SeriesError
-from ctcycle.evaluation.filters import CLASSICAL
+from ctcycle.evaluation.methods.filters import CLASSICAL
 from ctcycle.evaluation.pairs import HUPair
 from ctcycle.evaluation.results import read_slice_records, summarise
 from ctcycle.evaluation.scoring import evaluate

@@ -171,17 +171,17 @@ def test_other_things_beside_a_series_are_fine(tiny_run: Path, tmp_path: Path) -
     assert summary(denoise(tiny_run, tmp_path / "in", tmp_path / "out"))["already_there"] == 1
 
 
-def test_attenuation_is_read_with_the_water_of_the_training(tiny_run: Path, tmp_path: Path) -> None:
-    run, mu_water = tmp_path / "run", 0.025
+def test_attenuation_is_read_with_the_water_and_air_of_the_training(tiny_run: Path, tmp_path: Path) -> None:
+    run, mu_water, mu_air = tmp_path / "run", 0.025, 0.002
     shutil.copytree(tiny_run, run)
     content = yaml.safe_load((run / "config.yaml").read_text())
-    content["data"]["mu_water"] = mu_water
+    content["data"] |= {"mu_water": mu_water, "mu_air": mu_air}
     (run / "config.yaml").write_text(dump_yaml(content))
     hu = body_hu(2).clip(-1000, None)
-    np.save(tmp_path / "mu.npy", hu_to_mu(hu, mu_water).astype(np.float32))
+    np.save(tmp_path / "mu.npy", hu_to_mu(hu, mu_water, mu_air).astype(np.float32))
     out = denoise(run, tmp_path / "mu.npy", tmp_path / "out")
     expected = hu + load_denoiser(tiny_run, "best", "cpu").correction(hu.astype(np.float32))
-    np.testing.assert_allclose(mu_to_hu(np.load(out / "mu.npy"), mu_water), expected, atol=0.5)
+    np.testing.assert_allclose(mu_to_hu(np.load(out / "mu.npy"), mu_water, mu_air), expected, atol=0.5)
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "scan.npy"])

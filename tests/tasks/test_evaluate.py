@@ -17,6 +17,11 @@ from tiny_data import TEST, TinyData
 from ctcycle.config.loading import load_config
 from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.errors import BundleError, ConfigError, ManifestError
+from ctcycle.evaluation.comparison import SliceBench
+from ctcycle.evaluation.findings import Finding, StudyResult
+from ctcycle.evaluation.methods.method import Method
+from ctcycle.evaluation.pairs import LowDoseSlice
+from ctcycle.tasks import evaluate as task
 from ctcycle.tasks import running
 
 PROTOCOLS = ["hu2000", "report2024", "abdomen"]
@@ -227,3 +232,33 @@ def test_outputs_of_another_program_and_their_title(tiny: TinyData, tiny_run: Pa
     assert [(c["method"], c["filter"], c["p_value"]) for c in found["contrasts"]] == [("theirs", "nlm", None)] * 2
     assert found["schema"] == 2
     assert (out / "measures.csv").read_text().startswith("method,bench,measure,value,")
+
+
+class _Counting:
+    """A bench that needs no full dose."""
+
+    def __init__(self, method: Method) -> None:
+        self.name, self.slices = method.name, 0
+
+    def add(self, _item: LowDoseSlice, _output: NDArray[np.float32]) -> None:
+        self.slices += 1
+
+    def result(self) -> StudyResult:
+        return StudyResult((Finding(self.name, "insertion", "slices", self.slices),))
+
+
+def test_low_dose_alone_is_for_benches_that_need_no_full_dose(
+    tiny: TinyData, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = tiny.manifest.read_text().replace(",series/", f",{tiny.series}/").splitlines(keepends=True)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("".join(line for line in lines if ",test," not in line or ",full_dose," not in line))
+    monkeypatch.setitem(task.SLICE_BENCHES, "insertion", lambda _c, _s: SliceBench("insertion", "1", _Counting))
+    data = TinyData(tiny.series, manifest)
+    out = evaluate(data, tiny_run, tmp_path / "out", "filters=[input, nlm_tuned]", "panels=0", "benches=[insertion]")
+    found = json.loads((out / "results.json").read_text())
+    assert (found["rows"], found["contrasts"]) == ([], [])
+    assert {(f["method"], f["value"]) for f in found["findings"]} == {
+        (name, 2) for name in ("input", "nlm_tuned", "supervised")
+    }
+    assert len((out / "slices.csv").read_text().splitlines()) == 1

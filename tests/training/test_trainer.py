@@ -64,6 +64,18 @@ def test_a_stopped_run_goes_on_to_the_last_bit(method: str, tiny: TinyData, tmp_
     assert last(run)["iteration"] == 12
 
 
+def test_a_stopped_run_resumes_with_the_same_fixed_partners(tiny: TinyData, tmp_path: Path) -> None:
+    fixed, run = ("data.protocol=shuffled", "data.partners=fixed"), tmp_path / "parts"
+    whole = train(tiny, tmp_path / "whole", "cyclegan", *fixed)
+    with (
+        at_iteration(7, lambda _: signal.raise_signal(signal.SIGTERM)),
+        pytest.raises(StoppedError, match="stopped by a signal after iteration 7"),
+    ):
+        train(tiny, run, "cyclegan", *fixed)
+    train(tiny, run, "cyclegan", *fixed)
+    assert_same_run(run, whole)
+
+
 def test_checkpoints_by_the_clock_cost_a_crash_one_iteration(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
     run, often = tmp_path / "run", "training.checkpoint_minutes=1e-9"
     with at_iteration(9, crash), pytest.raises(MemoryError):

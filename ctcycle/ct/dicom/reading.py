@@ -171,15 +171,24 @@ def _limits(dataset: Dataset, dtype: np.dtype[np.generic]) -> tuple[int, int]:
 def _marked(dataset: Dataset, values: NDArray[np.generic], rescale: tuple[float, float]) -> NDArray[np.bool_] | None:
     """Return where pixels are PixelPaddingValue or in its range; it may have the wrong signedness (63536 for -2000).
 
-    A value or a range that tissue can have marks no pixel.
+    A value that tissue can have marks only what it joins with the border of the image; a range of such values, nothing.
     """
     value = numbers(dataset, "PixelPaddingValue", 1)
     if value is None:
         return None
     limit = numbers(dataset, "PixelPaddingRangeLimit", 1) or value
     low, high = sorted(np.array([value[0], limit[0]]).astype(np.int64).astype(values.dtype).tolist())
-    hu = sorted(rescale[0] * end + rescale[1] for end in (low, high))
-    if hu[1] > _HIGHEST_PADDING_HU and hu[0] < _BRIGHTEST_HU:
-        return None
     marked: NDArray[np.bool_] = (values >= low) & (values <= high)
-    return marked
+    hu = sorted(rescale[0] * end + rescale[1] for end in (low, high))
+    if hu[1] <= _HIGHEST_PADDING_HU or hu[0] >= _BRIGHTEST_HU:
+        return marked
+    return _joined_with_border(marked) if low == high else None
+
+
+def _joined_with_border(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels from which a straight line of marked pixels leads to the border of the image."""
+    joined = np.zeros_like(marked)
+    for axis in (-2, -1):
+        joined |= np.logical_and.accumulate(marked, axis=axis)
+        joined |= np.flip(np.logical_and.accumulate(np.flip(marked, axis), axis=axis), axis)
+    return joined

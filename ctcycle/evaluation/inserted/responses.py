@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcycle.evaluation.inserted.sites import REACH_MM, SiteSlice
-from ctcycle.evaluation.methods import HUFilter
+from ctcycle.evaluation.methods.method import HUFilter
 from ctcycle.metrics.lesions.insertion import (
     Lesion,
     Stamp,

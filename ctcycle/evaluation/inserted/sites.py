@@ -86,8 +86,8 @@ class SiteChoice:
 
 
 def is_square(spacing_mm: tuple[float, float]) -> bool:
-    """Return whether pixels are square."""
-    return abs(spacing_mm[0] / spacing_mm[1] - 1) <= SQUARE
+    """Return whether pixels are square; False if their size is unknown (0), since lesions are given in mm."""
+    return min(spacing_mm) > 0 and abs(spacing_mm[0] / spacing_mm[1] - 1) <= SQUARE
 
 
 def window_px(spacing_mm: float) -> int:

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.evaluation.findings import Finding
+from ctcycle.evaluation.findings import Curve, Finding
 from ctcycle.evaluation.page.content import Panel, ReportContent, TrainingCurves
 from ctcycle.evaluation.verdict.lookup import FULL_DOSE, Figures
 from ctcycle.metrics.protocols import body_mask
 from ctcycle.report.document import Block, Grid, Plot
+from ctcycle.report.figures import COLOURS
 from ctcycle.report.pixels import grey_png, signed_png
 from ctcycle.report.plots import Line, Point, curve_plot, dot_plot, line_plot, point_plot
 
@@ -22,8 +23,8 @@ MAX_PICTURE_BYTES = 1_500_000
 
 PLOTS = {
     "insertion_contrast": ("Contrast kept against lesion size", "lesion radius (mm)", "contrast kept"),
-    "insertion_profile": ("Profile of an inserted lesion", "distance from its centre (mm)", "response (HU)"),
-    "nps": ("Noise power spectrum", "spatial frequency (cycles/px)", "noise power (HU² px²)"),
+    "insertion_profile": ("Profile of an inserted lesion", "distance from its centre (mm)", "response"),
+    "nps": ("Noise power spectrum", "spatial frequency (cycles/px)", "noise power (HU² mm²)"),
     "ttf": ("Task transfer function", "spatial frequency (cycles/px)", "share of contrast"),
 }
 
@@ -31,11 +32,11 @@ PLOTS = {
 def trade_off(content: ReportContent, findings: Sequence[Finding]) -> list[Block]:
     """Return the plot of error over floor against texture distance."""
     points = []
-    for method in content.methods:
+    for number, method in enumerate(content.methods):
         figures = Figures(method.name, findings)
         x, y = figures.find("texture_distance"), figures.find("error_over_floor")
         if x and y and x.value is not None and y.value is not None:
-            points.append(Point(method.title, x.value, y.value, _ends(x), _ends(y)))
+            points.append(Point(method.title, x.value, y.value, _ends(x), _ends(y), number))
     if not points:
         return []
     said = "; ".join(f"{point.label}: {point.y:.2f} at {point.x:.2f}" for point in points)
@@ -49,16 +50,34 @@ def curves(content: ReportContent, plots: Sequence[str]) -> list[Block]:
     blocks: list[Block] = []
     for plot in plots:
         for bench in dict.fromkeys(curve.bench for curve in content.curves if curve.plot == plot):
-            found = [curve for curve in content.curves if (curve.plot, curve.bench) == (plot, bench)]
+            found = _once([curve for curve in content.curves if (curve.plot, curve.bench) == (plot, bench)])
+            looks = _looks(content, [curve.label for curve in found])
             lines = [
-                Line(", ".join(filter(None, (content.title_of(c.method), c.label))), c.x, c.y, c.method == FULL_DOSE)
-                for c in found
+                Line(_label(content, c), c.x, c.y, c.method == FULL_DOSE, looks.get((c.method, c.label))) for c in found
             ]
             title, x_label, y_label = PLOTS.get(plot, (plot.replace("_", " "), "x", "y"))
+            if bench == "physics":
+                x_label = x_label.replace("cycles/px", "cycles/mm")
             caption = f"{title} ({bench} bench)."
             alt = f"{caption} Lines: {'; '.join(line.label for line in lines)}."
             blocks.append(Plot(line_plot(lines, x_label, y_label), f"{plot}_{bench}", caption, alt))
     return blocks
+
+
+def _once(curves: Sequence[Curve]) -> list[Curve]:
+    """Return the first curve of each method and label: every study brings the references along."""
+    return list({(curve.method, curve.label): curve for curve in reversed(curves)}.values())[::-1]
+
+
+def _label(content: ReportContent, curve: Curve) -> str:
+    return ", ".join(filter(None, (content.title_of(curve.method), curve.label)))
+
+
+def _looks(content: ReportContent, labels: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Give each method its colour, the same in every plot, and each further label another line style."""
+    names, styles = [item.name for item in content.methods], list(dict.fromkeys(labels))
+    step = (len(COLOURS) - 1) * (1 + (len(names) - 1) // (len(COLOURS) - 1))
+    return {(name, label): n + step * s for n, name in enumerate(names) for s, label in enumerate(styles)}
 
 
 def patients(content: ReportContent) -> list[Block]:

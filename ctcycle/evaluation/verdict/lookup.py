@@ -49,18 +49,23 @@ class Figures:
         return [finding for finding in self.findings if finding.method == self.method and finding.value is None]
 
     def mean_frequencies(self, bench: str) -> tuple[float, float] | None:
-        """Return the mean frequency of the method's noise and of full dose in one bench, cycles/px."""
-        pair = [self._mean_frequency(name, bench) for name in (self.method, FULL_DOSE)]
-        return None if pair[0] is None or pair[1] is None else (pair[0], pair[1])
+        """Return the mean frequency of the method's noise and of full dose in one bench, in the bench's unit.
 
-    def _mean_frequency(self, method: str, bench: str) -> float | None:
-        for finding in self.findings:
-            if (finding.method, finding.bench, finding.measure) == (method, bench, "mean_frequency"):
-                return finding.value
-        for curve in self.curves:
-            if (curve.method, curve.bench, curve.plot) == (method, bench, "nps"):
-                return mean_frequency(curve)
+        Both come from the spectra, or both from findings: their units could differ.
+        """
+        names = (self.method, FULL_DOSE)
+        spectra, known = self._from_spectra(bench), self._from_findings(bench)
+        for found in (spectra, known):
+            pair = [found.get(name) for name in names]
+            if pair[0] is not None and pair[1] is not None:
+                return pair[0], pair[1]
         return None
+
+    def _from_spectra(self, bench: str) -> dict[str, float | None]:
+        return {c.method: mean_frequency(c) for c in self.curves if (c.bench, c.plot) == (bench, "nps")}
+
+    def _from_findings(self, bench: str) -> dict[str, float | None]:
+        return {f.method: f.value for f in self.findings if (f.bench, f.measure) == (bench, "mean_frequency")}
 
 
 def mean_frequency(nps: Curve) -> float | None:

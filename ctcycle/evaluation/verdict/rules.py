@@ -121,10 +121,11 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("HU", "HU error beyond the input's", r"bias_\w+_beyond_input_hu", "within", 1.0, 2.0, "HU"),
     Rule(
-        *("HU", "HU error", r"bias_hu|bias_rms_hu|bias_outside_air_hu", "within", 1.0, 2.0, "HU"),
+        *("HU", "HU error", r"bias_hu|bias_outside_air_hu", "within", 1.0, 2.0, "HU"),
         reason="By tissue it is marked only where the input's own error is known",
     ),
     Rule("HU", "Slope of HU", "slope", "within", 0.005, 0.01, target=1.0),
+    Rule("HU", "Slope of HU beyond the input's", "slope_beyond_input", "within", 0.005, 0.01),
     Rule(
         *("structures", "False structures over chance", "false_structures_ratio", "at most", 1.5, 2.0),
         reason="Chance is what two full-dose scans of the same object differ by",
@@ -181,7 +182,10 @@ def with_derived(findings: Sequence[Finding]) -> list[Finding]:
 
 def _slice_ratios(findings: Sequence[Finding]) -> Iterable[Finding]:
     full = {(f.method, f.bench): f.value for f in findings if f.measure == "between_slices_full"}
+    given = {(f.method, f.bench) for f in findings if f.measure == "between_slices_ratio"}
     for finding in findings:
+        if (finding.method, finding.bench) in given:
+            continue
         reference = full.get((finding.method, finding.bench))
         if finding.measure == "between_slices" and finding.value is not None and reference:
             yield Finding(

@@ -11,6 +11,9 @@ LITTLE = 0.1
 """A method that removes a smaller share of the noise does almost nothing: it keeps everything without merit."""
 
 TYPICAL_LESION = "contrast_kept_3mm_20hu"
+UNITS = {"pairs": "cycles/px", "insertion": "cycles/px", "physics": "cycles/mm"}
+"""Unit of the frequencies in the spectra of each bench."""
+
 TISSUES = {"air": "air", "lung": "lung", "fat": "fat", "soft": "soft tissue", "bone": "bone"}
 
 
@@ -84,7 +87,11 @@ def _texture(figures: Figures) -> Iterator[str]:
         return
     distance = _value(found)
     means = figures.mean_frequencies(found.bench)
-    shift = f"mean frequency {means[0]:.2f} against {means[1]:.2f} cycles/px" if means else f"distance {distance:.2f}"
+    shift = (
+        f"mean frequency {means[0]:.2f} against {means[1]:.2f} {UNITS[found.bench]}"
+        if means
+        else f"distance {distance:.2f}"
+    )
     if distance <= 0.1:
         yield f"Its texture is that of full dose ({shift})."
     elif means and abs(means[0] - means[1]) >= 0.01:
@@ -113,7 +120,8 @@ def _hounsfield(figures: Figures) -> Iterator[str]:
 
 
 def _slope(figures: Figures) -> Iterator[str]:
-    slope = figures.value("slope")
+    beyond = figures.value("slope_beyond_input")
+    slope = figures.value("slope") if beyond is None else 1 + beyond
     if slope is not None and abs(slope - 1) > 0.01:
         yield f"HU are scaled by {slope:.3f}: differences between tissues are too {'large' if slope > 1 else 'small'}."
 

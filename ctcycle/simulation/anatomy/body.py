@@ -38,14 +38,14 @@ def outline(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
 
 
 def lungs(build: Build, rng: np.random.Generator) -> Iterator[Blob]:
-    """The bases of the lungs behind liver and spleen, with vessels; they begin at the level of the adrenal glands."""
+    """Return the bases of the lungs with vessels: thin crescents at the back that begin above the kidneys."""
     rng = rng.spawn(1)[0]
     for side in (-1, 1):
-        place = build.at(side * 0.5, 0.34, rng.normal(118, 8))
-        radii = (0.46 * build.half_width, 0.62 * build.half_depth, 70.0)
-        base = Blob(LUNG, place, radii, side * 0.3, ripples=ripples(rng, 0.05), inside="cavity", grain=tissues.LUNG)
+        place = build.at(side * 0.52, 0.82, rng.normal(118, 8))
+        radii = (0.42 * build.half_width, 0.2 * build.half_depth, 70.0)
+        base = Blob(LUNG, place, radii, side * -0.35, ripples=ripples(rng, 0.05), inside="cavity", grain=tissues.LUNG)
         yield replace(base, named="lung")
-        for _ in range(70):
+        for _ in range(40):
             spot = np.array(place) + rng.uniform(-1, 1, 3) * radii
             vessel = (rng.uniform(0.7, 2.2), rng.uniform(0.6, 1.8), rng.uniform(3, 12))
             yield Blob(30.0, three(spot), vessel, rng.uniform(0, np.pi), oblique(rng, 0.5), inside="lung")

@@ -490,3 +490,18 @@ def test_padding_as_dark_as_air_is_marked(tmp_path: Path, changes: dict[str, int
     assert padding is not None
     assert padding[:, :4].all()
     assert not padding[:, 10:22, 10:22].any()
+
+
+def test_a_padding_value_that_tissue_can_have_is_padding_only_up_to_the_border(tmp_path: Path) -> None:
+    """The corners outside a round field of view are filled with the value of some pixels of soft tissue."""
+    stored = stored_body()
+    rows, columns = np.mgrid[:32, :36]
+    corners = np.hypot(rows - 15.5, columns - 17.5) > 17
+    stored[:, corners] = 1064
+    stored[:, 12:20, 12:20] = 1064
+    write_series(tmp_path / "in", stored, changes={"PixelPaddingValue": 1064})
+    padding = read_series(the_series(tmp_path / "in")).padding
+    assert padding is not None
+    np.testing.assert_array_equal(padding, np.broadcast_to(corners, stored.shape))
+    images = denoised(tmp_path / "in", tmp_path / "out", step=9)
+    np.testing.assert_array_equal([image.pixel_array for image in images], stored + 9 * ~corners)

@@ -13,6 +13,18 @@ def said(**changes: float | None) -> str:
     return " ".join(verdict.sentences)
 
 
+CONSTANT = {
+    **dict.fromkeys(("slope", "contrast_kept_3mm_20hu", "contrast_kept_1p5mm_40hu", "d_prime_ratio_3mm"), 0.0),
+    "noise_removed": 1.0,
+    "error_over_floor": 20.0,
+    "texture_distance": None,
+    "mean_frequency": None,
+    "resolution_minus100_f50_ratio": None,
+    "bias_soft_beyond_input_hu": -500.0,
+    "disagreeing_patches": 1.0,
+}
+"""The output of a collapsed model."""
+
 DEFECTS = {
     "blur": ({"resolution_minus100_f50_ratio": 0.85}, "Blurs: at edges of -100 HU it keeps 85 % of the resolution"),
     "3 HU": ({"bias_soft_beyond_input_hu": 3.0}, "HU in soft tissue are 3.0 HU too high, beyond the input's own"),
@@ -48,7 +60,7 @@ def test_a_good_denoiser_is_described_in_plain_sentences() -> None:
 
 def test_a_filter_that_removes_nothing_keeps_everything_without_merit() -> None:
     every = [*findings("input", **DOING_NOTHING), *findings("nlm", **BLURRED), *findings("net")]
-    every += findings("constant", **{key: 0.0 for key in BLURRED}, slope=0.0, bias_soft_beyond_input_hu=90.0)
+    every += findings("constant", **CONSTANT)
     order = verdicts(["input", "constant", "nlm", "net"], every)
     assert order[0].method == "net"
     assert order[-1].method == "constant"
@@ -92,10 +104,16 @@ def test_the_mean_frequency_of_full_dose_comes_from_its_spectrum() -> None:
     narrow = Curve("net", "pairs", "nps", "", (0.1, 0.2), (1.0, 0.0))
     wide = Curve("full dose", "pairs", "nps", "", (0.1, 0.2, 0.3), (0.0, 0.0, 2.0))
     (verdict,) = verdicts(["net"], own, [narrow, wide])
-    assert "coarser than full dose (mean frequency 0.10 against 0.30" in " ".join(verdict.sentences)
+    assert "coarser than full dose (mean frequency 0.10 against 0.30 cycles/px)" in " ".join(verdict.sentences)
 
 
 def test_noise_of_the_physics_bench_is_compared_with_the_input() -> None:
     noise = [Finding("input", "physics", "noise_hu", 40.0), Finding("net", "physics", "noise_hu", 10.0)]
     (verdict,) = verdicts(["net"], noise)
     assert verdict.sentences == ("Removes 75 % of the noise.",)
+
+
+def test_the_gain_beyond_the_input_decides_where_it_is_known() -> None:
+    own = findings("net", slope=0.98)
+    (verdict,) = verdicts(["net"], [*own, Finding("net", "pairs", "slope_beyond_input", 0.001)])
+    assert "scaled" not in " ".join(verdict.sentences)

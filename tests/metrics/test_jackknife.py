@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ctcycle.evaluation.patient_jackknife import jackknife_intervals
+from ctcycle.metrics.jackknife import jackknife_intervals
 
 
 def test_the_interval_of_a_mean_is_students():

@@ -5,14 +5,14 @@ import pytest
 from noisy_slices import body, noise, pairs
 from scipy import ndimage
 
-from ctcycle.evaluation.filters import nlm
+from ctcycle.evaluation.inserted.bench import MEASURES, InsertionStudy
 from ctcycle.evaluation.inserted.noise import full_domain_noise
 from ctcycle.evaluation.inserted.sites import (
     InsertionSettings,
     SiteChoice,
     kernel_sigma_mm,
 )
-from ctcycle.evaluation.insertion_bench import MEASURES, InsertionStudy
+from ctcycle.evaluation.methods.filters import nlm
 from ctcycle.evaluation.pairs import HUPair
 from ctcycle.metrics.lesions.insertion import Lesion, gaussian_transfer, lesion_responses, make_stamp
 from ctcycle.metrics.spectral.nps import noise_power
@@ -67,7 +67,7 @@ def test_erased_small_lesions_are_found_and_large_ones_are_kept():
             p.slice_index,
             (body() + noise(np.random.default_rng(0), 2.0)[0]).astype(np.float32),
             p.full_hu,
-            p.spacing_mm,
+            spacing_mm=p.spacing_mm,
         )
         for p in PAIRS
     ]

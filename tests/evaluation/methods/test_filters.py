@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ctcycle.evaluation.filters import CLASSICAL
+from ctcycle.evaluation.methods.filters import CLASSICAL
 from ctcycle.metrics.noise import soft_tissue_noise
 
 

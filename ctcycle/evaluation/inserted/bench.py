@@ -18,11 +18,11 @@ from ctcycle.evaluation.inserted.sites import (
     kernel_sigma_mm,
     scan_sigma_mm,
 )
-from ctcycle.evaluation.methods import HUFilter
-from ctcycle.evaluation.noise_measures import NOISE_REMOVED, TEXTURE_DISTANCE
+from ctcycle.evaluation.methods.method import HUFilter
+from ctcycle.evaluation.paired.noise_measures import NOISE_REMOVED, TEXTURE_DISTANCE
 from ctcycle.evaluation.pairs import HUImage, HUPair
-from ctcycle.evaluation.patient_jackknife import jackknife_intervals
 from ctcycle.metrics.bootstrap import MIN_PATIENTS
+from ctcycle.metrics.jackknife import jackknife_intervals
 from ctcycle.metrics.lesions.insertion import LESIONS, Lesion
 from ctcycle.metrics.spectral.nps import NoisePower, texture_distance
 from ctcycle.metrics.truth_free import truth_free_score

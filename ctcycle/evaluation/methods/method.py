@@ -23,13 +23,14 @@ class Method:
 
     Attributes:
         name: its name in the results.
-        title: its name for readers, in words.
+        title: its name for readers, as text.
         kind: what it is.
         digest: a hash of all that determines its outputs: weights, or rule and strength, or the files of outputs.
         denoise: applies it to any slice; None for a folder of outputs, which cannot be asked for more.
         for_slice: the output of a slice of the evaluation where that is not ``denoise(low_hu)``: outputs read from
             files, or a filter whose strength depends on the patient.
         notes: sentences to show with every table, such as the strength that was chosen and on whom.
+        weights: SHA-256 of the weights file of a run or bundle; otherwise empty.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Method:
     denoise: HUFilter | None
     for_slice: Callable[[LowDoseSlice], HUImage] | None = None
     notes: tuple[str, ...] = ()
+    weights: str = ""
 
     def output(self, item: LowDoseSlice) -> HUImage:
         """Return the method's output (H, W) for a slice, in HU.

@@ -7,16 +7,16 @@ import numpy as np
 
 from ctcycle.errors import SeriesError
 from ctcycle.evaluation.findings import Finding, Measure, StudyResult
-from ctcycle.evaluation.methods import HUFilter
-from ctcycle.evaluation.noise_measures import NOISE_OVER_FULL, NOISE_REMOVED, TEXTURE_DISTANCE
+from ctcycle.evaluation.methods.method import HUFilter
 from ctcycle.evaluation.paired.figures import limits_of_agreement, nps_curves, pair_figures
+from ctcycle.evaluation.paired.noise_measures import NOISE_OVER_FULL, NOISE_REMOVED, TEXTURE_DISTANCE
 from ctcycle.evaluation.paired.reference import PairReference, PairReferences
 from ctcycle.evaluation.paired.sums import PairSums, changes_since, slice_sums, total
 from ctcycle.evaluation.paired.worst import PATCHES, SLICES, Worst, add_worst_patch, add_worst_slice
 from ctcycle.evaluation.pairs import HUImage, HUPair
-from ctcycle.evaluation.patient_jackknife import jackknife_intervals
 from ctcycle.metrics.bootstrap import too_few_patients
 from ctcycle.metrics.features import FEATURES
+from ctcycle.metrics.jackknife import jackknife_intervals
 from ctcycle.metrics.tissue_bias import TISSUES_HU
 
 FEW_WINDOWS = 100

@@ -6,7 +6,7 @@ from noisy_slices import ADDED_HU, FULL_HU, body, noise, pairs
 from scipy import ndimage
 
 from ctcycle.errors import SeriesError
-from ctcycle.evaluation.pair_bench import MEASURES, PairStudy
+from ctcycle.evaluation.paired.bench import MEASURES, PairStudy
 from ctcycle.evaluation.paired.reference import PairReferences
 from ctcycle.evaluation.pairs import HUPair
 
@@ -95,7 +95,7 @@ def test_full_dose_in_the_wrong_order_is_found_by_the_change_between_slices():
     along = ndimage.gaussian_filter1d(noise(rng, 1.0, slices=12), 1.2, axis=0, mode="wrap")
     full = (body() + along / along.std() * FULL_HU).astype(np.float32)
     low = full + noise(rng, ADDED_HU, slices=12).astype(np.float32)
-    given = [HUPair("P", "1.2", index, low[index], full[index], (0.7, 0.7)) for index in range(12)]
+    given = [HUPair("P", "1.2", index, low[index], full[index], spacing_mm=(0.7, 0.7)) for index in range(12)]
     order = [0, 6, 2, 9, 4, 11, 1, 7, 3, 10, 5, 8]
     right, wrong = figures(lambda pair: pair.full_hu, given), figures(lambda pair: full[order[pair.slice_index]], given)
     assert right["between_slices_ratio"] == pytest.approx(1)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.restoration import denoise_bilateral, denoise_nl_means, denoise_tv_chambolle
 
-from ctcycle.evaluation.methods import HUFilter, Kind, Method, digest_of
+from ctcycle.evaluation.methods.method import HUFilter, Kind, Method, digest_of
 from ctcycle.evaluation.pairs import HUImage
 from ctcycle.metrics.noise import soft_tissue_noise
 
@@ -153,7 +153,7 @@ class Setting:
     """One strength of a filter that can be tuned.
 
     Attributes:
-        text: the strength in words.
+        text: the strength as text.
         denoise: the filter at this strength.
     """
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctcycle.ct.measures import HU2000
-from ctcycle.evaluation.filters import CLASSICAL, RULE, SETTINGS, TITLES, VERSION, Setting
-from ctcycle.evaluation.methods import Method, digest_of
+from ctcycle.evaluation.methods.filters import CLASSICAL, RULE, SETTINGS, TITLES, VERSION, Setting
+from ctcycle.evaluation.methods.method import Method, digest_of
 from ctcycle.evaluation.pairs import EvaluationPairs, HUImage, HUPair, LowDoseSlice, slices_digest
 
 MAX_SLICES = 16

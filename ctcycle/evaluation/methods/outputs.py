@@ -14,7 +14,7 @@ from ctcycle.data.pairs import match_pairs
 from ctcycle.data.slices import SliceData
 from ctcycle.data.store import SliceStore, StoredSeries
 from ctcycle.errors import SeriesError
-from ctcycle.evaluation.methods import Method, digest_of
+from ctcycle.evaluation.methods.method import Method, digest_of
 from ctcycle.evaluation.pairs import HUImage, LowDoseSlice
 
 

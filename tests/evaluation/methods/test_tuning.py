@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from ctcycle.evaluation.filters import CLASSICAL, SETTINGS
+from ctcycle.evaluation.methods.filters import CLASSICAL, SETTINGS
+from ctcycle.evaluation.methods.tuning import MAX_SLICES, measure_settings, spread, tuned
 from ctcycle.evaluation.pairs import HUPair, LowDoseSlice
-from ctcycle.evaluation.tuning import MAX_SLICES, measure_settings, spread, tuned
 
 
 def pair(patient="P", number=0, std=40.0):
