@@ -211,7 +211,7 @@ def _copied(source: Path, stream: IO[bytes], target: IO[bytes], count: int) -> i
 
 
 class _Guarded:
-    """A stream whose read errors name the source, so that they are told from those of the output."""
+    """A stream whose read errors name the source, so that they differ from those of the output."""
 
     def __init__(self, source: Path, stream: IO[bytes]) -> None:
         self._source, self._stream = source, stream
