@@ -36,7 +36,7 @@ COMMANDS = {
         "denoise low-dose series with the shipped bundle or your own model",
         "ctcycle denoise incoming denoised",
     ),
-    "run": ("run any task from a config: simulate, scan, train, evaluate, denoise, bundle", "ctcycle run demo"),
+    "run": ("run any task from a config: simulate, scan, train, evaluate, bench, denoise, bundle", "ctcycle run demo"),
 }
 """The commands of ``ctcycle``, each with its purpose and an example."""
 
@@ -45,6 +45,7 @@ EXAMPLES = {
     "scan": ("index folders of CT in a manifest: series, patients, splits", "scan", "out=runs/my_data"),
     "train": ("train a denoiser, with or without pairs", "cyclegan", "training.epochs=20"),
     "evaluate": ("evaluate trained runs against the full dose of held-out patients", "evaluate", "split=val"),
+    "bench": ("measure denoisers on simulated scans with known truth; needs no data", "bench", "physics.kernel=d45"),
     "denoise": ("denoise new low-dose series", "denoise", "input=incoming out=denoised"),
     "bundle": ("export a trained denoiser as a MONAI bundle, which runs without ctcycle", "bundle", "version=0.2.0"),
     "pipeline": ("run several tasks in order", "demo", ""),

@@ -17,10 +17,13 @@ from ctcycle.config.training import GUARD_THRESHOLD, TrainingSettings
 from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
 from ctcycle.data.settings import Source, SplitSettings
 from ctcycle.evaluation import DEFAULT_FILTERS, FILTER_NAMES, FilterName
+from ctcycle.evaluation.physics.settings import PhysicsSettings
 from ctcycle.metrics import ProtocolName
 from ctcycle.simulation.settings import LowDoseSettings, SimulationSettings
 
 BenchName = Literal["pairs", "insertion", "physics"]
+BenchFilter = Literal["input", "constant", "gaussian", "median", "bilateral", "tv", "nlm"]
+"""Filters whose strength follows a rule; tuned ones need patients to be tuned on."""
 
 
 class Simulate(Task):
@@ -107,10 +110,13 @@ class Evaluate(Task):
     benches: tuple[BenchName, ...] | None = Field(
         None, description="default: pairs and insertion, as far as the data allow"
     )
+    physics: PhysicsSettings = Field(PhysicsSettings(), description="scans of the physics bench, if it is chosen")
     protocols: Annotated[tuple[ProtocolName, ...], Field(min_length=1)] = ("hu2000", "report2024", "abdomen")
     split: Literal["train", "val", "test"] = "test"
     kernel: str | None = None
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last"] | None = Field(
+        None, description="default: as training.keep of each run; only for run folders"
+    )
     device: Device = "auto"
     guard: bool = Field(True, description="fail if low and full dose of a pair do not show the same anatomy")
     guard_threshold: Fraction = GUARD_THRESHOLD
@@ -134,6 +140,28 @@ class Evaluate(Task):
             name: source if isinstance(source, MethodSource) else MethodSource(run=source)
             for name, source in self.methods.items()
         }
+
+
+class Bench(Task):
+    """Measure denoisers on simulated scans of a water disc with inserts; needs no data."""
+
+    task: Literal["bench"]
+    methods: dict[str, FilePath] = Field(
+        default_factory=dict, description="run folder or bundle folder of each method, by the name it gets in the table"
+    )
+    filters: Annotated[tuple[BenchFilter, ...], Field(min_length=1)] = ("input", "gaussian", "nlm")
+    physics: PhysicsSettings = PhysicsSettings()
+    checkpoint: Literal["best", "last"] = "best"
+    device: Device = "auto"
+    workers: Count | None = Field(None, description="number of threads; default: all cores")
+
+    @field_validator("methods")
+    @classmethod
+    def _names_are_free(cls, methods: dict[str, FilePath]) -> dict[str, FilePath]:
+        taken = sorted(methods.keys() & set(FILTER_NAMES))
+        if taken:
+            raise ValueError(f"'{taken[0]}' is the name of a classical filter; choose another name")
+        return methods
 
 
 class Denoise(Task):
@@ -211,7 +239,7 @@ class Bundle(Task):
         return bundle
 
 
-Step = Annotated[Simulate | Scan | AnyTrain | Evaluate | Denoise | Bundle, Field(discriminator="task")]
+Step = Annotated[Simulate | Scan | AnyTrain | Evaluate | Bench | Denoise | Bundle, Field(discriminator="task")]
 
 
 class Pipeline(Task):
@@ -221,5 +249,7 @@ class Pipeline(Task):
     steps: Annotated[dict[str, Step], Field(min_length=1)]
 
 
-Config = Annotated[Simulate | Scan | AnyTrain | Evaluate | Denoise | Bundle | Pipeline, Field(discriminator="task")]
-TASKS = ("simulate", "scan", "train", "evaluate", "denoise", "bundle", "pipeline")
+Config = Annotated[
+    Simulate | Scan | AnyTrain | Evaluate | Bench | Denoise | Bundle | Pipeline, Field(discriminator="task")
+]
+TASKS = ("simulate", "scan", "train", "evaluate", "bench", "denoise", "bundle", "pipeline")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from ctcycle.evaluation.cache import ResultCache, code_digest
 from ctcycle.evaluation.findings import StudyResult
@@ -10,7 +10,34 @@ from ctcycle.evaluation.methods.method import HUFilter, Method, digest_of
 from ctcycle.evaluation.pairs import HUImage, HUPair, LowDoseSlice
 from ctcycle.evaluation.results import SliceRecord
 from ctcycle.evaluation.scoring import ScoreOptions, Scorer, in_order
-from ctcycle.evaluation.studies import SliceStudy
+
+SliceT_contra = TypeVar("SliceT_contra", bound=LowDoseSlice, contravariant=True)
+
+
+class SliceStudy(Protocol[SliceT_contra]):
+    """A study of one method, fed with every slice and its output, in order: series by series, ascending index.
+
+    `SliceStudy[HUPair]` needs full dose; `SliceStudy[LowDoseSlice]` also works without. A study keeps sums rather than
+    slices, so that memory stays bounded, and never changes the arrays that it is given.
+    """
+
+    def add(self, pair: SliceT_contra, output_hu: HUImage, /) -> None:
+        """Add one slice.
+
+        Args:
+            pair: the slice.
+            output_hu: (H, W) float32, what the method made of ``pair.low_hu``, in HU.
+        """
+
+    def result(self) -> StudyResult:
+        """Return the findings; called once, after the last slice."""
+
+
+class MethodBench(Protocol):
+    """A bench with images of its own, such as the physics bench."""
+
+    def study(self, name: str, denoise: HUFilter, /) -> StudyResult:
+        """Study one method; ``name`` is its name in the results."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from ctcycle.evaluation.scoring import BODY_NOTE, ScoreOptions
 from ctcycle.evaluation.tables import format_table, markdown_table
 from ctcycle.runs.folder import RunFolder
 from ctcycle.runs.tracking import recorded_uri, versions
-from ctcycle.tasks.benches import SLICE_MEASURES, insertion_bench, pair_bench
+from ctcycle.tasks.bench import PHYSICS_MEASURES, SLICE_MEASURES, insertion_bench, pair_bench, physics_bench
 from ctcycle.tasks.evaluation_report import draw, log_to_mlflow, report, write
 from ctcycle.tasks.job import Job
 from ctcycle.tasks.methods import held_out_notes, load_methods
@@ -36,8 +36,11 @@ SLICE_BENCHES: dict[str, Callable[[Evaluate], SliceBench]] = {"pairs": pair_benc
 LOW_DOSE_BENCHES = ("insertion",)
 """Benches that need no full dose."""
 
-OWN_BENCHES: dict[str, Callable[[Evaluate], OwnBench]] = {}
+OWN_BENCHES: dict[str, Callable[[Evaluate], OwnBench]] = {"physics": physics_bench}
 """Makers of the benches with images of their own."""
+
+MEASURES = PHYSICS_MEASURES | SLICE_MEASURES
+"""What the benches measure, by key; of a key that two share, as measured on the slices."""
 
 
 def run(config: Evaluate, job: Job) -> str:
@@ -77,7 +80,7 @@ def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
     evaluation.write(folder.path, _provenance(config, plan))
     write_text(folder.path / "results.md", _markdown(config, evaluation))
     draw(config, folder, methods, slices, evaluation)
-    page = write(folder, report(config, methods, slices, evaluation, SLICE_MEASURES), _provenance(config, plan))
+    page = write(folder, report(config, methods, slices, evaluation, MEASURES), _provenance(config, plan))
     weights = {method.name: method.weights for method in methods if method.kind == "run"}
     log_to_mlflow(config, evaluation, weights, [page, folder.path / "measures.csv"])
     return evaluation
@@ -88,7 +91,7 @@ def _slices(config: Evaluate) -> Slices:
     store = open_store(config.manifest, config.store, config.mu_water, config.mu_air)
     data = load_slices(config.manifest, store, kernel=config.kernel, splits=(config.split,))
     wanted = LOW_DOSE_BENCHES if config.benches is None else config.benches
-    low_only = not data.manifest.select(dose="full_dose").rows and any(name in SLICE_BENCHES for name in wanted)
+    low_only = not data.manifest.select(dose="full_dose").rows and any(name in LOW_DOSE_BENCHES for name in wanted)
     if low_only:
         return LowDoseSlices(data, config.split)
     pairs = EvaluationPairs(data, config.split)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ctcycle.config.schema import Evaluate, MethodSource
+from ctcycle.config.schema import Bench, Evaluate, MethodSource
 from ctcycle.config.shipped import located
 from ctcycle.data.manifest import read_manifest
 from ctcycle.data.slices import load_slices, open_store
@@ -52,7 +52,7 @@ def _load(name: str, source: MethodSource, config: Evaluate, slices: Slices) -> 
     return outputs_method(name, source.title or name, source.outputs or Path(), slices.slices, store)
 
 
-def load_model_method(name: str, run: Path, source: MethodSource, config: Evaluate) -> Method:
+def load_model_method(name: str, run: Path, source: MethodSource, config: Evaluate | Bench) -> Method:
     """Return the method of a run or of a bundle; its digest covers weights, network and window."""
     path = located(run)
     model = load_model(path, source.checkpoint or config.checkpoint, config.device)

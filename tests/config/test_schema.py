@@ -169,10 +169,11 @@ ONE_MISTAKE = [
     ("discriminator.gain=loud", "discriminator.gain: 'loud' is not a number and is not auto"),
     (
         "task=trian",
-        "task: 'trian' is not one of simulate, scan, train, evaluate, denoise, bundle, pipeline; did you mean 'train'?",
+        "task: 'trian' is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline; "
+        "did you mean 'train'?",
     ),
-    ("task=", "task: null is not one of simulate, scan, train, evaluate, denoise, bundle, pipeline"),
-    ("task=[train]", "task: a list is not one of simulate, scan, train, evaluate, denoise, bundle, pipeline"),
+    ("task=", "task: null is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline"),
+    ("task=[train]", "task: a list is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline"),
     ("method=gan", "method: 'gan' is not one of cyclegan, supervised, noise_swap"),
     ("loss.cycl=1", "unknown key 'loss.cycl'; did you mean 'cycle'?"),
     ("generator.filter=1", "unknown key 'generator.filter'; did you mean 'filters'?"),
@@ -305,8 +306,8 @@ def test_mistakes_inside_a_step(folder: Path) -> None:
         "command line: unknown key 'steps.net.lr'; did you mean 'steps.net.optimizer.lr'?"
     ]
     assert complaints(folder, "task: pipeline\nsteps: {a: {task: pipeline}, b: {}, c: {task: train}, d: 3}") == [
-        "x.yaml:2: steps.a.task: 'pipeline' is not one of simulate, scan, train, evaluate, denoise, bundle",
-        "x.yaml:2: steps.b.task is missing; choose one of simulate, scan, train, evaluate, denoise, bundle",
+        "x.yaml:2: steps.a.task: 'pipeline' is not one of simulate, scan, train, evaluate, bench, denoise, bundle",
+        "x.yaml:2: steps.b.task is missing; choose one of simulate, scan, train, evaluate, bench, denoise, bundle",
         "x.yaml:2: steps.c.method is missing; choose one of cyclegan, supervised, noise_swap",
         "x.yaml:2: steps.d: 3 is not a mapping of keys to values",
         "x.yaml: 4 errors; nothing was run",
@@ -331,7 +332,7 @@ def test_another_method_does_not_drop_what_its_base_says(folder: Path) -> None:
 
 def test_the_task_is_asked_for(folder: Path) -> None:
     assert complaints(folder, "seed: 3") == [
-        "x.yaml:1: task is missing; choose one of simulate, scan, train, evaluate, denoise, bundle, pipeline"
+        "x.yaml:1: task is missing; choose one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline"
     ]
 
 

@@ -51,8 +51,8 @@ def test_a_shipped_config_resolves_alike_wherever_it_is_installed() -> None:
     [
         ("cyclgan", "did you mean 'cyclegan'?"),
         ("no_identity", "did you mean 'experiments/no_identity'?"),
-        ("zzz", "give a .yaml file, or one of bundle, ct_denoiser, cyclegan, demo, "),
-        ("../configs/demo", "give a .yaml file, or one of bundle, "),
+        ("zzz", "give a .yaml file, or one of bench, bundle, ct_denoiser, cyclegan, demo, "),
+        ("../configs/demo", "give a .yaml file, or one of bench, bundle, "),
     ],
 )
 def test_an_unknown_name(name: str, hint: str) -> None:

@@ -87,7 +87,7 @@ def test_the_contract_of_results_json(results: dict[str, Any], tiny_run: Path) -
         assert {"psnr", "ssim", "rmse_hu", "mae_hu", "slices", "patients"} <= row.keys()
         assert (row["slices"], row["patients"]) == (2, 1)
     provenance = results["provenance"]
-    assert (provenance["split"], provenance["checkpoint"]) == ("test", "best")
+    assert (provenance["split"], provenance["checkpoint"]) == ("test", None)
     assert provenance["runs"] == {"supervised": tiny_run.as_posix()}
     assert {"ctcycle", "torch", "git_commit"} <= provenance["versions"].keys()
 
@@ -98,10 +98,14 @@ def test_what_is_written(evaluated: Path) -> None:
     assert len(lines) == len(METHODS) * len(PROTOCOLS) * 2
     assert {line["patient"] for line in lines} == {TEST}
     figures = {figure.name: figure.read_bytes() for figure in (evaluated / "figures").iterdir()}
-    assert figures.keys() == {"psnr_by_slice.png", "losses_supervised.png", "panels.png"}
+    report = {"report_patients_1.png", "report_patients_2.png", "report_training_1.png"}
+    assert figures.keys() == {"psnr_by_slice.png", "losses_supervised.png", "panels.png", *report}
     for content in figures.values():
         assert content.startswith(b"\x89PNG")
         assert len(content) > 5000
+    page = (evaluated / "report.html").read_text()
+    assert page.lower().lstrip().startswith("<!doctype html>")
+    assert "supervised" in page
     text = (evaluated / "results.md").read_text()
     assert [line for line in text.splitlines() if line.startswith("## ")] == [f"## {name}" for name in PROTOCOLS]
     assert "| supervised |" in text
@@ -152,7 +156,7 @@ def test_what_cannot_be_compared(tiny: TinyData, tiny_run: Path, tmp_path: Path)
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("".join(line for line in lines if ",test," not in line or ",full_dose," not in line))
     with pytest.raises(ManifestError, match=r"manifest\.csv, split 'test': no patient has both doses"):
-        evaluate(TinyData(tiny.series, manifest), tiny_run, tmp_path / "out")
+        evaluate(TinyData(tiny.series, manifest), tiny_run, tmp_path / "out", "benches=[pairs]")
 
 
 def test_patients_that_a_run_was_trained_on_are_told_wherever_the_figures_are(
@@ -253,7 +257,7 @@ def test_low_dose_alone_is_for_benches_that_need_no_full_dose(
     lines = tiny.manifest.read_text().replace(",series/", f",{tiny.series}/").splitlines(keepends=True)
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("".join(line for line in lines if ",test," not in line or ",full_dose," not in line))
-    monkeypatch.setitem(task.SLICE_BENCHES, "insertion", lambda _c, _s: SliceBench("insertion", "1", _Counting))
+    monkeypatch.setitem(task.SLICE_BENCHES, "insertion", lambda _c: SliceBench("insertion", "1", _Counting))
     data = TinyData(tiny.series, manifest)
     out = evaluate(data, tiny_run, tmp_path / "out", "filters=[input, nlm_tuned]", "panels=0", "benches=[insertion]")
     found = json.loads((out / "results.json").read_text())

@@ -100,28 +100,36 @@ def false_structures(
     if not (len(residuals_hu) and len(nulls_hu)):
         raise ValueError(f"false structures: {len(residuals_hu)} slices, {len(nulls_hu)} nulls; both are needed")
     return tuple(
-        _count(
+        count_structures(
             radius,
-            _all_peaks(residuals_hu, masks, radius, spacing_mm),
-            _all_peaks(nulls_hu, null_masks, radius, spacing_mm),
-            (len(residuals_hu), len(nulls_hu)),
+            _peaks(residuals_hu, masks, radius, spacing_mm),
+            _peaks(nulls_hu, null_masks, radius, spacing_mm),
         )
         for radius in RADII_MM
     )
 
 
-def _all_peaks(slices: Slices, masks: Masks | None, radius_mm: float, spacing_mm: float) -> Array:
-    chosen: Sequence[NDArray[np.bool_] | None] = [None] * len(slices) if masks is None else masks
-    maps = (detection_map(hu, radius_mm, spacing_mm) for hu in slices)
-    return np.concatenate(
-        [blob_peaks(found, radius_mm, spacing_mm, mask) for found, mask in zip(maps, chosen, strict=True)]
-    )
+def count_structures(radius_mm: float, peaks: Sequence[Array], null_peaks: Sequence[Array]) -> FalseStructures:
+    """Count the blobs of one radius, from the peaks of each slice.
 
+    Args:
+        radius_mm: of the template.
+        peaks: of each slice of the output, from `blob_peaks`.
+        null_peaks: of each slice of the null.
 
-def _count(radius_mm: float, peaks: Array, null: Array, slices: tuple[int, int]) -> FalseStructures:
+    Raises:
+        ValueError: the null has no peak.
+    """
+    found, null = np.concatenate(peaks), np.concatenate(null_peaks)
     if not null.size:
         raise ValueError("false structures: the null has no peak at all; it must be noise of full dose")
-    threshold = float(np.sort(null)[-min(slices[1], null.size)])
-    per_slice = float(np.sum(peaks >= threshold)) / slices[0]
-    null_per_slice = float(np.sum(null >= threshold)) / slices[1]
+    threshold = float(np.sort(null)[-min(len(null_peaks), null.size)])
+    per_slice = float(np.sum(found >= threshold)) / len(peaks)
+    null_per_slice = float(np.sum(null >= threshold)) / len(null_peaks)
     return FalseStructures(radius_mm, threshold, per_slice, null_per_slice, per_slice / null_per_slice)
+
+
+def _peaks(slices: Slices, masks: Masks | None, radius_mm: float, spacing_mm: float) -> list[Array]:
+    chosen: Sequence[NDArray[np.bool_] | None] = [None] * len(slices) if masks is None else masks
+    maps = (detection_map(hu, radius_mm, spacing_mm) for hu in slices)
+    return [blob_peaks(found, radius_mm, spacing_mm, mask) for found, mask in zip(maps, chosen, strict=True)]

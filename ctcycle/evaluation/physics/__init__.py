@@ -1,0 +1,1 @@
+"""The physics bench: a denoiser on simulated scans of a water disc with inserts, where the truth is known."""
