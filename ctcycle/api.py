@@ -50,12 +50,13 @@ class DenoiseKeys(TypedDict, total=False):
     strict: bool
     keep_private: bool
     assume_hu: bool
+    slice_axis: Literal[0, 1, 2] | None
     overwrite: bool
     seed: int
 
 
 def find_series(
-    root: str | Path, *, mu_water: float = MU_WATER, mu_air: float = MU_AIR
+    root: str | Path, *, mu_water: float = MU_WATER, mu_air: float = MU_AIR, slice_axis: Literal[0, 1, 2] | None = None
 ) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Find all CT series in a folder or a file, reading only headers.
 
@@ -63,6 +64,7 @@ def find_series(
         root: a folder, searched recursively, or one file.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
         mu_air: attenuation of air in 1/mm, likewise.
+        slice_axis: the axis that NIfTI and npy volumes are cut along; None to choose it for each volume.
 
     Returns:
         The series sorted by path, and the skipped files and series with reasons.
@@ -70,7 +72,7 @@ def find_series(
     Raises:
         SeriesError: ``root`` does not exist.
     """
-    return series_io.find_series(Path(root), mu_water, mu_air=mu_air)
+    return series_io.find_series(Path(root), mu_water, mu_air=mu_air, slice_axis=slice_axis)
 
 
 def read_series(source: SeriesInfo | str | Path, *, assume_hu: bool = False) -> Series:

@@ -113,6 +113,15 @@ def test_the_attenuation_of_water_is_for_npy(tmp_path: Path) -> None:
     np.testing.assert_allclose(ctcycle.read_series(info, assume_hu=True).hu, 0, atol=1e-3)
 
 
+def test_the_axis_of_the_slices_can_be_given(tmp_path: Path) -> None:
+    cube = np.stack([body_hu(1)[0, :, :32]] * 32, axis=1)
+    np.save(tmp_path / "cube.npy", cube)
+    found, skipped = ctcycle.find_series(tmp_path)
+    assert (found, skipped[0].refused) == ([], True)
+    ((info,), _) = ctcycle.find_series(tmp_path, slice_axis=1)
+    np.testing.assert_array_equal(ctcycle.read_series(info).hu, np.moveaxis(cube, 1, 0))
+
+
 def test_an_array_keeps_its_shape_and_is_left_alone(model: ctcycle.Model) -> None:
     hu = body_hu()
     before = hu.copy()

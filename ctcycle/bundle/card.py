@@ -175,6 +175,7 @@ _OPTIONS = (
     ),
     ("strict", "false", "refuse series unlike the training data; otherwise they are denoised with a warning"),
     ("assume_hu", "false", "accept NIfTI and npy values that do not look like HU"),
+    ("slice_axis", "chosen", "axis along which NIfTI and npy volumes are cut into slices: 0, 1 or 2"),
     ("overwrite", "false", "replace existing output"),
     ("keep_private", "false", "keep private DICOM elements, which may identify the patient"),
     ("device", "auto", "`cpu`, `cuda`, `cuda:1` or `mps`"),

@@ -66,6 +66,7 @@ def inference(trained: BundleFacts) -> Config:
         "tile": 0,
         "average_flips": trained.average_flips,
         **dict.fromkeys(flags, False),
+        "slice_axis": None,
         "fingerprint": FINGERPRINT if trained.has_fingerprint else "",
         "dataset_dir": "@input",
         "output_dir": "@output",
@@ -78,7 +79,7 @@ def inference(trained: BundleFacts) -> Config:
         },
         "options": {
             "_target_": "scripts.inference.folders.DenoiseOptions",
-            **{name: f"@{name}" for name in flags},
+            **{name: f"@{name}" for name in (*flags, "slice_axis")},
         },
         "evaluator": {
             "_target_": "scripts.bundle.runtime.app.FolderDenoiser",

@@ -210,6 +210,10 @@ class Denoise(Task):
     strict: bool = Field(False, description="refuse series that differ from the training data, instead of warning")
     keep_private: bool = Field(False, description="keep private DICOM elements")
     assume_hu: bool = Field(False, description="treat NIfTI and npy values as HU even if they do not look like HU")
+    slice_axis: Literal[0, 1, 2] | None = Field(
+        None,
+        description="axis along which NIfTI and npy volumes are cut into slices: 0, 1 or 2; default: chosen for each",
+    )
 
     @field_validator("tile")
     @classmethod

@@ -111,6 +111,12 @@ def series_name(kind: Format, path: str, uid: str) -> str:
     return hashed(f"{kind}\0{path}\0{uid}", 12)
 
 
+def survives(row: ManifestRow) -> bool:
+    """Return whether a row reads back from a manifest as it was written; odd blanks in names do not."""
+    again, _problems = _parse_row(list(COLUMNS), [_text(getattr(row, column), column).strip() for column in COLUMNS])
+    return again == row and not any("\r" in str(getattr(row, column)) for column in COLUMNS)
+
+
 def stored_path(path: Path, root: Path) -> str:
     """Return ``path`` in the form used by a manifest in the folder ``root``.
 
@@ -148,7 +154,10 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         ManifestError: the file cannot be read or is invalid; the message has one line per problem.
     """
-    lines = _lines(_read_text(path))
+    try:
+        lines = iter(list(_lines(_read_text(path))))
+    except csv.Error as error:
+        raise ManifestError(f"{path}: {error}") from error
     top, header = next(lines, (1, []))
     problems = [f"{top}: {problem}" for problem in _check_header(header)]
     numbered: list[tuple[int, ManifestRow]] = []
@@ -179,11 +188,14 @@ def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the line numbers and stripped cells of all lines that are not blank."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
-    table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    for cells in table:
-        stripped = [cell.strip() for cell in cells]
-        if any(stripped):
-            yield table.line_num, stripped
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for cells in table:
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                yield table.line_num, stripped
+    except csv.Error as error:
+        raise csv.Error(f"line {table.line_num}: {error}; check the quotes and the length of its cells") from error
 
 
 def _check_header(header: list[str]) -> list[str]:

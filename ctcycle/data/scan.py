@@ -24,7 +24,7 @@ from pathlib import Path
 from ctcycle.atomic import write_text
 from ctcycle.ct import series_io
 from ctcycle.ct.series import SeriesInfo, Skipped, series_uid
-from ctcycle.data.manifest import Manifest, ManifestRow, series_name, stored_path
+from ctcycle.data.manifest import Manifest, ManifestRow, series_name, stored_path, survives
 from ctcycle.data.pairs import paired_patients
 from ctcycle.data.settings import DOSES, Dose, Source, Split, SplitSettings
 from ctcycle.data.splits import assign_splits
@@ -138,6 +138,9 @@ def find_rows(
             problems.append(_nothing_found(source.path, left_out))
         for info in infos:
             row = _describe(info, source, root, salt)
+            if reason := _not_listed(info, row):
+                skipped.append(Skipped(info.path, reason, refused=True))
+                continue
             if row.series in rows:
                 skipped.append(Skipped(info.path, "series already found in an earlier source"))
                 continue
@@ -147,6 +150,15 @@ def find_rows(
     if problems:
         raise SeriesError("\n".join(problems))
     return FoundSeries(tuple(rows.values()), tuple(skipped), guessed)
+
+
+def _not_listed(info: SeriesInfo, row: ManifestRow) -> str:
+    """Return why a series cannot be listed in a manifest; empty if it can."""
+    if not info.is_volume:
+        return info.notes[0] if info.notes else "several images at one position; separate them"
+    if info.made_by in {"residual", "uncertainty"}:
+        return f"a map of ctcycle ({info.made_by}), not CT"
+    return "" if survives(row) else "a name in its path starts or ends with a blank, or holds a line break; rename it"
 
 
 def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
@@ -195,12 +207,12 @@ def _describe(info: SeriesInfo, source: Source, root: Path, salt: str) -> Manife
     path, uid = stored_path(info.path, root), series_uid(info)
     return ManifestRow(
         series=series_name(info.format, path, uid),
-        patient=_patient(info, source, parts, salt),
+        patient=" ".join(_patient(info, source, parts, salt).split()) or series_name(info.format, path, uid),
         dose=dose,
         dose_fraction=_dose_fraction(dose, source, parts),
-        kernel=info.kernel or _first(_KERNEL, parts),
-        thickness_mm=info.thickness_mm or float(_first(_THICKNESS, parts, 1) or 0),
-        spacing_mm=info.spacing_mm[2],
+        kernel=" ".join(info.kernel.split())[:64].strip() or _first(_KERNEL, parts),
+        thickness_mm=_length(info.thickness_mm) or _length(float(_first(_THICKNESS, parts, 1) or 0)),
+        spacing_mm=_length(info.spacing_mm[2]),
         rows=info.shape[1],
         columns=info.shape[2],
         slices=info.shape[0],
@@ -209,6 +221,11 @@ def _describe(info: SeriesInfo, source: Source, root: Path, salt: str) -> Manife
         path=path,
         uid=uid,
     )
+
+
+def _length(value: float) -> float:
+    """Return a length in mm that a manifest accepts; 0.0 (unknown) for any other number."""
+    return value if 0 < value < float("inf") else 0.0
 
 
 def _names(info: SeriesInfo, root: Path) -> list[str]:

@@ -31,7 +31,7 @@ from ctcycle.errors import ManifestError, OutputError, SeriesError
 SETTLED_NS = 2_000_000_000
 """Files younger than this are always hashed: a second change may fall into the same clock tick."""
 
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)

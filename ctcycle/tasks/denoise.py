@@ -29,6 +29,7 @@ def run(config: Denoise, _job: Job) -> str:
     options = DenoiseOptions(
         overwrite=config.overwrite,
         assume_hu=config.assume_hu,
+        slice_axis=config.slice_axis,
         residual=config.residual,
         uncertainty=config.uncertainty,
         strict=config.strict,

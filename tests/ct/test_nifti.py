@@ -147,7 +147,7 @@ def test_a_degenerate_affine_leaves_the_last_axis_for_the_slices(tmp_path: Path)
 @pytest.mark.parametrize(
     ("stored", "reason"),
     [
-        (np.zeros((4, 4, 3, 2), dtype=np.float32), "shape is (4, 4, 3, 2); must be one volume"),
+        (np.zeros((4, 4, 3, 1, 2), dtype=np.float32), "shape is (4, 4, 3, 1, 2); must be a slice, a volume"),
         (np.zeros((4, 4, 3), dtype=np.complex64), "data type is complex64"),
     ],
 )
@@ -225,14 +225,15 @@ def test_a_map_has_the_geometry_of_its_source_as_floats(
     name: str, version: type[nib.Nifti1Image], order: str, tmp_path: Path
 ) -> None:
     info = rich(tmp_path / name, version, order)
+    kind = Derivation("9.9", "tiny", "0123", kind="residual")
     maps = np.random.default_rng(0).normal(0, 40, info.shape).astype(np.float32)
     out = tmp_path / f"map_{name}"
-    assert write_map(info, maps, out, DERIVATION) == [out]
+    assert write_map(info, maps, out, kind) == [out]
     before, after = nib.load(info.path), nib.load(out)
     np.testing.assert_array_equal(list(iterate_hu(find_series(out)[0][0])), maps)
     assert (after.get_data_dtype(), after.dataobj.slope, after.dataobj.inter) == (np.dtype(f"{order}f4"), 1, 0)
     differ = {key for key in before.header if before.header[key].tobytes() != after.header[key].tobytes()}
-    assert differ == {"datatype", "bitpix", "cal_min", "cal_max"}
+    assert differ == {"datatype", "bitpix", "cal_min", "cal_max", "descrip"}
     assert after.header.extensions == before.header.extensions
     assert len(after.header.extensions) == 1
 
@@ -258,3 +259,94 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
     info = write(tmp_path / "ct.nii", body_hu().T)
     with pytest.raises(OutputError, match=r"must end in \.nii or \.nii\.gz"):
         write_corrected(info, np.zeros(info.shape, dtype=np.float32), tmp_path / "out.npy", DERIVATION)
+
+
+def test_a_coronal_volume_is_cut_in_its_own_plane(tmp_path: Path) -> None:
+    """Stored as (left, back, head) with 5 mm from slice to slice along the second axis, as a DICOM converter does."""
+    hu = body_hu(6)
+    affine = np.array([[-0.78, 0, 0, 0], [0, -5.0, 0, 0], [0, 0, -0.78, 0], [0, 0, 0, 1.0]])
+    info = write(tmp_path / "ct.nii.gz", hu.transpose(2, 0, 1).astype(np.int16), affine)
+    assert info.shape == hu.shape
+    assert info.spacing_mm == pytest.approx((5, 0.78, 0.78))
+    assert info.plane.directions == pytest.approx((1, 0, 0, 0, 0, -1))
+    assert "cut into coronal slices" in info.notes[0]
+    np.testing.assert_array_equal(read_series(info).hu, hu)
+    (axial,), _ = find_series(tmp_path, slice_axis=2)
+    assert axial.shape == (32, 6, 36)
+    out = tmp_path / "out.nii.gz"
+    write_corrected(info, np.full(info.shape, 7, np.float32), out, DERIVATION)
+    np.testing.assert_array_equal(nib.load(out).get_fdata() - nib.load(info.path).get_fdata(), 7)
+
+
+def test_metres_are_converted(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(body_hu().T.astype(np.int16), RADIOLOGICAL * [[0.001], [0.001], [0.001], [1]])
+    image.header.set_xyzt_units("meter")
+    nib.save(image, tmp_path / "ct.nii")
+    (info,), _ = find_series(tmp_path / "ct.nii")
+    assert info.spacing_mm == pytest.approx((2, 0.75, 0.5))
+    assert info.positions_mm == pytest.approx((0, 2, 4))
+
+
+def test_a_time_series_keeps_every_volume(tmp_path: Path) -> None:
+    hu = np.stack([body_hu(seed=seed) for seed in (0, 1)])
+    info = write(tmp_path / "ct.nii", hu.transpose(3, 2, 1, 0).astype(np.int16))
+    assert info.shape == (6, 32, 36)
+    assert not info.is_volume
+    np.testing.assert_array_equal(read_series(info).hu, hu.reshape(6, 32, 36))
+    write_corrected(
+        info,
+        np.arange(6, dtype=np.float32)[:, None, None] * np.ones(info.shape, np.float32),
+        tmp_path / "out.nii",
+        DERIVATION,
+    )
+    added = nib.load(tmp_path / "out.nii").get_fdata() - nib.load(info.path).get_fdata()
+    np.testing.assert_array_equal(added[0, 0], [[0, 3], [1, 4], [2, 5]])
+
+
+@pytest.mark.parametrize("dim", [(512, -3, 5), (30000, 30000, 30000), (64, 64, 20000)])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_header_that_claims_more_than_the_file_holds_is_refused_before_reading(
+    dim: tuple[int, ...], packed: bool, tmp_path: Path
+) -> None:
+    header = nib.Nifti1Image(body_hu().T.astype(np.int16), RADIOLOGICAL).header
+    header["dim"][1:4], header["vox_offset"] = dim, 352
+    content = header.binaryblock + b"\0" * 6000
+    file = tmp_path / ("ct.nii.gz" if packed else "ct.nii")
+    file.write_bytes(gzip.compress(content) if packed else content)
+    found, skipped = find_series(file)
+    assert found == []
+    assert "shape is" in skipped[0].reason or "header requires" in skipped[0].reason
+
+
+def test_a_spacing_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    header = nib.Nifti1Image(body_hu().T.astype(np.int16), RADIOLOGICAL).header
+    header["srow_x"][0] = np.nan
+    put_together(tmp_path / "ct.nii", header, body_hu().T.astype(np.int16))
+    found, skipped = find_series(tmp_path)
+    assert found == []
+    assert "is not finite" in skipped[0].reason
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("tail", [7, 1 << 20])
+def test_bytes_after_the_voxels_are_kept(tail: int, suffix: str, tmp_path: Path) -> None:
+    header = nib.Nifti1Image(body_hu().T.astype(np.int16), RADIOLOGICAL).header
+    put_together(tmp_path / "ct.nii", header, body_hu().T.astype(np.int16))
+    content = (tmp_path / "ct.nii").read_bytes() + b"\x07" * tail
+    (tmp_path / "ct.nii").unlink()
+    packed = suffix == ".nii.gz"
+    (tmp_path / f"ct{suffix}").write_bytes(gzip.compress(content) if packed else content)
+    ((info,), _) = find_series(tmp_path)
+    (out,) = write_corrected(info, np.zeros(info.shape, np.float32), tmp_path / f"out{suffix}", DERIVATION)
+    assert (gzip.decompress(out.read_bytes()) if packed else out.read_bytes()) == content
+
+
+def test_more_than_a_mebibyte_after_the_voxels_is_refused(tmp_path: Path) -> None:
+    header = nib.Nifti1Image(body_hu().T.astype(np.int16), RADIOLOGICAL).header
+    put_together(tmp_path / "ct.nii", header, body_hu().T.astype(np.int16))
+    with (tmp_path / "ct.nii").open("ab") as stream:
+        stream.write(bytes((1 << 20) + 1))
+    ((info,), _) = find_series(tmp_path)
+    with pytest.raises(SeriesError, match=r"ct\.nii: more than 1048576 bytes follow the voxels"):
+        write_corrected(info, np.zeros(info.shape, np.float32), tmp_path / "out.nii", DERIVATION)
+    assert [path.name for path in tmp_path.iterdir()] == ["ct.nii"]

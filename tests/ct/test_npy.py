@@ -143,7 +143,7 @@ def test_cut_and_changed_and_nan_slices_are_named(tmp_path: Path) -> None:
         read_series(info)
     content = (tmp_path / "1.npy").read_bytes()
     (tmp_path / "1.npy").write_bytes(content[:-8])
-    with pytest.raises(SeriesError, match=r"1\.npy: cannot be read as npy"):
+    with pytest.raises(SeriesError, match=r"1\.npy: is 4728 bytes, but its header requires 4736"):
         read_series(info)
 
 
@@ -152,6 +152,37 @@ def test_a_volume_keeps_its_suffix(tmp_path: Path) -> None:
     (info,), _ = find_series(tmp_path)
     with pytest.raises(OutputError, match=r"must end in \.npy"):
         write_corrected(info, np.zeros(info.shape, dtype=np.float32), tmp_path / "out.nii", DERIVATION)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_slices_of_a_volume_are_those_with_equal_sides(axis: int, order: str, tmp_path: Path) -> None:
+    hu = body_hu(5)[:, :, :32]
+    np.save(tmp_path / "ct.npy", np.asarray(np.moveaxis(hu, 0, axis), order=order))  # type: ignore[call-overload]
+    (info,), _ = find_series(tmp_path)
+    assert info.shape == hu.shape
+    np.testing.assert_array_equal(read_series(info).hu, hu)
+    write_corrected(info, hu * 0 + 3, tmp_path / "out.npy", DERIVATION)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), np.moveaxis(hu + 3, 0, axis))
+
+
+def test_a_cube_is_refused_unless_its_axis_is_given(tmp_path: Path) -> None:
+    cube = np.stack([body_hu(1)[0, :, :32]] * 32)
+    np.save(tmp_path / "ct.npy", cube)
+    found, skipped = find_series(tmp_path)
+    assert found == []
+    assert skipped[0].refused
+    assert "set slice_axis" in skipped[0].reason
+    assert find_series(tmp_path, slice_axis=2)[0][0].slice_axis == 2
+
+
+def test_a_claim_beyond_the_file_is_refused(tmp_path: Path) -> None:
+    for name, shape in (("a.npy", (-3, 64, 64)), ("b.npy", (10**9, 64, 64)), ("c.npy", (9, 64, 64))):
+        with (tmp_path / name).open("wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, {"descr": "<i2", "fortran_order": False, "shape": shape})
+    found, skipped = find_series(tmp_path)
+    assert found == []
+    assert len(skipped) == 3
 
 
 def test_attenuation_of_air_and_water_become_their_hu(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ctcycle.data.manifest import (
     read_manifest,
     series_name,
     stored_path,
+    survives,
     write_manifest,
 )
 from ctcycle.errors import ManifestError
@@ -198,3 +200,25 @@ def test_series_names_are_stable_and_no_spreadsheet_takes_them_for_numbers():
     assert all(len(name) == 12 and name[0] in "abcdef" and int(name, 16) for name in names)
     assert names[67] == series_name("dicom", "L067", "1.2")
     assert len({series_name("dicom", "a", ""), series_name("npy", "a", ""), series_name("dicom", "a", "1")}) == 3
+
+
+@pytest.mark.parametrize("name", ["L067 ", "\u00a0L067", "L067\t", "a\rb", "a\r\nb"])
+def test_a_row_that_reads_back_differently_does_not_survive(name):
+    assert survives(ROW)
+    assert survives(replace(ROW, path='with blank, comma and "quote"', kernel="größer"))
+    assert not survives(replace(ROW, path=name))
+
+
+@pytest.mark.parametrize("spacing", [float("nan"), float("inf"), -1.0])
+def test_a_length_that_no_manifest_may_have_does_not_survive(spacing):
+    assert not survives(replace(ROW, spacing_mm=spacing))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [LINE.replace("L067,", '"L067,', 1), LINE.replace("L067,", '"L"067,', 1), LINE.replace("B30f", "x" * 131_073)],
+    ids=["a quote that is not closed", "a quote in the middle", "a cell of 128 KiB"],
+)
+def test_a_line_that_is_no_csv_is_one_sentence(tmp_path, line):
+    (problem,) = problems(written(tmp_path, HEADER, line))
+    assert re.fullmatch(r": line \d+: .{10,90}; check the quotes and the length of its cells", problem)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from phantom_series import write_series
+from phantom_series import stored_body, write_series
 from pydantic import TypeAdapter, ValidationError
 
 from ctcycle.ct.series import SeriesInfo, Skipped, series_uid
 from ctcycle.data import scan
-from ctcycle.data.manifest import read_manifest, write_manifest
+from ctcycle.data.manifest import Manifest, read_manifest, write_manifest
 from ctcycle.data.pairs import pair_slices
 from ctcycle.data.scan import scan_sources, write_skipped
 from ctcycle.data.scan_summary import summary
@@ -215,6 +215,45 @@ def test_the_scan_of_real_files_makes_a_manifest_that_can_be_read(tmp_path):
         "val has no patient with matching series of both doses (2 found in total), so the last checkpoint will be used "
         "as best.pt; assign one in split.val or in the column 'split' of manifest.csv\n"
     )
+
+
+@pytest.mark.parametrize("folder", ["p1 ", "\u00a0p1", "p\r1"])
+def test_a_path_that_a_manifest_cannot_hold_is_refused_by_name(tmp_path, folder):
+    write_series(tmp_path / "good", series="1.2.826.0.1.1")
+    write_series(tmp_path / folder, series="1.2.826.0.1.2")
+    report = scan_sources([Source(tmp_path)], tmp_path / "manifest.csv", SplitSettings())
+    write_manifest(tmp_path / "manifest.csv", report.manifest)
+    assert [row.path for row in read_manifest(tmp_path / "manifest.csv")] == ["good"]
+    (left_out,) = (entry for entry in report.skipped if entry.refused)
+    assert left_out.path == tmp_path / folder
+    assert left_out.reason.endswith("rename it")
+
+
+@pytest.mark.parametrize("spacing", [float("nan"), float("inf"), -0.7])
+def test_a_spacing_that_is_no_length_is_unknown(found, tmp_path, spacing):
+    (row,) = found("p1/1.dcm", spacing_mm=(1.0, spacing, spacing), thickness_mm=spacing)
+    assert (row.spacing_mm, row.thickness_mm) == (0.0, 0.0)
+    write_manifest(tmp_path / "m.csv", Manifest(tmp_path / "m.csv", (row,)))
+    assert read_manifest(tmp_path / "m.csv").rows == (row,)
+
+
+def test_several_images_at_one_position_are_no_volume_to_train_on(tmp_path):
+    write_series(tmp_path / "good", series="1.2.826.0.1.1")
+    write_series(tmp_path / "phases", series="1.2.826.0.1.2")
+    write_series(tmp_path / "phases", stored_body(2)[::-1], "1.2.826.0.1.2", names=["a.dcm", "b.dcm"])
+    report = scan_sources([Source(tmp_path)], tmp_path / "manifest.csv", SplitSettings())
+    assert [row.path for row in report.manifest] == ["good"]
+    (left_out,) = (entry for entry in report.skipped if entry.refused)
+    assert left_out.reason.startswith("has 5 images at 3 positions")
+
+
+@pytest.mark.parametrize(("made", "listed"), [("denoised", True), ("residual", False), ("uncertainty", False)])
+def test_maps_of_ctcycle_are_not_listed_as_ct(tmp_path, made, listed):
+    write_series(tmp_path / "good", series="1.2.826.0.1.1")
+    write_series(tmp_path / "x", series="1.2.826.0.1.2", changes={"SeriesDescription": f"Chest ctcycle {made}"})
+    report = scan_sources([Source(tmp_path)], tmp_path / "manifest.csv", SplitSettings())
+    assert [row.path for row in report.manifest] == ["good", "x"][: 1 + listed]
+    assert [entry.reason for entry in report.skipped] == [f"a map of ctcycle ({made}), not CT"][: not listed]
 
 
 def test_sources_without_ct_are_all_named(tmp_path):

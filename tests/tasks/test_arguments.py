@@ -44,6 +44,7 @@ def test_paths_stay_what_they_are(name: str, parser: Parser) -> None:
         (["--overwrite"], "overwrite", True),
         (["--strength", "0.5"], "strength", 0.5),
         (["--tile=96"], "tile", 96),
+        (["--slice-axis", "2"], "slice_axis", 2),
         (["--device", "cuda:1"], "device", "cuda:1"),
         (["--checkpoint", "last"], "checkpoint", "last"),
     ],

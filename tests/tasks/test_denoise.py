@@ -314,9 +314,34 @@ def test_the_header_names_the_model_by_folder_and_weights(tiny_run: Path, tmp_pa
     assert digest in described
 
 
-def test_a_time_series_is_refused_in_a_sentence(tiny_run: Path, tmp_path: Path) -> None:
-    nib.Nifti1Image(np.zeros((8, 8, 3, 5), dtype=np.int16), np.eye(4)).to_filename(tmp_path / "time.nii.gz")
-    with pytest.raises(
-        SeriesError, match=r"time\.nii\.gz: no CT found \(shape is \(8, 8, 3, 5\); must be one volume .* split"
-    ):
-        denoise(tiny_run, tmp_path / "time.nii.gz", tmp_path / "out")
+def test_a_time_series_is_denoised_volume_by_volume(tiny_run: Path, tmp_path: Path) -> None:
+    """The result of each slice is the one that it has in a volume of its own."""
+    hu = np.stack([body_hu(seed=seed) for seed in (0, 1)]).astype(np.int16)
+    (tmp_path / "in").mkdir()
+    for name, values in (("time", hu.T), ("first", hu[0].T), ("second", hu[1].T)):
+        nib.Nifti1Image(values, np.eye(4)).to_filename(tmp_path / "in" / f"{name}.nii.gz")
+    found = summary(denoise(tiny_run, tmp_path / "in", tmp_path / "out"))
+    assert (found["denoised"], found["refused"]) == (3, [])
+    time, first, second = (
+        np.asarray(nib.load(tmp_path / "out" / f"{name}.nii.gz").dataobj) for name in ("time", "first", "second")
+    )
+    assert (time[..., 0] != hu[0].T).any()
+    np.testing.assert_array_equal(time[..., 0], first)
+    np.testing.assert_array_equal(time[..., 1], second)
+
+
+def test_a_cube_is_denoised_along_the_given_axis(tiny_run: Path, tmp_path: Path) -> None:
+    slices = body_hu(32)[:, :, :32].astype(np.int16)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "cube.npy", slices.transpose(1, 2, 0))
+    with pytest.raises(SeriesError, match=r"does not show the axis of the slices; .* set slice_axis to 0, 1 or 2"):
+        denoise(tiny_run, tmp_path / "in", tmp_path / "none")
+    denoise(tiny_run, tmp_path / "in", tmp_path / "out", "slice_axis=2")
+    for number in (0, 31):
+        (tmp_path / "one").mkdir(exist_ok=True)
+        np.save(tmp_path / "one" / f"{number}.npy", slices[number])
+    denoise(tiny_run, tmp_path / "one", tmp_path / "alone")
+    cube = np.load(tmp_path / "out" / "cube.npy")
+    for number in (0, 31):
+        (alone,) = (tmp_path / "alone").rglob(f"{number}.npy")
+        np.testing.assert_array_equal(cube[:, :, number], np.load(alone))

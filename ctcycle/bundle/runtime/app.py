@@ -206,7 +206,8 @@ class FolderDenoiser:
         Raises:
             CtcycleError: as for `ctcycle.inference.folders.denoise_folder`.
         """
-        options = replace(checked_flags(self.options), progress=logged)
+        axis = _axis(self.options.slice_axis)
+        options = replace(checked_flags(self.options), slice_axis=axis, progress=logged)
         denoiser, out = self.model.denoiser(), Path(str(self.out))
         return denoise_folder(
             self.dataset.path, out, denoiser, self.model.derivation(), options, fingerprint=self._fingerprint()
@@ -243,6 +244,13 @@ def _flag(name: str, value: Any) -> bool:
     if found is None:
         raise ConfigError(f"{name}={value!r}: must be true or false")
     return found
+
+
+def _axis(value: Any) -> int | None:
+    axes: Mapping[str, int | None] = {"None": None, "0": 0, "1": 1, "2": 2}
+    if str(value) not in axes:
+        raise ConfigError(f"slice_axis={value!r}: must be 0, 1 or 2")
+    return axes[str(value)]
 
 
 def _number(name: str, value: Any) -> float:

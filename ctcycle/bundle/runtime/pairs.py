@@ -120,6 +120,9 @@ def _check_same_slices(pair: SeriesPair) -> None:
             f"{pair.low.path}: slices are up to {apart:.1f} mm from those of the full dose; a pair must have the same "
             "slices"
         )
+    for info in (pair.low, pair.full):
+        if not info.is_volume:
+            raise SeriesError(f"{info.path}: has several images at one position; separate them to form pairs")
     pair.windows()
 
 

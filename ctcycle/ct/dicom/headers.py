@@ -1,6 +1,7 @@
 """Read DICOM headers without pixels, tolerating odd values and never quoting them in messages."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ _KEYWORDS = (
     "SOPInstanceUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "SeriesDescription",
     "Modality",
     "ImageType",
     "PatientName",
@@ -45,6 +47,7 @@ _KEYWORDS = (
 )
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS]
 _PIXEL_DATA = Tag("PixelData")
+_OURS = re.compile(r"\bctcycle (denoised|residual|uncertainty)$")
 _HEADLESS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")
 """First bytes of a data set without the file header: group 8 or 2."""
 
@@ -73,6 +76,7 @@ class Header:
         rescale: RescaleSlope and RescaleIntercept.
         rescale_type: RescaleType in upper case.
         has_pixels: whether pixel data follows the header.
+        made_by: kind of the series if ctcycle made it, from SeriesDescription; otherwise empty.
     """
 
     path: Path
@@ -94,6 +98,7 @@ class Header:
     rescale: tuple[float, float] | None
     rescale_type: str
     has_pixels: bool
+    made_by: str = ""
 
     @property
     def normal(self) -> tuple[float, ...] | None:
@@ -218,4 +223,5 @@ def _header(path: Path, frame: int, dataset: Dataset, *, has_pixels: bool) -> He
         rescale=(slope, intercept) if slope and intercept is not None else None,
         rescale_type=text("RescaleType").upper(),
         has_pixels=has_pixels,
+        made_by=found[0] if (found := _OURS.findall(text("SeriesDescription"))) else "",
     )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,24 @@ def test_words_of_a_command_line_are_flags(root: Path) -> None:
     assert options == DenoiseOptions(residual=True, overwrite=True)
     denoiser(root, DenoiseOptions(**words)).run()
     assert np.abs(written(root, "ct-residual")).max() == 10
+
+
+@pytest.mark.parametrize("axis", [2, "2"])
+def test_a_cube_is_cut_along_the_axis_of_the_command_line(root: Path, axis: Any) -> None:
+    cube = np.stack([body_hu(1)[0, :, :32].astype(np.int16)] * 32, axis=-1)
+    task = denoiser(root, DenoiseOptions(slice_axis=axis))
+    shutil.rmtree(task.dataset.path)
+    task.dataset.path.mkdir()
+    np.save(task.dataset.path / "cube.npy", cube)
+    assert task.run().startswith("1 denoised")
+    result = np.load(root.parent / "out" / "cube.npy")
+    np.testing.assert_array_equal(result, cube + 10 * ((cube >= -1000) & (cube <= 1000)))
+
+
+@pytest.mark.parametrize("axis", [3, -1, "z", True, 1.5])
+def test_an_axis_that_no_volume_has_is_refused(root: Path, axis: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^slice_axis=.*: must be 0, 1 or 2$"):
+        denoiser(root, DenoiseOptions(slice_axis=axis)).run()
 
 
 @pytest.mark.parametrize(("word", "passes"), [("true", 4), ("false", 1), (True, 4), (False, 1)])

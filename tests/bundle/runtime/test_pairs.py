@@ -76,6 +76,14 @@ def test_other_slices_are_no_pair(folders: tuple[Path, Path], tmp_path: Path) ->
         find_pairs(folders[0] / "p0", tmp_path / "moved")
 
 
+def test_several_images_at_one_position_are_no_pair(folders: tuple[Path, Path]) -> None:
+    for number, folder in enumerate(folders):
+        again = slice_dataset(stored_body(4)[3], f"1.2.826.0.1.10{number}", 2)
+        save(again, folder / "p0" / "ct" / "again.dcm")
+    with pytest.raises(SeriesError, match=r"p0.ct: has several images at one position; separate them to form pairs"):
+        find_pairs(*folders)
+
+
 def test_the_common_part_of_shifted_series_is_used(folders: tuple[Path, Path]) -> None:
     whole_low, whole_full = next(find_pairs(*folders)[0].slices())
     for file in sorted((folders[0] / "p0" / "ct").iterdir()):

@@ -149,7 +149,6 @@ def test_what_real_archives_leave_out_is_survived(tmp_path: Path, changes: dict[
         ({"PixelSpacing": [0.75, 0.51]}, "slices differ in pixel spacing"),
         ({"ImageOrientationPatient": [0.995, 0.0998, 0.0, -0.0998, 0.995, 0.0]}, "slices differ in orientation"),
         ({"PatientID": "ANOTHER"}, "more than one patient or study in a series"),
-        ({"ImagePositionPatient": [0.0, 0.0, 4.0]}, "differ but have the same position"),
     ],
 )
 def test_a_slice_that_does_not_fit_refuses_the_series(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
@@ -254,3 +253,14 @@ def test_no_identity_in_any_reason_or_warning(tmp_path: Path, capfd: pytest.Capt
     assert text.count("Skipped(") == 5
     assert "CANARY" not in text
     assert PATIENT_NAME not in text
+
+
+def test_images_at_one_position_are_all_kept_and_told_of(tmp_path: Path) -> None:
+    files = write_series(tmp_path)
+    save(slice_dataset(stored_body(4)[3], number=2), tmp_path / "again.dcm")
+    (info,), skipped = find_series(tmp_path)
+    assert skipped == []
+    assert set(info.files) == {*files, tmp_path / "again.dcm"}
+    assert info.positions_mm.count(4.0) == 2
+    assert not info.is_volume
+    assert info.notes[0].startswith("has 4 images at 3 positions")

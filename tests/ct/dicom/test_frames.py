@@ -163,11 +163,15 @@ def test_a_copy_of_an_enhanced_file_is_dropped_once(tmp_path: Path) -> None:
     ]
 
 
-def test_phases_in_one_file_are_refused(tmp_path: Path) -> None:
+def test_phases_in_one_file_are_all_kept_with_a_note(tmp_path: Path) -> None:
     save(enhanced_dataset(stored_body(4), [2.0, 4.0, 2.0, 4.0]), tmp_path / "all.dcm")
-    found, (skipped,) = found_in(tmp_path)
-    assert found == []
-    assert "all.dcm and all.dcm (frame 3) differ but have the same position (2)" in skipped.reason
+    info = the_series(tmp_path)
+    assert not info.is_volume
+    assert info.positions_mm == (2.0, 2.0, 4.0, 4.0)
+    assert info.notes[0].startswith("has 4 images at 2 positions, such as phases or repeats")
+    np.testing.assert_array_equal(hu(info), body_hu(4)[[0, 2, 1, 3]])
+    images = denoised(info, tmp_path / "out", step=3)
+    np.testing.assert_array_equal([image.pixel_array for image in images], stored_body(4)[[0, 2, 1, 3]] + 3)
 
 
 def test_functional_groups_that_are_too_few_are_damage(tmp_path: Path) -> None:

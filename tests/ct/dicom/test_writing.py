@@ -440,3 +440,68 @@ def test_odd_values_neither_warn_nor_tell_who_it_is(
         read_series(info)
     names = [name for _folder, folders, files in os.walk(tmp_path) for name in [*folders, *files]]
     assert "CANARY" not in "".join([str(caught.value), *names, caplog.text, *capfd.readouterr()])
+
+
+def test_what_may_name_a_patient_outside_the_elements_is_dropped(tmp_path: Path) -> None:
+    dataset = slice_dataset(stored_body(1)[0])
+    dataset.preamble = b"JANE DOE".ljust(128, b"\0")
+    dataset.add_new(0x50000005, "US", 1)
+    dataset.add_new(0x50021001, "UI", "1.2.3")
+    dataset.add_new("EncapsulatedDocument", "OB", b"JANE DOE")
+    save(dataset, tmp_path / "in" / "1.dcm")
+    denoised(tmp_path / "in", tmp_path / "out")
+    (file,) = (tmp_path / "out").iterdir()
+    image = pydicom.dcmread(file)
+    assert image.preamble == bytes(128)
+    assert "EncapsulatedDocument" not in image
+    assert not [tag for tag in image.keys() if tag.group in {0x5000, 0x5002}]  # noqa: SIM118 (iterating decodes)
+    assert b"JANE DOE" not in file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 65535},
+        {"PixelPaddingValue": 1064},
+        {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 1064},
+        {"PixelPaddingValue": 200},
+    ],
+    ids=["everything", "soft tissue", "air and soft tissue", "lung"],
+)
+def test_padding_that_tissue_can_have_marks_nothing(tmp_path: Path, changes: dict[str, int]) -> None:
+    """All values are read as they are, those equal to the padding value and those beside them."""
+    stored = stored_body()
+    stored[:, 12:20, 12:20] = 1064
+    stored[:, 14, 14] = 200
+    write_series(tmp_path / "in", stored, changes=changes)
+    series = read_series(the_series(tmp_path / "in"))
+    assert series.padding is None
+    np.testing.assert_array_equal(series.hu, stored.astype(np.float32) - 1024)
+    images = denoised(tmp_path / "in", tmp_path / "out", step=9)
+    np.testing.assert_array_equal([image.pixel_array for image in images], stored + 9)
+
+
+@pytest.mark.parametrize("changes", [{"PixelPaddingValue": 0}, {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 124}])
+def test_padding_as_dark_as_air_is_marked(tmp_path: Path, changes: dict[str, int]) -> None:
+    stored = stored_body()
+    stored[:, :4] = max(changes.values())
+    write_series(tmp_path / "in", stored, changes=changes)
+    padding = read_series(the_series(tmp_path / "in")).padding
+    assert padding is not None
+    assert padding[:, :4].all()
+    assert not padding[:, 10:22, 10:22].any()
+
+
+def test_a_padding_value_that_tissue_can_have_is_padding_only_up_to_the_border(tmp_path: Path) -> None:
+    """The corners outside a round field of view are filled with the value of some pixels of soft tissue."""
+    stored = stored_body()
+    rows, columns = np.mgrid[:32, :36]
+    corners = np.hypot(rows - 15.5, columns - 17.5) > 17
+    stored[:, corners] = 1064
+    stored[:, 12:20, 12:20] = 1064
+    write_series(tmp_path / "in", stored, changes={"PixelPaddingValue": 1064})
+    padding = read_series(the_series(tmp_path / "in")).padding
+    assert padding is not None
+    np.testing.assert_array_equal(padding, np.broadcast_to(corners, stored.shape))
+    images = denoised(tmp_path / "in", tmp_path / "out", step=9)
+    np.testing.assert_array_equal([image.pixel_array for image in images], stored + 9 * ~corners)

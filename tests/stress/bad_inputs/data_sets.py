@@ -8,7 +8,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
-from phantom_series import body_hu, write_series
+from phantom_series import body_hu, stored_body, write_series
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
@@ -235,6 +235,20 @@ def _damage_one(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:300])
 
 
+def _odd_folder(name: str) -> Callable[[Path], object]:
+    return lambda folder: write_series(folder / name, series="1.2.826.0.1.5")
+
+
+def _a_map(folder: Path) -> None:
+    changes = {"SeriesDescription": "Chest ctcycle residual"}
+    write_series(folder / "good" / "p2", series="1.2.826.0.1.5", changes=changes)
+
+
+def _phases(folder: Path) -> None:
+    write_series(folder / "good" / "p2", series="1.2.826.0.1.5")
+    write_series(folder / "good" / "p2", stored_body(2)[::-1], "1.2.826.0.1.5", names=["a.dcm", "b.dcm"])
+
+
 def _no_folder(place: Place) -> list[str]:
     return [f"input={place.folder / 'not there'}"]
 
@@ -252,6 +266,20 @@ DATA_SETS: tuple[Kind, ...] = (
     ),
     _kind("scan", "a damaged slice", "left out", "the file may be truncated", scanned("good", make=_damage_one)),
     _kind("scan", "a pattern that finds no patient", "refused", "does not match", scanned("good", patient="xyz(.*)")),
+    _kind("scan", "a blank at the end of a name", "left out", "rename it", scanned(".", make=_odd_folder("p2 "))),
+    _kind("scan", "a line break in a name", "left out", "rename it", scanned(".", make=_odd_folder("p\r2"))),
+    _kind("scan", "a map of ctcycle", "left out", "a map of ctcycle", scanned("good", make=_a_map)),
+    _kind("scan", "several images at a position", "left out", "images at 3 positions", scanned("good", make=_phases)),
+    _kind(
+        "train", "a quote too many in a manifest", "refused", "check the quotes", with_manifest(_cell("kernel", '"B30'))
+    ),
+    _kind(
+        "train",
+        "a cell of 128 KiB in a manifest",
+        "refused",
+        "the length of its cells",
+        with_manifest(_cell("kernel", "x" * 131_073)),
+    ),
     _kind("train", "no manifest", "refused", "cannot read", lambda _place: ["data.manifest=nowhere.csv"]),
     _kind("train", "an empty manifest", "refused", "the file is empty", with_manifest(lambda _text: "")),
     _kind("train", "a manifest without rows", "refused", "no series after", with_manifest(lambda t: t.splitlines()[0])),

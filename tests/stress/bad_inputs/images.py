@@ -2,7 +2,7 @@
 
 import gzip
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +209,37 @@ def nifti(values: NDArray[Any], name: str = "ct.nii.gz", affine: NDArray[Any] | 
     return make
 
 
+def nifti_claiming(dim: Sequence[int], version: int = 1, packed: bool = False, tail: int = 0, **fields: Any) -> Make:
+    """A NIfTI file of 7 kB with these sizes in its header, packed or not, followed by zeros."""
+
+    def make(folder: Path) -> None:
+        kind = nib.Nifti1Header if version == 1 else nib.Nifti2Header
+        header = kind.from_header(nib.Nifti1Image(stored_body(dtype="int16", intercept=0.0).T, np.eye(4)).header)
+        header["dim"][: len(dim) + 1] = [len(dim), *dim]
+        header["vox_offset"] = header.sizeof_hdr + 4
+        for name, value in fields.items():
+            header[name] = value
+        content = header.binaryblock + b"\0" * 4 + stored_body(dtype="int16", intercept=0.0).T.tobytes(order="F")
+        folder.mkdir()
+        content += bytes(tail)
+        (folder / f"ct.nii{'.gz' if packed else ''}").write_bytes(gzip.compress(content) if packed else content)
+
+    return make
+
+
+def npy_claiming(shape: Sequence[int], size: int = 0) -> Make:
+    """An npy file with this shape in its header, and zeros up to this size that take no place on the disk."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        with (folder / "ct.npy").open("wb") as stream:
+            header = {"descr": "<i2", "fortran_order": False, "shape": tuple(shape)}
+            np.lib.format.write_array_header_1_0(stream, header)
+            stream.truncate(max(stream.tell(), size))
+
+    return make
+
+
 def nifti_cut(folder: Path) -> None:
     """A NIfTI file without its end."""
     nifti(body_hu())(folder)
@@ -328,7 +359,7 @@ IMAGES: tuple[Kind, ...] = (
     _kind("RescaleType not HU", "refused", "RescaleType US, not HU", changed(RescaleType="US")),
     _kind("MONOCHROME1", "refused", "must be MONOCHROME2", changed(PhotometricInterpretation="MONOCHROME1")),
     _kind("colours", "refused", "RGB with 3 samples per pixel", changed(**RGB)),
-    _kind("two reconstructions at a place", "refused", "differ but have the same position", at_one_position),
+    _kind("two reconstructions at a place", "done", "has 4 images at 3 positions", at_one_position),
     _kind("two sizes", "refused", "slices differ in size", two_sizes),
     _kind("two pixel spacings", "refused", "slices differ in pixel spacing", one_changed(PixelSpacing=[0.9, 0.5])),
     _kind(
@@ -359,7 +390,7 @@ IMAGES: tuple[Kind, ...] = (
     _kind("NIfTI in attenuation", "refused", "attenuation (1/mm or 1/cm)", nifti(MU)),
     _kind("NIfTI between -1 and 1", "refused", "normalised to -1..1", nifti(np.tanh(body_hu() / 500))),
     _kind("NIfTI with NaN", "refused", "contains NaN or infinity", nifti(NAN)),
-    _kind("NIfTI of a time series", "refused", "must be one volume or one slice", nifti(np.stack([body_hu()] * 2))),
+    _kind("NIfTI of a time series", "done", "", nifti(np.stack([body_hu()] * 2))),
     _kind("NIfTI of complex numbers", "refused", "one real number per voxel", nifti(body_hu().astype(np.complex64))),
     _kind("NIfTI cut off", "refused", "copy it again", nifti_cut),
     _kind("NIfTI of no bytes", "refused", "cannot be read as NIfTI", written("ct.nii", b"")),
@@ -368,8 +399,63 @@ IMAGES: tuple[Kind, ...] = (
     _kind(
         "npy with infinity", "refused", "contains NaN or infinity", npy(np.where(body_hu() > 600, np.inf, body_hu()))
     ),
+    _kind("NIfTI of a negative size", "refused", "shape is (36, -3, 3)", nifti_claiming((36, -3, 3))),
+    _kind("NIfTI of a huge size", "refused", "shape is (30000, 30000, 30000)", nifti_claiming([30000] * 3)),
+    _kind("NIfTI of a huge size, packed", "refused", "shape is", nifti_claiming([30000] * 3, packed=True)),
+    _kind("NIfTI-2 of sizes beyond 64 bits", "refused", "shape is", nifti_claiming([2**40] * 3, 2)),
+    _kind("NIfTI-2 of 100,000,000 slices", "refused", "1 to 65536 slices", nifti_claiming((36, 32, 10**8), 2)),
+    _kind("NIfTI larger than its file", "refused", "its header requires", nifti_claiming((512, 512, 2000))),
+    _kind(
+        "NIfTI larger than its packed file", "refused", "its header requires", nifti_claiming([2000] * 3, packed=True)
+    ),
+    _kind("NIfTI of seven axes", "refused", "must be a slice, a volume", nifti_claiming((36, 32, 1, 1, 1, 1, 3))),
+    _kind(
+        "NIfTI with voxels at infinity",
+        "refused",
+        "cannot be read as NIfTI",
+        nifti_claiming((36, 32, 3), vox_offset=np.inf),
+    ),
+    _kind(
+        "NIfTI with voxels in its header",
+        "refused",
+        "cannot be read as NIfTI",
+        nifti_claiming((36, 32, 3), vox_offset=16),
+    ),
+    _kind(
+        "NIfTI that unpacks without end",
+        "refused",
+        "bytes follow the voxels",
+        nifti_claiming((36, 32, 3), packed=True, tail=1 << 26),
+    ),
+    _kind(
+        "NIfTI of NaN spacing",
+        "refused",
+        "is not finite",
+        nifti_claiming((36, 32, 3), pixdim=[1, np.nan, 1, 1, 0, 0, 0, 0]),
+    ),
+    _kind(
+        "NIfTI of infinite spacing",
+        "refused",
+        "is not finite",
+        nifti_claiming((36, 32, 3), pixdim=[1, 1, 1, np.inf, 0, 0, 0, 0]),
+    ),
+    _kind("NIfTI with NaN for a place", "refused", "is not finite", nifti_claiming((36, 32, 3), srow_z=[np.nan] * 4)),
+    _kind("npy of a negative size", "refused", "shape is (-3, 64, 64)", npy_claiming((-3, 64, 64))),
+    _kind("npy of 1,000,000,000 slices", "refused", "up to 65536 slices", npy_claiming((10**9, 64, 64), 8192 * 10**9)),
+    _kind("npy of zeros, 31 GB", "refused", "only air", npy_claiming((60000, 512, 512), 128 + 60000 * 2**19)),
+    _kind("npy larger than its file", "refused", "its header requires", npy_claiming((60000, 512, 512))),
     _kind("npy of two sizes", "refused", "slices differ in size", npy_of_two_sizes),
     _kind("npy cut off", "refused", "cannot be read as npy", written("ct.npy", b"\x93NUMPY\x01\0v\0{'descr'")),
+    _kind("npy of (H, W, S)", "done", "cut into 3 slices along axis 2", npy(np.moveaxis(body_hu(), 0, -1))),
+    _kind("npy of a cube", "refused", "set slice_axis", npy(np.stack([body_hu(1)[0, :, :32]] * 32))),
+    _kind("one slice 1024 HU off", "refused", "off the slice before it", one_changed(RescaleIntercept=0)),
+    _kind("one value everywhere", "refused", "all pixels are 40 HU", stored(np.full((3, 32, 36), 1064, np.uint16))),
+    _kind("padding value in tissue", "done", "", changed(PixelPaddingValue=1064)),
+    _kind("a map of ctcycle", "left out", "a result of ctcycle", changed(SeriesDescription="x ctcycle residual")),
+    _kind("a zip archive", "left out", "an archive; unpack it", written("ct.zip", b"PK")),
+    _kind("NRRD", "left out", "an NRRD volume; convert it", written("ct.nrrd", b"NRRD0004")),
+    _kind("MetaImage", "left out", "a MetaImage volume; convert it", written("ct.mha", b"ObjectType = Image")),
+    _kind("half of a pair (hdr, img)", "left out", "convert the pair", written("ct.img", b"0" * 99)),
     _kind("nothing", "refused", "no CT found; give a folder or file", lambda folder: folder.mkdir(), alone=True),
     _kind(
         "only other things", "refused", "no CT found (ignored 1 file (hidden or not", written("a.txt", b"a"), alone=True
