@@ -73,7 +73,7 @@ class UnpairedPatches(Dataset[PatchPair]):
         transform: makes a patch from a slice.
         seed: seed of all random draws.
         fixed_partners: whether each low-dose slice keeps one full-dose slice as its partner, drawn once from the seed
-            (the report's code); otherwise each epoch combines the slices differently. Crops are always drawn anew.
+            (the report's code); otherwise each epoch combines the slices differently. Crops differ in every epoch.
         noise: simulated noise of the full-dose slices; if given, samples have it as "noise", cropped as full dose.
     """
 

@@ -169,8 +169,10 @@ ONE_MISTAKE = [
     ("discriminator.gain=loud", "discriminator.gain: 'loud' is not a number and is not auto"),
     (
         "task=trian",
-        "task: 'trian' is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline; "
-        "did you mean 'train'?",
+        (
+            "task: 'trian' is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline; "
+            "did you mean 'train'?"
+        ),
     ),
     ("task=", "task: null is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline"),
     ("task=[train]", "task: a list is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline"),

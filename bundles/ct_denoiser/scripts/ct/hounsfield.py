@@ -12,6 +12,26 @@ from typing import Protocol, Self, TypeVar
 MU_WATER = 0.0192
 """Linear attenuation of water in 1/mm, as in the report (about 70 keV)."""
 
+MU_AIR = 0.0
+"""Linear attenuation of air in 1/mm; the report takes 0 (dry air has about 2e-5/mm)."""
+
+
+@dataclass(frozen=True)
+class MuScale:
+    """The two attenuations that define HU: water at 0 HU, air at -1000 HU.
+
+    Attributes:
+        water: linear attenuation of water in 1/mm.
+        air: linear attenuation of air in 1/mm; at least 0 and below ``water``.
+    """
+
+    water: float = MU_WATER
+    air: float = MU_AIR
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.air < self.water < math.inf:
+            raise ValueError(f"mu_air={self.air}, mu_water={self.water}; needs 0 <= mu_air < mu_water")
+
 
 class _Array(Protocol):
     """An array type with arithmetic and ``clip``, which is all that the formulas need."""
@@ -77,11 +97,11 @@ class HUWindow:
         return values * self.hu_per_unit + self.centre
 
 
-def mu_to_hu(mu: ArrayT, mu_water: float = MU_WATER, mu_air: float = 0.0) -> ArrayT:
+def mu_to_hu(mu: ArrayT, mu_water: float = MU_WATER, mu_air: float = MU_AIR) -> ArrayT:
     """Convert linear attenuation (1/mm, any shape) to HU: ``1000 (mu - mu_water) / (mu_water - mu_air)``."""
     return (mu - mu_water) * (1000.0 / (mu_water - mu_air))
 
 
-def hu_to_mu(hu: ArrayT, mu_water: float = MU_WATER, mu_air: float = 0.0) -> ArrayT:
+def hu_to_mu(hu: ArrayT, mu_water: float = MU_WATER, mu_air: float = MU_AIR) -> ArrayT:
     """Convert HU (any shape) to linear attenuation in 1/mm; the inverse of `mu_to_hu`."""
     return hu * ((mu_water - mu_air) / 1000.0) + mu_water

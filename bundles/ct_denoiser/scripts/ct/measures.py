@@ -3,8 +3,7 @@
 
 The module needs only numpy, so that it can be copied into bundles. `_window_means` computes all means over windows.
 
-SSIM depends on the offset of the images, not only on their range. It is computed on HU as they are (water at 0), unless
-the protocol rescales the images first.
+SSIM depends on the offset of the images, not only on their range. So each protocol names the HU that counts as 0.
 """
 
 from dataclasses import dataclass
@@ -48,8 +47,10 @@ class Protocol:
         psnr_range: peak value for PSNR, in the units of the compared images.
         ssim_range: data range for SSIM, in the same units.
         ssim_window: Gaussian (sigma 1.5, population covariance) or uniform (7x7, sample covariance).
-        to_unit: rescale both images by ``(HU - low_hu) / (max(reference) - low_hu)`` first; otherwise they stay in HU.
+        offset_hu: the HU that becomes 0 before SSIM is computed; SSIM changes with it.
+        to_unit: rescale both images by ``(HU - offset_hu) / (max(reference) - offset_hu)``; otherwise their unit is HU.
         description: the convention as text, for tables and reports.
+        error_limits_hu: clipping limits for RMSE, MAE and bias where they differ from those of PSNR and SSIM.
     """
 
     name: str
@@ -58,15 +59,20 @@ class Protocol:
     psnr_range: float
     ssim_range: float
     ssim_window: Literal["gaussian", "uniform"]
+    offset_hu: float
     to_unit: bool
     description: str
+    error_limits_hu: tuple[float, float] | None = None
 
     @classmethod
-    def of_window(cls, name: str, low_hu: float, high_hu: float, source: str = "") -> Self:
+    def of_window(cls, name: str, low_hu: float, high_hu: float, source: str = "", offset_hu: float = 0.0) -> Self:
         """Return the protocol of an HU window, whose width is its PSNR and SSIM range; ``source`` ends its text."""
         width = high_hu - low_hu
-        text = f"HU clipped to [{low_hu:g}, {high_hu:g}], range {width:g}, Gaussian SSIM (sigma 1.5){source}"
-        return cls(name, low_hu, high_hu, width, width, "gaussian", False, text)
+        text = (
+            f"HU clipped to [{low_hu:g}, {high_hu:g}], range {width:g}, SSIM 11x11 Gaussian (sigma 1.5) with 0 at "
+            f"{offset_hu:g} HU{source}"
+        )
+        return cls(name, low_hu, high_hu, width, width, "gaussian", offset_hu, False, text)
 
     @property
     def window_px(self) -> int:
@@ -76,6 +82,10 @@ class Protocol:
     def clip(self, hu: NDArray[np.floating]) -> Image:
         """Return HU of any shape, clipped to the protocol's limits, as float64."""
         return np.clip(hu.astype(np.float64), self.low_hu, self.high_hu)
+
+    def clip_for_errors(self, hu: NDArray[np.floating]) -> Image:
+        """Return HU of any shape, clipped to the limits that RMSE, MAE and bias are computed in, as float64."""
+        return self.clip(hu) if self.error_limits_hu is None else np.clip(hu.astype(np.float64), *self.error_limits_hu)
 
 
 HU2000 = Protocol.of_window("hu2000", -1000.0, 1000.0)
@@ -88,9 +98,9 @@ class Scores:
     Attributes:
         psnr: in dB; infinite if the images are equal under the protocol.
         ssim: mean structural similarity, at most 1.
-        rmse_hu: root mean squared error, in HU of the clipped images.
-        mae_hu: mean absolute error, in HU of the clipped images.
-        bias_hu: mean of output minus reference, in HU of the clipped images.
+        rmse_hu: root mean squared error, in HU of the images clipped for errors.
+        mae_hu: mean absolute error, likewise.
+        bias_hu: mean of output minus reference, likewise.
     """
 
     psnr: float
@@ -116,20 +126,21 @@ def score(
 
     Raises:
         SeriesError: the shapes differ, an image is not 2-D, is smaller than the SSIM window or has values that are not
-            finite, the mask is empty, or the reference contains only air and the protocol divides by its maximum.
+            finite, the mask is empty, or the protocol divides by the reference's maximum and this is not above its
+            offset.
     """
     _check(protocol, output_hu, reference_hu, mask)
     output, reference = protocol.clip(output_hu), protocol.clip(reference_hu)
-    error = (output - reference)[... if mask is None else mask]
-    rmse = float(np.sqrt(np.mean(error**2)))
+    inside = ... if mask is None else mask
     hu_per_unit = _hu_per_unit(protocol, reference)
+    rmse = _rms((output - reference)[inside])
     psnr = 20 * np.log10(protocol.psnr_range * hu_per_unit / rmse) if rmse else np.inf
-    if protocol.to_unit:
-        output, reference = ((image - protocol.low_hu) / hu_per_unit for image in (output, reference))
-    similarity = _ssim_map(protocol, output, reference)
+    error = (protocol.clip_for_errors(output_hu) - protocol.clip_for_errors(reference_hu))[inside]
+    similarity = _ssim_map(protocol, *((image - protocol.offset_hu) / hu_per_unit for image in (output, reference)))
     if mask is not None:
         similarity = similarity[mask[_inner(protocol.window_px)]]
-    return Scores(float(psnr), float(similarity.mean()), rmse, float(np.mean(np.abs(error))), float(np.mean(error)))
+    mean_error, mean_absolute = float(np.mean(error)), float(np.mean(np.abs(error)))
+    return Scores(float(psnr), float(similarity.mean()), _rms(error), mean_absolute, mean_error)
 
 
 def smoothed(hu: NDArray[np.number]) -> Image:
@@ -195,13 +206,17 @@ def means_in_windows(images: Image, rows: int = NOISE_WINDOW, columns: int = NOI
     return _window_means(images, np.full(rows, 1 / rows), np.full(columns, 1 / columns))
 
 
+def _rms(error: Image) -> float:
+    return float(np.sqrt(np.mean(error**2)))
+
+
 def _hu_per_unit(protocol: Protocol, reference: Image) -> float:
     if not protocol.to_unit:
         return 1.0
-    width = float(reference.max()) - protocol.low_hu
-    if width == 0:
+    width = float(reference.max()) - protocol.offset_hu
+    if width <= 0:
         raise SeriesError(
-            f"protocol {protocol.name}: the reference has no value above {protocol.low_hu:g} HU, but the protocol "
+            f"protocol {protocol.name}: the reference has no value above {protocol.offset_hu:g} HU, but the protocol "
             "divides by its maximum; exclude this slice"
         )
     return width

@@ -3,14 +3,14 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.ct.hounsfield import MU_WATER
+from scripts.ct.hounsfield import MU_AIR, MU_WATER
 from scripts.errors import SeriesError
 
 _MAX_SAMPLES = 1 << 22
@@ -47,6 +47,10 @@ class SeriesInfo:
         patient_id: the PatientID, used only for grouping and never shown, logged or written; empty if unknown.
         mu_water: attenuation of water in 1/mm, used to convert npy files that hold attenuation to HU.
         plane: orientation and location of the slices; None if unknown (npy).
+        slice_axis: axis of the stored array that the slices are cut along (a NIfTI or npy volume); None otherwise.
+        made_by: "denoised", "residual" or "uncertainty" if ctcycle made the series; otherwise empty.
+        notes: sentences about what is unusual, for the user; they identify no patient.
+        mu_air: attenuation of air in 1/mm, used as ``mu_water`` is.
     """
 
     format: Format
@@ -61,6 +65,15 @@ class SeriesInfo:
     patient_id: str
     mu_water: float = MU_WATER
     plane: SlicePlane | None = None
+    mu_air: float = MU_AIR
+    slice_axis: int | None = None
+    made_by: str = ""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether each position has one slice, unlike in phases, repeats or a time series."""
+        return len(set(self.positions_mm)) == len(self.positions_mm)
 
     def file_of(self, index: int) -> Path:
         """Return the file that holds slice ``index``, or the folder if several files hold several slices each."""
@@ -157,6 +170,8 @@ def check_hu(series: Series) -> None:
             f"{series.info.path}: values do not look like HU (range {low:.4g} to {high:.4g}): {guess}; "
             "convert them, or set assume_hu=true"
         )
+    if sample.min() == sample.max() and sample.size > 1:
+        raise SeriesError(f"{series.info.path}: all pixels are {sample[0]:.4g} HU, so there is no image; re-export it")
 
 
 def _not_hu(info: SeriesInfo, low: float, high: float) -> str | None:

@@ -1,12 +1,10 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
-"""Find, read and write CT series in any supported format, with slices in HU."""
+"""Read and write CT series in any supported format, with slices in HU."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +12,8 @@ from numpy.typing import NDArray
 from scripts import atomic
 from scripts.ct import dicom, nifti, npy
 from scripts.ct.dicom import Derivation
-from scripts.ct.dicom.headers import lacks_header, looks_like_dicom
-from scripts.ct.hounsfield import MU_WATER
-from scripts.ct.series import Format, Series, SeriesInfo, Skipped, WriteOptions, check_hu
+from scripts.ct.finding import find_series
+from scripts.ct.series import Format, Series, SeriesInfo, WriteOptions, check_hu
 from scripts.ct.stored_values import StoredValues
 from scripts.errors import OutputError, SeriesError
 
@@ -33,52 +30,14 @@ __all__ = [
     "write_map",
 ]
 
-_Kind = Literal["dicom", "nifti", "npy", "headless", "blank", "other"]
 _Slice = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """HU and padding mask, (H, W) each."""
 
+_Reader = Callable[[SeriesInfo, Sequence[int]], Iterator[StoredValues]]
 _Writer = Callable[[SeriesInfo, Iterable[NDArray[np.float32]], Path], list[Path]]
 _DEFAULT = WriteOptions()
-
-
-def find_series(
-    root: Path, mu_water: float = MU_WATER, progress: Callable[[Path], object] | None = None
-) -> tuple[list[SeriesInfo], list[Skipped]]:
-    """Find every CT series in a file or under a folder, reading only headers.
-
-    Args:
-        root: a folder with any nesting, or one file. Hidden files and files that are not images are only counted.
-        mu_water: attenuation of water in 1/mm, for npy files that hold attenuation: all values between -1 and 1.
-        progress: called with each image file before its header is read.
-
-    Returns:
-        The series sorted by path, and what was skipped, each with its reason.
-
-    Raises:
-        SeriesError: ``root`` does not exist.
-    """
-    if not root.exists():
-        raise SeriesError(f"{root}: does not exist; give a folder or file of CT images")
-    skipped: list[Skipped] = []
-    kinds: dict[_Kind, list[Path]] = {"dicom": [], "nifti": [], "npy": [], "headless": [], "blank": [], "other": []}
-    for file in _files(root, skipped) if root.is_dir() else [root]:
-        kinds[_kind(file, skipped)].append(file)
-    found: list[SeriesInfo] = []
-    for infos, left_out in (
-        dicom.find_series(_watched(kinds["dicom"], progress)),
-        nifti.find_series(_watched(kinds["nifti"], progress)),
-        npy.find_series(_watched(kinds["npy"], progress), mu_water),
-    ):
-        found.extend(infos)
-        skipped.extend(left_out)
-    reason = "incomplete DICOM file: missing 'DICM' prefix; re-export it or rewrite it with a DICOM toolkit"
-    beside = {(file.parent, _suffix(file)) for file in kinds["dicom"]}
-    blank = [file for file in kinds["blank"] if (file.parent, _suffix(file)) in beside]
-    skipped.extend(Skipped(file, reason, damaged=True) for file in [*kinds["headless"], *blank])
-    kinds["other"].extend(file for file in kinds["blank"] if file not in blank)
-    if count := len(kinds["other"]):
-        skipped.append(Skipped(root, f"ignored {count} file{'s' if count > 1 else ''} (hidden or not CT images)"))
-    return sorted(found, key=lambda info: (info.path, info.uid, info.files)), skipped
+_OFFSET_HU = 300.0
+_ENOUGH_PIXELS = 64
 
 
 def read_series(info: SeriesInfo, assume_hu: bool = False) -> Series:
@@ -94,7 +53,7 @@ def read_series(info: SeriesInfo, assume_hu: bool = False) -> Series:
     Raises:
         SeriesError: a file is damaged or has changed, or its values are not finite or do not look like HU.
     """
-    series = _stacked(info, info.shape[0], _decoded(info))
+    series = _stacked(info, info.shape[0], _decoded(info, assume_hu=assume_hu))
     if not assume_hu:
         check_hu(series)
     return series
@@ -117,18 +76,17 @@ def sample_slices(info: SeriesInfo, count: int = 16) -> Series:
     return _stacked(info, len(picked), _decoded(info, picked))
 
 
-def iterate_hu(info: SeriesInfo) -> Iterator[NDArray[np.float32]]:
+def iterate_hu(info: SeriesInfo, assume_hu: bool = False) -> Iterator[NDArray[np.float32]]:
     """Yield the slices of a series one by one, (H, W) float32 in HU; memory use does not grow with the series.
-
-    DICOM and npy are read slice by slice; a NIfTI volume is held in memory as stored.
 
     Args:
         info: from `find_series`.
+        assume_hu: accept a slice that is far off the one before it.
 
     Raises:
         SeriesError: as for `read_series`, except that values may not look like HU.
     """
-    return (hu for hu, _padding in _decoded(info))
+    return (hu for hu, _padding in _decoded(info, assume_hu=assume_hu))
 
 
 def write_corrected(
@@ -183,7 +141,8 @@ def write_map(
     Returns and raises the same as `write_corrected`.
     """
     to_dicom = partial(dicom.write_map, derivation=derivation, keep_private=options.keep_private)
-    writers: dict[Format, _Writer] = {"dicom": to_dicom, "nifti": nifti.write_map, "npy": npy.write_map}
+    to_nifti = partial(nifti.write_map, kind=derivation.kind)
+    writers: dict[Format, _Writer] = {"dicom": to_dicom, "nifti": to_nifti, "npy": npy.write_map}
     return _write(info, maps, out, writers[info.format], overwrite=options.overwrite)
 
 
@@ -211,17 +170,35 @@ def _stacked(info: SeriesInfo, count: int, slices: Iterable[_Slice]) -> Series:
     return Series(info, hu, padding)
 
 
-def _decoded(info: SeriesInfo, picked: Sequence[int] = ()) -> Iterator[_Slice]:
+def _decoded(info: SeriesInfo, picked: Sequence[int] = (), *, assume_hu: bool = False) -> Iterator[_Slice]:
     """Yield HU and padding of each slice, or only of the picked ones.
 
     Raises:
-        SeriesError: a slice holds values that are not finite.
+        SeriesError: a slice holds values that are not finite, or (unless ``assume_hu``) is far off the one before it.
     """
+    compared = info.is_volume and not picked and not assume_hu  # only neighbours show the same anatomy
+    previous: NDArray[np.float32] | None = None
     for number, stored in _stored(info, picked or range(info.shape[0])):
         hu = stored.hu()[0]
         if not np.isfinite(hu).all():
             raise SeriesError(f"{info.file_of(number)}: slice {number} contains NaN or infinity; repair or remove it")
+        measured = np.where(stored.padding[0], np.nan, hu)[::4, ::4]
+        if compared and previous is not None and (offset := _offset(previous, measured)):
+            raise SeriesError(
+                f"{info.file_of(number)}: slice {number} is {offset:.0f} HU off the slice before it in nearly every "
+                "pixel; correct the rescale of one of them"
+            )
+        previous = measured
         yield hu, stored.padding[0]
+
+
+def _offset(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """Return the offset between two slices if nearly all pixels differ by a lot, which anatomy never does; else 0."""
+    difference = (after - before)[np.isfinite(after) & np.isfinite(before)]
+    if difference.size < _ENOUGH_PIXELS:
+        return 0.0
+    low, middle, high = (float(value) for value in np.percentile(difference, [5, 50, 95]))
+    return middle if low > _OFFSET_HU or high < -_OFFSET_HU else 0.0
 
 
 def _stored(info: SeriesInfo, picked: Sequence[int]) -> Iterator[tuple[int, StoredValues]]:
@@ -230,16 +207,12 @@ def _stored(info: SeriesInfo, picked: Sequence[int]) -> Iterator[tuple[int, Stor
     Raises:
         SeriesError: a file has changed since it was found.
     """
-    if info.format == "dicom":
-        yield from zip(picked, dicom.read_stored(info, picked), strict=True)
-        return
-    count = 0
-    for stored in nifti.read_stored(info) if info.format == "nifti" else npy.read_stored(info):
-        if count in picked:
-            yield count, stored
-        count += 1
-    if count != info.shape[0]:
-        raise SeriesError(f"{info.path}: has {count} slices, but had {info.shape[0]} when it was found; scan it again")
+    readers: dict[Format, _Reader] = {
+        "dicom": dicom.read_stored,
+        "nifti": nifti.read_stored,
+        "npy": npy.read_stored,
+    }
+    yield from zip(picked, readers[info.format](info, picked), strict=True)
 
 
 def _checked(info: SeriesInfo, images: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
@@ -258,56 +231,6 @@ def _checked(info: SeriesInfo, images: Iterable[NDArray[np.float32]]) -> Iterato
         yield image
     if count != info.shape[0]:
         raise SeriesError(f"{info.path}: got {count} slices to write, but the series has {info.shape[0]}")
-
-
-def _watched(files: list[Path], progress: Callable[[Path], object] | None) -> Iterable[Path]:
-    for file in files:
-        if progress is not None:
-            progress(file)
-        yield file
-
-
-def _files(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
-    """Yield every file under a folder in sorted order; a folder reachable by several links is visited once."""
-    visited: set[tuple[int, int]] = set()
-
-    def unreadable(error: OSError) -> None:
-        skipped.append(Skipped(Path(error.filename), f"cannot open ({error.strerror})", damaged=True))
-
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in visited:
-            folders.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(names))
-
-
-def _kind(file: Path, skipped: list[Skipped]) -> _Kind:
-    """Return the kind of a file from its first bytes, or from its name if they have no signature."""
-    name = file.name.lower()
-    if name.startswith(".") or not file.is_file() or name == "dicomdir":
-        return "other"
-    if name.endswith((".npy", *nifti.SUFFIXES)):
-        return "npy" if name.endswith(".npy") else "nifti"
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(132)
-    except OSError as error:
-        skipped.append(Skipped(file, f"cannot open ({error.strerror})", damaged=True))
-        return "other"
-    if looks_like_dicom(start):
-        return "dicom"
-    if lacks_header(start) or name.endswith((".dcm", ".ima", ".dicom")):
-        return "headless"
-    return "other" if start.strip(b"\0") else "blank"
-
-
-def _suffix(file: Path) -> str:
-    """Return the suffix in lower case; the last number of a file named by its UID is not a suffix."""
-    suffix = file.suffix.lower()
-    return "" if suffix[1:].isdecimal() else suffix
 
 
 def _write(

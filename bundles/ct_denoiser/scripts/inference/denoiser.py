@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scripts.ct.hounsfield import MU_WATER, HUWindow
+from scripts.ct.hounsfield import HUWindow, MuScale
 from scripts.errors import ConfigError, SeriesError
 
 MULTIPLE = 32
@@ -88,6 +88,9 @@ def make_inferer(tile: int = 0, *, average_flips: bool = False) -> Inferer:
     return inferer
 
 
+_MU = MuScale()
+
+
 class Denoiser:
     """Denoises slices of any size, in HU.
 
@@ -97,7 +100,7 @@ class Denoiser:
         device: the device to run on.
         inferer: applies the generator to a slice, see `make_inferer`; whole slices by default.
         strength: factor of the correction, from 0 (none) to 2; 1 as trained.
-        mu_water: attenuation of water in 1/mm used in training, for series that hold attenuation.
+        mu: attenuation of water and air in 1/mm used in training, for series that hold attenuation.
 
     Raises:
         ConfigError: the strength is out of range.
@@ -111,12 +114,12 @@ class Denoiser:
         *,
         inferer: Inferer | None = None,
         strength: float = 1.0,
-        mu_water: float = MU_WATER,
+        mu: MuScale = _MU,
     ) -> None:
         if not 0 <= strength <= MAX_STRENGTH:
             raise ConfigError(f"strength={strength}: must be between 0 (no change) and {MAX_STRENGTH:g}")
         self.generator = generator.to(device).eval()
-        self.window, self.device, self.mu_water = window, device, mu_water
+        self.window, self.device, self.mu = window, device, mu
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.strength = strength
 

@@ -51,6 +51,7 @@ class DenoiseOptions:
         uncertainty: also write the standard deviation of the results over flipped slices, in HU.
         strict: refuse a series that is unlike the training data instead of warning.
         keep_private: keep private DICOM elements.
+        slice_axis: axis of stored arrays that NIfTI and npy volumes are cut along; None to choose it for each.
         progress: reports progress while slices are computed.
     """
 
@@ -60,6 +61,7 @@ class DenoiseOptions:
     uncertainty: bool = False
     strict: bool = False
     keep_private: bool = False
+    slice_axis: int | None = None
     progress: Progress | None = None
 
     @property
@@ -108,7 +110,8 @@ def denoise_folder(  # noqa: PLR0917 (in natural order; the last is optional)
         raise BundleError(
             "strict=true: the model has no fingerprint to compare series with; export it as a bundle first"
         )
-    found, skipped = find_series(source, denoiser.mu_water)
+    found, skipped = find_series(source, denoiser.mu.water, mu_air=denoiser.mu.air, slice_axis=options.slice_axis)
+    found, skipped = _without_results(found, skipped)
     for item in skipped:
         if item.damaged or item.refused:
             _log.warning("%s: %s", item.path, item.reason)
@@ -122,6 +125,14 @@ def denoise_folder(  # noqa: PLR0917 (in natural order; the last is optional)
         report.add(info, work, paths)
     write_json(out / "summary.json", report.summary())
     return report.sentence(out)
+
+
+def _without_results(found: Sequence[SeriesInfo], skipped: Sequence[Skipped]) -> tuple[list[SeriesInfo], list[Skipped]]:
+    """Return the series that ctcycle did not make itself; its results are added to the skipped."""
+    results = [
+        Skipped(info.path, f"a result of ctcycle ({info.made_by}), not a scan") for info in found if info.made_by
+    ]
+    return [info for info in found if not info.made_by], [*skipped, *results]
 
 
 def output_paths(found: Sequence[SeriesInfo], root: Path, out: Path) -> list[Path]:
@@ -208,12 +219,12 @@ class _Denoising:
         found = [] if self.fingerprint is None else departures(self.fingerprint, sample.hu)
         if found and self.options.strict:
             raise SeriesError(f"{info.path}: {'; '.join(found)}; set strict=false to denoise it anyway")
-        return found
+        return [*info.notes, *found]
 
     def write(self, info: SeriesInfo, kind: Kind, paths: Mapping[Kind, Path]) -> None:
         """Write one of the outputs."""
         derivation, writing = replace(self.derivation, kind=kind), self.options.writing
-        slices = iterate_hu(info)
+        slices = iterate_hu(info, self.options.assume_hu)
         if kind == "denoised":
             corrections = self._with_progress(map(self.denoiser.correction, slices), info, kind)
             write_corrected(info, corrections, paths[kind], derivation, writing)
@@ -221,7 +232,7 @@ class _Denoising:
             maps = self._with_progress(map(self.denoiser.uncertainty, slices), info, kind)
             write_map(info, maps, paths[kind], derivation, writing)
         else:  # computed from the stored values, so that source, result and residual agree to the last bit
-            denoised = iterate_hu(as_written(info, paths["denoised"]))
+            denoised = iterate_hu(as_written(info, paths["denoised"]), assume_hu=True)
             removed = (low - result for low, result in zip(slices, denoised, strict=True))
             write_map(info, removed, paths[kind], derivation, writing)
 

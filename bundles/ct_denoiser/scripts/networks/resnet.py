@@ -13,6 +13,9 @@ from torch.nn import functional as F
 from scripts.networks.layers import initialise, norm_layer
 from scripts.networks.specs import GeneratorSpec
 
+_FIRST, _SAMPLING = 4, 3
+"""Number of layers of the first convolution, and of one down- or up-sampling."""
+
 
 def _conv(spec: GeneratorSpec, inputs: int, outputs: int, kernel: int, dilation: int = 1) -> list[nn.Module]:
     """Return size-preserving reflection padding, a convolution (without bias before a norm) and a norm."""
@@ -71,12 +74,29 @@ class ResNetGenerator(nn.Module):
         multiple = 2**self.spec.downsamplings
         right, bottom = -columns % multiple, -rows % multiple
         padded = F.pad(image, (0, right, 0, bottom), mode="replicate") if right or bottom else image
-        change: Tensor = self.body(padded)[..., :rows, :columns]
+        change = self._change(padded)[..., :rows, :columns]
         if self.spec.activation == "tanh_before_sum":
             change = change.tanh()
         if self.spec.residual != "none":
             change = change + self.skip(image[:, :1])
         return change.tanh() if self.spec.activation == "tanh_after_sum" else change
+
+    def _change(self, image: Tensor) -> Tensor:
+        """Return the body's output; with skips, features of the same resolution are added on the way up."""
+        levels = self.spec.downsamplings
+        if not (self.spec.skips and levels):
+            result: Tensor = self.body(image)
+            return result
+        before_down = {_FIRST + _SAMPLING * level for level in range(levels)}
+        after_up = {len(self.body) - 3 - _SAMPLING * level for level in range(levels)}
+        kept = []
+        for number, layer in enumerate(self.body):
+            if number in before_down:
+                kept.append(image)
+            image = layer(image)
+            if number in after_up:
+                image = image + kept.pop()
+        return image
 
     @torch.no_grad()
     def _start_near_identity(self) -> None:

@@ -20,6 +20,8 @@ class GeneratorSpec:
         downsamplings: number of stride-2 convolutions before, and of transposed convolutions after the blocks.
         dilations: dilation of the convolutions in each block; one value for all blocks, or one per block.
         kernel: kernel size of the first and last convolution.
+        skips: add the features before each down-sampling to those after the matching up-sampling, as a U-Net does
+            (Ronneberger et al. 2015, which concatenates them).
         norm: normalisation after every convolution but the last; "instance" and "group" keep no running statistics.
         residual: added to the body's output: the input image, a learned 1×1 convolution of it, or nothing.
         activation: none, tanh of the body before the sum, or tanh of the sum.
@@ -36,6 +38,7 @@ class GeneratorSpec:
     downsamplings: int = 2
     dilations: tuple[int, ...] = (1,)
     kernel: int = 7
+    skips: bool = False
     norm: Norm = "none"
     residual: Literal["identity", "conv1x1", "none"] = "identity"
     activation: Literal["none", "tanh_before_sum", "tanh_after_sum"] = "none"

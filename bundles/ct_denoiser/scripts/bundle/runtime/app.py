@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from scripts import __version__
-from scripts.ct.hounsfield import MU_WATER, HUWindow
+from scripts.ct.hounsfield import MU_AIR, MU_WATER, HUWindow, MuScale
 from scripts.ct.series import SeriesInfo
 from scripts.ct.series_io import Derivation, find_series, read_series
 from scripts.errors import BundleError, ConfigError, CtcycleError
@@ -93,6 +93,7 @@ class BundledModel:
         device: device to run on, as an object or a name such as "auto", "cpu" or "cuda".
         inferer: applies the network to whole slices or tiles.
         strength: factor of the correction.
+        mu_air: attenuation of air in 1/mm, used as ``mu_water`` is.
     """
 
     bundle_root: str | Path
@@ -102,6 +103,7 @@ class BundledModel:
     device: str | torch.device = "auto"
     inferer: Inferer | None = None
     strength: float = 1.0
+    mu_air: float = MU_AIR
 
     @property
     def weights(self) -> Path:
@@ -117,9 +119,8 @@ class BundledModel:
         """
         device, strength = _device(self.device), _number("strength", self.strength)
         network = load_weights(self.network, self.weights)
-        return Denoiser(
-            network, self.window, device, inferer=self.inferer, strength=strength, mu_water=float(self.mu_water)
-        )
+        mu = MuScale(float(self.mu_water), float(self.mu_air))
+        return Denoiser(network, self.window, device, inferer=self.inferer, strength=strength, mu=mu)
 
     def derivation(self) -> Derivation:
         """Return the derivation for DICOM headers, with the model's name and the hash of its weights."""
@@ -153,11 +154,12 @@ class CTFolder(Dataset[dict[str, Any]]):
     Args:
         path: a folder of DICOM, NIfTI or npy with any nesting, or one file.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
+        mu_air: attenuation of air in 1/mm, likewise.
     """
 
-    def __init__(self, path: str | Path, mu_water: float = MU_WATER) -> None:
+    def __init__(self, path: str | Path, mu_water: float = MU_WATER, mu_air: float = MU_AIR) -> None:
         self.path = Path(str(path))
-        self._mu_water = mu_water
+        self._mu_water, self._mu_air = mu_water, mu_air
 
     @cached_property
     def series(self) -> list[SeriesInfo]:
@@ -166,7 +168,7 @@ class CTFolder(Dataset[dict[str, Any]]):
         Raises:
             SeriesError: the folder does not exist.
         """
-        return find_series(self.path, self._mu_water)[0]
+        return find_series(self.path, self._mu_water, mu_air=self._mu_air)[0]
 
     def __len__(self) -> int:
         return len(self.series)
@@ -205,7 +207,8 @@ class FolderDenoiser:
         Raises:
             CtcycleError: as for `ctcycle.inference.folders.denoise_folder`.
         """
-        options = replace(checked_flags(self.options), progress=logged)
+        axis = _axis(self.options.slice_axis)
+        options = replace(checked_flags(self.options), slice_axis=axis, progress=logged)
         denoiser, out = self.model.denoiser(), Path(str(self.out))
         return denoise_folder(
             self.dataset.path, out, denoiser, self.model.derivation(), options, fingerprint=self._fingerprint()
@@ -242,6 +245,13 @@ def _flag(name: str, value: Any) -> bool:
     if found is None:
         raise ConfigError(f"{name}={value!r}: must be true or false")
     return found
+
+
+def _axis(value: Any) -> int | None:
+    axes: Mapping[str, int | None] = {"None": None, "0": 0, "1": 1, "2": 2}
+    if str(value) not in axes:
+        raise ConfigError(f"slice_axis={value!r}: must be 0, 1 or 2")
+    return axes[str(value)]
 
 
 def _number(name: str, value: Any) -> float:

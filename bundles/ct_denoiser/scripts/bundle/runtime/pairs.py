@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from scripts.atomic import write_json
 from scripts.bundle.runtime.app import BundledModel
 from scripts.ct.grids import Window, common_windows
-from scripts.ct.hounsfield import MU_WATER
+from scripts.ct.hounsfield import MU_AIR, MU_WATER
 from scripts.ct.measures import HU2000, score
 from scripts.ct.series import SeriesInfo
 from scripts.ct.series_io import check_hu, find_series, iterate_hu, sample_slices
@@ -76,18 +76,19 @@ class SeriesPair:
             ) from error
 
 
-def find_pairs(low: Path, full: Path, mu_water: float = MU_WATER) -> list[SeriesPair]:
+def find_pairs(low: Path, full: Path, mu_water: float = MU_WATER, mu_air: float = MU_AIR) -> list[SeriesPair]:
     """Return pairs of series with the same relative path in two folders, or the only series of each.
 
     Args:
         low: folder (or file) of low-dose series.
         full: folder of the same series at full dose, with the same layout.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
+        mu_air: attenuation of air in 1/mm, likewise.
 
     Raises:
         SeriesError: a folder does not exist, there are no pairs, or two series differ in slices or grid.
     """
-    lows, fulls = (_by_path(root, mu_water) for root in (low, full))
+    lows, fulls = (_by_path(root, mu_water, mu_air) for root in (low, full))
     if len(lows) == len(fulls) == 1:
         fulls = dict(zip(lows, fulls.values(), strict=True))
     pairs = [SeriesPair(name, info, fulls[name]) for name, info in sorted(lows.items()) if name in fulls]
@@ -98,8 +99,8 @@ def find_pairs(low: Path, full: Path, mu_water: float = MU_WATER) -> list[Series
     return pairs
 
 
-def _by_path(root: Path, mu_water: float) -> dict[str, SeriesInfo]:
-    found, _ = find_series(root, mu_water)
+def _by_path(root: Path, mu_water: float, mu_air: float) -> dict[str, SeriesInfo]:
+    found, _ = find_series(root, mu_water, mu_air=mu_air)
     counts = Counter(info.path for info in found)
     shared = next((path for path, count in counts.items() if count > 1), None)
     if shared is not None:
@@ -120,6 +121,9 @@ def _check_same_slices(pair: SeriesPair) -> None:
             f"{pair.low.path}: slices are up to {apart:.1f} mm from those of the full dose; a pair must have the same "
             "slices"
         )
+    for info in (pair.low, pair.full):
+        if not info.is_volume:
+            raise SeriesError(f"{info.path}: has several images at one position; separate them to form pairs")
     pair.windows()
 
 
@@ -130,16 +134,17 @@ class PairFolder(Dataset[dict[str, Any]]):
         low: folder (or file) of low-dose series.
         full: folder of the same series at full dose, with the same layout.
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
+        mu_air: attenuation of air in 1/mm, likewise.
     """
 
-    def __init__(self, low: str | Path, full: str | Path, mu_water: float = MU_WATER) -> None:
+    def __init__(self, low: str | Path, full: str | Path, mu_water: float = MU_WATER, mu_air: float = MU_AIR) -> None:
         self.low, self.full = Path(str(low)), Path(str(full))
-        self._mu_water = mu_water
+        self._mu_water, self._mu_air = mu_water, mu_air
 
     @cached_property
     def pairs(self) -> list[SeriesPair]:
         """The pairs, see `find_pairs`."""
-        return find_pairs(self.low, self.full, self._mu_water)
+        return find_pairs(self.low, self.full, self._mu_water, self._mu_air)
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scripts.bundle.runtime.app import BundledModel
-from scripts.ct.hounsfield import HUWindow
+from scripts.ct.hounsfield import MU_AIR, HUWindow
 from scripts.networks.resnet import ResNetGenerator
 from scripts.networks.specs import GeneratorSpec
 
@@ -74,7 +74,9 @@ def read_model(bundle: Path) -> BundledModel:
     config = json.loads((bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
     spec = GeneratorSpec(**_arguments(config["network_def"]["spec"]))
     window = HUWindow(**_arguments(config["hu_window"]))
-    return BundledModel(bundle, ResNetGenerator(spec), window, config["mu_water"], "cpu")
+    return BundledModel(
+        bundle, ResNetGenerator(spec), window, config["mu_water"], "cpu", mu_air=config.get("mu_air", MU_AIR)
+    )
 
 
 def peak_memory_mb() -> float | None:

@@ -97,7 +97,7 @@ def uneven_spacing(info: SeriesInfo) -> str:
     Args:
         info: a DICOM series.
     """
-    usual, gaps = info.spacing_mm[0], np.diff(info.positions_mm)
+    usual, gaps = info.spacing_mm[0], np.diff(sorted(set(info.positions_mm)))
     uneven = np.flatnonzero(np.abs(gaps - usual) > max(_SAME_GAP * usual, _SAME_POSITION_MM))
     if not usual or not len(uneven):
         return ""
@@ -189,14 +189,17 @@ def _assemble(headers: list[Header]) -> tuple[SeriesInfo, list[Skipped]]:
     headers, outliers = _without_localizers(headers)
     skipped = [_skipped([path], "localizer: it crosses the other slices of its series") for path in _paths(outliers)]
     _check_uniform(where, headers)
-    ordered, copies = _without_copies(where, _in_order(where, headers))
+    ordered, copies = _without_copies(_in_order(where, headers))
     skipped.extend(_skipped([copy], "byte-for-byte copy of another file of its series") for copy in _paths(copies))
     return _info(ordered), skipped
 
 
 def _info(ordered: _Ordered) -> SeriesInfo:
     first = ordered.headers[0]
-    gaps = np.diff(ordered.positions if ordered.located else [])
+    places = sorted(set(ordered.positions))
+    gaps = np.diff(places if ordered.located else [])
+    repeated = f"has {len(ordered.positions)} images at {len(places)} positions, such as phases or repeats"
+    note = f"{repeated}; each image is processed independently, separate them to use it as a volume"
     rows_mm, columns_mm = first.spacing_mm or (0.0, 0.0)
     return SeriesInfo(
         format="dicom",
@@ -210,6 +213,8 @@ def _info(ordered: _Ordered) -> SeriesInfo:
         thickness_mm=first.thickness_mm,
         patient_id=first.identity[0],
         plane=_plane(ordered.headers),
+        made_by=first.made_by,
+        notes=(note,) if len(places) < len(ordered.positions) else (),
     )
 
 
@@ -282,28 +287,19 @@ def _along(normal: tuple[float, ...] | None, header: Header) -> float | None:
     return round(float(np.dot(normal, header.position)), 6)
 
 
-def _without_copies(where: str, ordered: _Ordered) -> tuple[_Ordered, list[Header]]:
-    """Return the slices without byte-for-byte copies, and the copies.
-
-    Raises:
-        SeriesError: different files have the same position.
-    """
+def _without_copies(ordered: _Ordered) -> tuple[_Ordered, list[Header]]:
+    """Return the slices without byte-for-byte copies, and the copies; different images may share a position."""
     tolerance = _SAME_POSITION_MM if ordered.located else 0.0
-    headers, positions, copies = [ordered.headers[0]], [ordered.positions[0]], []
-    for header, position in zip(ordered.headers[1:], ordered.positions[1:], strict=True):
-        previous = headers[-1]
-        if position - positions[-1] > tolerance:
-            headers.append(header)
-            positions.append(position)
-        elif header.path != previous.path and filecmp.cmp(header.path, previous.path, shallow=False):
+    headers: list[Header] = []
+    positions: list[float] = []
+    copies = []
+    here: list[Header] = []
+    for header, position in zip(ordered.headers, ordered.positions, strict=True):
+        here = here if positions and position - positions[-1] <= tolerance else []
+        if any(other.path != header.path and filecmp.cmp(header.path, other.path, shallow=False) for other in here):
             copies.append(header)
-        else:
-            raise SeriesError(
-                f"{where}: {_image(previous)} and {_image(header)} differ but have the same position ({position:g}); "
-                "separate the phases or reconstructions"
-            )
+            continue
+        positions.append(positions[-1] if here else position)
+        headers.append(header)
+        here.append(header)
     return _Ordered(headers, positions, ordered.located), copies
-
-
-def _image(header: Header) -> str:
-    return f"{header.path.name} (frame {header.frame + 1})" if header.frame else header.path.name

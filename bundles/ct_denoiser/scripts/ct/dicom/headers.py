@@ -2,6 +2,7 @@
 """Read DICOM headers without pixels, tolerating odd values and never quoting them in messages."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ _KEYWORDS = (
     "SOPInstanceUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "SeriesDescription",
     "Modality",
     "ImageType",
     "PatientName",
@@ -46,6 +48,7 @@ _KEYWORDS = (
 )
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS]
 _PIXEL_DATA = Tag("PixelData")
+_OURS = re.compile(r"\bctcycle (denoised|residual|uncertainty)$")
 _HEADLESS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")
 """First bytes of a data set without the file header: group 8 or 2."""
 
@@ -74,6 +77,7 @@ class Header:
         rescale: RescaleSlope and RescaleIntercept.
         rescale_type: RescaleType in upper case.
         has_pixels: whether pixel data follows the header.
+        made_by: kind of the series if ctcycle made it, from SeriesDescription; otherwise empty.
     """
 
     path: Path
@@ -95,6 +99,7 @@ class Header:
     rescale: tuple[float, float] | None
     rescale_type: str
     has_pixels: bool
+    made_by: str = ""
 
     @property
     def normal(self) -> tuple[float, ...] | None:
@@ -219,4 +224,5 @@ def _header(path: Path, frame: int, dataset: Dataset, *, has_pixels: bool) -> He
         rescale=(slope, intercept) if slope and intercept is not None else None,
         rescale_type=text("RescaleType").upper(),
         has_pixels=has_pixels,
+        made_by=found[0] if (found := _OURS.findall(text("SeriesDescription"))) else "",
     )

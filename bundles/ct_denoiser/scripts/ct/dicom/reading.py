@@ -22,6 +22,13 @@ _PLUGINS = ("pydicom", "pyjpegls", "pylibjpeg", "gdcm", "pillow")
 """Decoders, safest and most accurate first; pillow does not support 12-bit JPEG."""
 
 
+_HIGHEST_PADDING_HU = -900.0
+"""Tissue is brighter, even lungs hardly ever darker."""
+
+_BRIGHTEST_HU = 10_000.0
+"""Brighter than anything in a scan."""
+
+
 @dataclass(frozen=True)
 class Slice:
     """A decoded slice of a series.
@@ -100,7 +107,9 @@ def _slice(path: Path, index: int, dataset: Dataset, shape: tuple[int, int]) -> 
     if values.shape != shape or slope is None or intercept is None:
         raise SeriesError(f"{path}: shape is {values.shape}, but was {shape} when it was found; scan the folder again")
     values = values[None]
-    stored = StoredValues(values, slope[0], intercept[0], _limits(header, values.dtype), _marked(header, values))
+    stored = StoredValues(
+        values, slope[0], intercept[0], _limits(header, values.dtype), _marked(header, values, (slope[0], intercept[0]))
+    )
     return Slice(path, index if multi_frame else None, header, stored)
 
 
@@ -160,12 +169,27 @@ def _limits(dataset: Dataset, dtype: np.dtype[np.generic]) -> tuple[int, int]:
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if dtype.kind == "i" else (0, (1 << bits) - 1)
 
 
-def _marked(dataset: Dataset, values: NDArray[np.generic]) -> NDArray[np.bool_] | None:
-    """Return where pixels are PixelPaddingValue or in its range; it may have the wrong signedness (63536 for -2000)."""
+def _marked(dataset: Dataset, values: NDArray[np.generic], rescale: tuple[float, float]) -> NDArray[np.bool_] | None:
+    """Return where pixels are PixelPaddingValue or in its range; it may have the wrong signedness (63536 for -2000).
+
+    A value that tissue can have marks only what it joins with the border of the image; a range of such values, nothing.
+    """
     value = numbers(dataset, "PixelPaddingValue", 1)
     if value is None:
         return None
     limit = numbers(dataset, "PixelPaddingRangeLimit", 1) or value
     low, high = sorted(np.array([value[0], limit[0]]).astype(np.int64).astype(values.dtype).tolist())
     marked: NDArray[np.bool_] = (values >= low) & (values <= high)
-    return marked
+    hu = sorted(rescale[0] * end + rescale[1] for end in (low, high))
+    if hu[1] <= _HIGHEST_PADDING_HU or hu[0] >= _BRIGHTEST_HU:
+        return marked
+    return _joined_with_border(marked) if low == high else None
+
+
+def _joined_with_border(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels from which a straight line of marked pixels leads to the border of the image."""
+    joined = np.zeros_like(marked)
+    for axis in (-2, -1):
+        joined |= np.logical_and.accumulate(marked, axis=axis)
+        joined |= np.flip(np.logical_and.accumulate(np.flip(marked, axis), axis=axis), axis)
+    return joined

@@ -232,6 +232,10 @@ def _clean(dataset: Dataset, *, keep_private: bool) -> None:
     """Remove elements that do not apply to new pixels or whose meaning is unknown."""
     if not keep_private:
         dataset.remove_private_tags()
+        dataset.pop("EncapsulatedDocument", None)
+        for tag in [tag for tag in dataset.keys() if 0x5000 <= tag.group <= 0x50FF]:  # noqa: SIM118 (iterating decodes)
+            del dataset[tag]  # curves
+    dataset.preamble = bytes(128)
     for keyword in _STALE:
         dataset.pop(keyword, None)
     for tag in [tag for tag in dataset.keys() if 0x6000 <= tag.group <= 0x60FF]:  # noqa: SIM118 (iterating decodes)
