@@ -140,12 +140,12 @@ def _write(config: Bench, folder: RunFolder, methods: Sequence[Method], found: S
 
 
 def _full_dose_slices(config: Evaluate) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """Yield full-dose slices in HU with their pixel size, evenly spaced over some series of any split."""
+    """Yield full-dose slices in HU with their known pixel size, evenly spaced over some series of any split."""
     manifest = read_manifest(config.manifest).select(dose="full_dose", kernel=config.kernel)
     store = open_store(config.manifest, config.store, config.mu_water, config.mu_air)
     for number in _places(len(manifest.rows), FULL_DOSE_SERIES):
         series = store.open_row(manifest.rows[number], manifest.root)
-        for index in _places(len(series.hu), FULL_DOSE_SLICES):
+        for index in _places(len(series.hu), FULL_DOSE_SLICES) if series.spacing_mm[1] > 0 else ():
             yield series.hu[index].astype(np.float32), series.spacing_mm[1]
 
 

@@ -173,9 +173,9 @@ def test_every_value_of_every_config_is_taken_or_named_with_its_file(shipped: Pa
 
 
 def _speaks_of(said: str, name: str) -> bool:
-    """Return whether the text names a key or one of its parents."""
+    """Return whether the text names a key, the first item of a list that was put there, or one of its parents."""
     above = [name[: match.start()] for match in re.finditer(r"[.\[]", name)]
-    return any(re.search(rf"(?<![\w.]){re.escape(key)}(?![\w\[])", said) for key in (name, *above))
+    return any(re.search(rf"(?<![\w.]){re.escape(key)}(?![\w\[])", said) for key in (name, f"{name}[0]", *above))
 
 
 def test_a_file_that_may_not_be_read_is_named(

@@ -48,9 +48,9 @@ def worst_patch(reference: PairReference, output_hu: HUImage) -> tuple[float, tu
 
     Returns:
         The size of the blob in local standard deviations, see `detection_map`, and (row, column) of the patch's corner;
-        None without a patch in the body.
+        None without a patch in the body, or if the pixel size is unknown.
     """
-    if not reference.body_patches:
+    if not reference.body_patches or not reference.pixel_mm > 0:
         return None
     residual = output_hu.astype(np.float64) - reference.pair.full_hu
     maps = [np.abs(detection_map(residual, radius, reference.pixel_mm)) for radius in RADII_MM]

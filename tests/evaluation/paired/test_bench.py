@@ -150,3 +150,11 @@ def test_an_output_that_cannot_be_compared_is_refused():
         PairStudy("m").add(PAIRS[0], PAIRS[0].low_hu[:-1])
     with pytest.raises(SeriesError, match="not finite"):
         PairStudy("m").add(PAIRS[0], np.full_like(PAIRS[0].low_hu, np.nan))
+
+
+def test_pairs_of_unknown_pixel_size_have_no_worst_patches_and_the_same_figures(untouched):
+    given = [HUPair(p.patient, p.series, p.slice_index, p.low_hu, p.full_hu) for p in PAIRS]
+    found = study(lambda pair: pair.low_hu, given).result()
+    assert {picture.topic for picture in found.pictures} == {"worst_slices"}
+    values = {finding.measure: finding.value for finding in found.findings}
+    assert values["texture_distance"] == untouched["texture_distance"]
