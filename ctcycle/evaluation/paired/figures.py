@@ -17,6 +17,9 @@ from ctcycle.metrics.tissue_bias import Bias, TissueBias, tissue_bias
 FINE_PER_PX = 0.4
 """Above this frequency, in cycles per pixel, noise is called fine."""
 
+IN_PIXELS = 1.0
+"""The side of a pixel where lengths are counted in pixels."""
+
 
 @dataclass(frozen=True)
 class NoiseSpectra:
@@ -45,10 +48,9 @@ def pair_figures(patients: Sequence[PairSums]) -> dict[str, float]:
 
 
 def noise_spectra(sums: PairSums) -> NoiseSpectra:
-    """Return the mean spectra of at least one window, as if all had pixels of the same, the mean, area."""
-    pixel_mm = math.sqrt(sums.area_mm2 / sums.windows)
+    """Return the mean spectra of at least one window, with lengths in pixels: sizes may differ by patient or be unknown."""
     low, full, output = (
-        noise_power_of(sums.power[SPECTRA.index(name)] / sums.windows, sums.windows, pixel_mm)
+        noise_power_of(sums.power[SPECTRA.index(name)] / sums.windows, sums.windows, IN_PIXELS)
         for name in ("low", "full", "output")
     )
     return NoiseSpectra(low, full, output)
@@ -129,7 +131,7 @@ def nps_curves(method: str, sums: PairSums) -> tuple[Curve, ...]:
     found = noise_spectra(sums)
     spectra = {method: found.output, "input": found.low, "full dose": found.full}
     return tuple(
-        Curve(name, "pairs", "nps", "", _listed(noise.frequency_per_mm * noise.pixel_mm), _listed(noise.radial_hu2_mm2))
+        Curve(name, "pairs", "nps", "", _listed(noise.frequency_per_mm * IN_PIXELS), _listed(noise.radial_hu2_mm2))
         for name, noise in spectra.items()
     )
 

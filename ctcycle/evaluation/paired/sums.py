@@ -32,7 +32,6 @@ class PairSums:
         slices: how many.
         windows: how many flat windows.
         power: (5, N, N), HU², sums over flat windows of the power of `SPECTRA`; "shared" is that of low and full dose.
-        area_mm2: sum over flat windows of the area of a pixel.
         feature_sums: (8, 6), n, Σx, Σy, Σx², Σy², Σxy of the features x of the output and y of full dose.
         changes: (2, 2), the two sums of `slice_change`, of the output and of full dose.
     """
@@ -42,7 +41,6 @@ class PairSums:
     slices: int = 0
     windows: int = 0
     power: Array = field(default_factory=_no_power)
-    area_mm2: float = 0.0
     feature_sums: Array = field(default_factory=lambda: np.zeros((len(FEATURES), 6)))
     changes: Array = field(default_factory=lambda: np.zeros((2, 2)))
 
@@ -54,7 +52,6 @@ class PairSums:
             self.slices + other.slices,
             self.windows + other.windows,
             self.power + other.power,
-            self.area_mm2 + other.area_mm2,
             self.feature_sums + other.feature_sums,
             self.changes + other.changes,
         )
@@ -82,7 +79,6 @@ def slice_sums(reference: PairReference, output_hu: HUImage, changes: Array | No
             _none(output),
             windows=len(windows),
             power=_power(reference, windows),
-            area_mm2=len(windows) * reference.pixel_mm**2,
             feature_sums=_moments(features(windows), reference.full_features),
         )
     return found if changes is None else found + PairSums(_none(output), _none(output), changes=changes)
