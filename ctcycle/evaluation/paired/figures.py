@@ -48,7 +48,7 @@ def pair_figures(patients: Sequence[PairSums]) -> dict[str, float]:
 
 
 def noise_spectra(sums: PairSums) -> NoiseSpectra:
-    """Return the mean spectra of at least one window, with lengths in pixels: sizes may differ by patient or be unknown."""
+    """Return the mean spectra of at least one window; lengths are in pixels, whose size may differ or be unknown."""
     low, full, output = (
         noise_power_of(sums.power[SPECTRA.index(name)] / sums.windows, sums.windows, IN_PIXELS)
         for name in ("low", "full", "output")
