@@ -87,8 +87,10 @@ def test_from_nothing_to_denoised_scans(
     assert rows["supervised"]["psnr"] > rows["input"]["psnr"] + 0.5
     assert rows["supervised"]["rmse_hu"] < rows["input"]["rmse_hu"]
     assert {figure.name for figure in (runs / "figures").iterdir()} == {
-        *("panels.png", "psnr_by_slice.png", "losses_cyclegan.png", "losses_supervised.png")
+        *("panels.png", "psnr_by_slice.png", "losses_cyclegan.png", "losses_supervised.png"),
+        *(f"report_{name}_{number}.png" for name in ("patients", "training") for number in (1, 2)),
     }
+    assert "supervised" in (runs / "report.html").read_text()
     images = [pydicom.dcmread(file) for file in sorted((runs / "denoised" / "low_dose").glob("*.dcm"))]
     assert [image.PatientID for image in images] == ["sim007"] * 2
     client = MlflowClient(f"sqlite:///{tmp_path / runs / 'mlflow.db'}")
