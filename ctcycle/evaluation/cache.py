@@ -26,6 +26,9 @@ _PACKAGE = Path(__file__).parent.parent
 _COMPUTES = ("ct", "data", "evaluation", "inference", "metrics", "networks", "simulation")
 """Packages whose code affects results."""
 
+_SHOWS = ("evaluation/page", "evaluation/verdict")
+"""Packages in them that only show results."""
+
 _LIBRARIES = ("numpy", "scipy", "scikit-image", "torch", "monai", "bm3d")
 Json = Any
 
@@ -36,6 +39,8 @@ def code_digest() -> str:
     found = hashlib.sha256()
     for package in _COMPUTES:
         for file in sorted((_PACKAGE / package).rglob("*.py")):
+            if file.relative_to(_PACKAGE).as_posix().startswith(_SHOWS):
+                continue
             found.update(f"{file.relative_to(_PACKAGE)}\0".encode() + file.read_bytes())
     for name in _LIBRARIES:
         found.update(f"{name} {_version(name)}\0".encode())

@@ -109,14 +109,25 @@ def _fine_noise(figures: Figures) -> Iterator[str]:
 def _hounsfield(figures: Figures) -> Iterator[str]:
     beyond = figures.match(r"bias_(?:lung|fat|soft|bone)_beyond_input_hu")
     errors = beyond or figures.match(r"bias_(?:lung|fat|soft|bone)_hu") or figures.match("bias_outside_air_hu|bias_hu")
-    wrong = [finding for finding in errors if abs(_value(finding)) > 1.0]
+    wrong = [finding for finding in errors if abs(_value(finding)) > 1.0 and _is_off_itself(figures, finding)]
     scope = ", beyond the input's own error" if beyond else ""
     for finding in wrong:
         value = _value(finding)
         yield f"HU{_tissue(finding.measure)} are {abs(value):.1f} HU too {'high' if value > 0 else 'low'}{scope}."
     if errors and not wrong:
-        worst = max(abs(_value(finding)) for finding in errors)
+        worst = max(min(abs(_value(finding)), abs(_own_error(figures, finding))) for finding in errors)
         yield f"HU are right within {worst:.1f} HU{scope}."
+
+
+def _is_off_itself(figures: Figures, beyond: Finding) -> bool:
+    """Whether the output is off by more than 1 HU: it is not blamed for mending an error of the input."""
+    return abs(_own_error(figures, beyond)) > 1.0
+
+
+def _own_error(figures: Figures, beyond: Finding) -> float:
+    """Return the output's own error where a finding is the part beyond the input's; else the finding's value."""
+    own = figures.value(beyond.measure.replace("_beyond_input", ""))
+    return _value(beyond) if own is None else own
 
 
 def _slope(figures: Figures) -> Iterator[str]:
