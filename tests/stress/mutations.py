@@ -28,6 +28,7 @@ from pathlib import Path
 from types import FrameType
 
 import numpy as np
+import pydicom
 from damaged_dicom import Victim, damaged, victims
 from numpy.typing import NDArray
 from phantom_series import stored_body, write_series
@@ -196,7 +197,9 @@ def _spoil(files: list[Path], way: int) -> None:
     elif way % 4 == 2:
         files[0].write_bytes(b"")
     else:
-        files[1].write_bytes(content[:-2] + b"\1\1")  # another image at the position of the first
+        other = pydicom.dcmread(files[1])
+        other.PixelSpacing = [2.0, 2.0]  # unlike the first slice
+        other.save_as(files[1])
 
 
 def large_folder(files: int, folder: Path) -> tuple[float, int]:
