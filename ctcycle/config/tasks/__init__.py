@@ -1,0 +1,1 @@
+"""Config sections of single tasks."""

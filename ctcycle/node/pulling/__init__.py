@@ -1,0 +1,1 @@
+"""Fetching studies from an archive, for retrospective work."""

@@ -1,0 +1,1 @@
+"""The queue on disk: jobs, deliveries, commitments and pulls."""

@@ -1,0 +1,1 @@
+"""Receiving objects: connections with limits, C-STORE, C-ECHO and storage commitment."""

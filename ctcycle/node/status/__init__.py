@@ -1,0 +1,1 @@
+"""What an operator sees: a page, ``/health`` and ``/metrics``, without identity."""
