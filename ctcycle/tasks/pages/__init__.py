@@ -1,0 +1,1 @@
+"""Tasks that make pages to look at."""
