@@ -99,13 +99,17 @@ class Grid:
         title: heading.
         caption: text below the title.
         pictures: (title, PNG bytes) in order.
+        name: file name without ending.
         magnified: whether pixels are shown enlarged, as squares.
+        small: whether it is laid out beside the next small one where there is room.
     """
 
     title: str
     caption: str
     pictures: Sequence[tuple[str, bytes]]
+    name: str
     magnified: bool = False
+    small: bool = False
     kind: Literal["grid"] = "grid"
 
     def shown(self) -> list[tuple[str, str]]:

@@ -74,14 +74,16 @@ def slice_panels(
     samples: Sequence[PanelRow],
     hu_window: tuple[float, float] = (-160.0, 240.0),
     difference_hu: float = 100.0,
+    reference: str = "full dose",
 ) -> None:
-    """Draw each slice as a row of images in one HU window, with a row of signed differences from full dose below.
+    """Draw each slice as a row of images in one HU window, with a row of signed differences from the last one below.
 
     Args:
         path: the PNG file.
-        samples: a few slices, all with the same titles; the last image of each is full dose.
+        samples: a few slices, all with the same titles; the last image of each is the reference.
         hu_window: lowest and highest HU shown; the default is W400 L40.
         difference_hu: upper end of the colour scale of the differences.
+        reference: name of the last image, for the label of the differences.
 
     Raises:
         ValueError: there are no samples, or their titles differ.
@@ -96,7 +98,7 @@ def slice_panels(
     for number, sample in enumerate(samples):
         shown, differences = _draw_sample(axes[2 * number : 2 * number + 2], sample, hu_window, difference_hu)
         axes[2 * number, 0].set_ylabel(sample.label)
-        axes[2 * number + 1, 0].set_ylabel("minus full dose")
+        axes[2 * number + 1, 0].set_ylabel(f"minus {reference}")
         figure.colorbar(shown, ax=axes[2 * number].tolist(), label="HU", shrink=0.8, aspect=15, pad=0.01)
         figure.colorbar(differences, ax=axes[2 * number + 1].tolist(), label="HU", shrink=0.8, aspect=15, pad=0.01)
     for panel, title in zip(axes[0], samples[0].images, strict=True):

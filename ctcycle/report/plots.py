@@ -7,10 +7,17 @@ from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from ctcycle.report.figures import COLOURS
 
 DPI = 130
+WIDTH = 5.0
+"""Inches; narrow, so that texts of 10 pt still have 10 px on a phone."""
+
+SHORT_LABEL = 24
+"""Characters; with longer labels, a legend has one column."""
+
 STYLES = ("-", "--", ":", "-.")
 MARKERS = "osD^vP*X"
 
@@ -48,7 +55,7 @@ class Point:
 
 def line_plot(lines: Sequence[Line], x_label: str, y_label: str, limits: Sequence[float] = ()) -> bytes:
     """Return a plot of lines as PNG; ``limits`` are drawn as thin horizontal lines."""
-    figure, axes = _figure(4.6)
+    figure, axes = _figure(4.3)
     for number, line in enumerate(lines):
         colour, style, marker = _look(number if line.look is None else line.look)
         look = {"color": "black", "linewidth": 2.4} if line.thick else {"color": colour, "linestyle": style}
@@ -62,7 +69,7 @@ def point_plot(
     points: Sequence[Point], x_label: str, y_label: str, x_limit: float | None = None, y_limit: float | None = None
 ) -> bytes:
     """Return a plot of points as PNG, with their intervals, and with the region below both limits shaded."""
-    figure, axes = _figure(4.8)
+    figure, axes = _figure(4.4)
     for number, point in enumerate(points):
         colour, _, marker = _look(number if point.look is None else point.look)
         errors = [_error(middle, ends) for middle, ends in ((point.x, point.x_ends), (point.y, point.y_ends))]
@@ -95,7 +102,7 @@ def curve_plot(
     panels: Mapping[str, Sequence[Line]], x_label: str, moments: Mapping[str, float], y_label: str = "loss"
 ) -> bytes:
     """Return panels of curves over the same axis as PNG, with vertical lines at named moments."""
-    figure = Figure(figsize=(8.0, 0.8 + 2.4 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.8 + 2.6 * len(panels)), layout="constrained")
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for number, (axes, (title, lines)) in enumerate(zip(rows, panels.items(), strict=True)):
         for place, line in enumerate(lines):
@@ -108,6 +115,7 @@ def curve_plot(
                 spot = {
                     "xycoords": ("data", "axes fraction"),
                     "fontsize": 8,
+                    "bbox": {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.0},
                     "rotation": 90,
                     "va": "top",
                     "ha": "right",
@@ -116,13 +124,13 @@ def curve_plot(
         axes.set_title(title, fontsize=10)
         axes.set_ylabel(y_label if title != "validation" else "PSNR (dB)")
         axes.grid(alpha=0.3)
-        _legend(axes)
+        _legend(axes, 0.5 if axes is rows[-1] else 0.15)
     rows[-1].set_xlabel(x_label)
     return _png(figure)
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8.0, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots()
 
 
@@ -145,11 +153,23 @@ def _finished(figure: Figure, axes: Axes, x_label: str, y_label: str, *, legend:
     return _png(figure)
 
 
-def _legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        legend = axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, frameon=False, fontsize=9)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+def _legend(axes: Axes, below: float = 0.5) -> None:
+    """Put the legend ``below`` inches under the axes, whatever their height, so that it hides no labels."""
+    labels, figure = axes.get_legend_handles_labels()[1], axes.get_figure(root=True)
+    if not labels or figure is None:
+        return
+    lowered = axes.transAxes + ScaledTranslation(0.0, -below, figure.dpi_scale_trans)
+    legend = axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(0.0, 0.0),
+        bbox_transform=lowered,
+        borderaxespad=0.0,
+        frameon=False,
+        fontsize=10,
+        ncols=2 if max(map(len, labels)) <= SHORT_LABEL else 1,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _plain(name: str) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ctcycle.ct.hounsfield import MU_AIR, HUWindow, MuScale
 from ctcycle.errors import BundleError
 from ctcycle.inference.fingerprint import Fingerprint
+from ctcycle.inference.weights import check_finite
 from ctcycle.networks.resnet import ResNetGenerator
 from ctcycle.networks.specs import GeneratorSpec
 from ctcycle.runs.checkpoints import load_archive
@@ -106,6 +107,10 @@ def load_bundle_generator(bundle: Path, spec: GeneratorSpec) -> ResNetGenerator:
     tensors = _read_weights(path)
     if not _fit(tensors, spec):
         raise BundleError(f"{path}: weights do not fit the network in inference.json; export the bundle again")
+    try:
+        check_finite(tensors)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
     generator = ResNetGenerator(spec)
     generator.load_state_dict(tensors)
     return generator
@@ -200,4 +205,11 @@ def _fit(weights: Mapping[str, Tensor], spec: GeneratorSpec) -> bool:
             wanted = ResNetGenerator(spec).state_dict()
     except (RuntimeError, TypeError, OverflowError):  # sizes too large to represent
         return False
-    return {name: value.shape for name, value in wanted.items()} == {name: w.shape for name, w in weights.items()}
+    real = all(
+        weight.is_floating_point() == wanted[name].is_floating_point()
+        for name, weight in weights.items()
+        if name in wanted
+    )
+    return real and {name: value.shape for name, value in wanted.items()} == {
+        name: w.shape for name, w in weights.items()
+    }

@@ -17,10 +17,13 @@ from torch import Tensor
 from ctcycle import __version__
 from ctcycle.atomic import write_file
 from ctcycle.errors import BundleError, DivergedError, OutputError
+from ctcycle.inference.weights import check_finite
 
 FORMAT = "ctcycle checkpoint"
 VERSION = 1
 State = dict[str, Any]
+_COUNTS = ("num_batches_tracked", "n_averaged")
+"""Ends of the names of entries that count, as whole numbers."""
 _log = logging.getLogger(__name__)
 
 
@@ -95,6 +98,8 @@ def load_archive(path: Path) -> Any:
         FileNotFoundError: the file does not exist.
         Exception: the file is damaged or malicious; the zip and pickle readers may raise nearly any exception.
     """
+    if path.exists() and not path.is_file():  # a pipe or a device may never end
+        raise zipfile.BadZipFile("not a file")
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
         # torch.save does not compress: compressed or overlapping records could expand to far more than the file.
@@ -110,12 +115,34 @@ def load_archive(path: Path) -> Any:
 
 
 def denoiser_weights(state: State) -> dict[str, Tensor]:
-    """Return the weights of the deployed generator: the moving average if there is one, else the latest weights."""
+    """Return the weights of the deployed generator: the moving average if there is one, else the latest weights.
+
+    Raises:
+        BundleError: there are none, or they are not finite; the message names no file.
+    """
     for source, prefix in (("denoiser", ""), ("ema", "module."), ("networks", "low2full.")):
-        if state.get(source):
-            weights = state[source].items()
-            return {name.removeprefix(prefix): value for name, value in weights if name.startswith(prefix)}
-    raise BundleError("checkpoint contains no denoiser")
+        if isinstance(weights := state.get(source), Mapping) and weights:
+            _check_weights(weights)
+            found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+            check_finite(found)
+            return found
+    raise BundleError("the checkpoint contains no denoiser; choose another one")
+
+
+def _check_weights(weights: Mapping[Any, Any]) -> None:
+    """Check that weights are named tensors of real numbers; torch would convert others or fail on them.
+
+    Raises:
+        BundleError: they are not.
+    """
+    for name, value in weights.items():
+        if not isinstance(name, str):
+            raise BundleError(f"the checkpoint has a weight named {name!r:.60}, which is not text; choose another one")
+        if not isinstance(value, Tensor) or not (value.is_floating_point() or name.endswith(_COUNTS)):
+            found = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise BundleError(
+                f"the weight {name:.60} is {found}, not a tensor of real numbers; choose another checkpoint"
+            )
 
 
 class CheckpointFolder:

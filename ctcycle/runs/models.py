@@ -11,9 +11,10 @@ from ctcycle.components import build_generator
 from ctcycle.config.components import Component
 from ctcycle.config.loading import load_config
 from ctcycle.ct.hounsfield import MU_AIR, HUWindow, MuScale
-from ctcycle.errors import BundleError, ConfigError
-from ctcycle.inference.denoiser import Denoiser, make_inferer, resolve_device
+from ctcycle.errors import BundleError, ConfigError, printable
+from ctcycle.inference.denoiser import Denoiser, resolve_device
 from ctcycle.inference.fingerprint import Fingerprint
+from ctcycle.inference.inferers import make_inferer
 from ctcycle.networks.specs import GeneratorSpec
 from ctcycle.runs.bundle_folder import (
     bundle_weights,
@@ -57,7 +58,7 @@ class Model:
 
         Args:
             strength: factor of the correction, from 0 to 2.
-            tile: see `ctcycle.inference.denoiser.make_inferer`.
+            tile: see `ctcycle.inference.inferers.make_inferer`.
             average_flips: likewise; None uses the model's default.
 
         Raises:
@@ -158,6 +159,8 @@ def _load_run(run: Path, checkpoint: str | None, device: str) -> Model:
     generator = build_generator(facts.generator)
     try:
         generator.load_state_dict(denoiser_weights(state))
+    except BundleError as error:
+        raise BundleError(f"{weights}: {error}") from error
     except RuntimeError as error:
         raise BundleError(f"{run}: weights in {weights.name} do not fit the generator in config.yaml") from error
     return Model(
@@ -168,7 +171,7 @@ def _load_run(run: Path, checkpoint: str | None, device: str) -> Model:
         device=resolve_device(device),
         average_flips=False,
         fingerprint=read_run_fingerprint(run),
-        name=run.resolve().name,
+        name=printable(run.resolve().name),
         digest=_digest(weights),
     )
 
@@ -183,7 +186,7 @@ def _load_bundle(bundle: Path, device: str) -> Model:
         device=resolve_device(device),
         average_flips=facts.average_flips,
         fingerprint=read_bundle_fingerprint(bundle),
-        name=bundle.resolve().name,
+        name=printable(bundle.resolve().name),
         digest=_digest(bundle_weights(bundle)),
     )
 

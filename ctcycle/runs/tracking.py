@@ -5,48 +5,76 @@ Everything that matters is already in the run folder; MLflow is for viewing and 
 
 import json
 import logging
+import math
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 from ctcycle import __version__
 from ctcycle.atomic import write_json
 from ctcycle.config.training import Tracking
-from ctcycle.runs.event_file import EventFile
+from ctcycle.errors import StoppedError
+from ctcycle.runs.mlflow_store.connection import connect
+from ctcycle.runs.mlflow_store.event_file import EventFile
+from ctcycle.runs.mlflow_store.events import Steps, last_steps, send
+from ctcycle.runs.refusals import RefusedError, first_line, may_be_gone, refusal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _log = logging.getLogger(__name__)
-_PARAM_LENGTH = 500
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-_START_S, _WAIT_S, _END_S = 20.0, 2.0, 4.0
-"""Maximum seconds to wait for the MLflow store: at the start, which may create it; for each event; at the end."""
+_PARAM_LENGTH, _TAG_LENGTH = 500, 5000
+_START_S, _WAIT_S, _END_S, _CREATE_S = 20.0, 2.0, 4.0, 300.0
+"""Maximum seconds to wait for the MLflow store: at the start, for each event, at the end, and there if it is new."""
+_CONNECTING: defaultdict[str, Lock] = defaultdict(Lock)
+"""By URI, held while a client connects: two that create the same store at once would disturb each other."""
+_BEING_CREATED: set[str] = set()
+"""URIs of the stores that a tracker of this process is creating."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 15.0, 600.0
 
 
 def tracking_uri(settings: Tracking, folder: Path) -> str:
     """Return the tracking URI: from the config, else the environment, else an SQLite file next to the run folder."""
-    local = f"sqlite:///{folder.resolve().parent / 'mlflow.db'}"
-    return settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or local
+    return settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri_of(_local_store(folder))
+
+
+def experiment_name(settings: Tracking) -> str:
+    """Return the name of the experiment: from the config, else the environment, else "ctcycle"."""
+    return settings.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "ctcycle"
+
+
+def _local_store(folder: Path) -> Path:
+    return folder.resolve().parent / "mlflow.db"
+
+
+def tracking_uri_of(path: Path) -> str:
+    """Return the tracking URI of an SQLite file."""
+    if not set("%?") & set(str(path)):  # elsewhere, SQLAlchemy takes the path as it is
+        return f"sqlite:///{path}"
+    from sqlalchemy.engine import URL
+
+    return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def recorded_uri(folder: Path) -> str | None:
     """Return the tracking URI of the run in ``folder``; None if it was not tracked."""
     file = folder / "tracking.json"
     return str(json.loads(file.read_text())["uri"]) if file.exists() else None
+
+
+def recorded_run(folder: Path, uri: str) -> str | None:
+    """Return the ID of the MLflow run of ``folder`` in the store at ``uri``; None if it has none there."""
+    file = folder / "tracking.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    return str(known["run_id"]) if known.get("uri") == uri else None
 
 
 def versions() -> dict[str, str]:
@@ -77,24 +105,46 @@ class Tracker:
         folder: the run folder; its ``tracking.json`` identifies the MLflow run, which only this folder continues.
         name: the run name shown in MLflow.
         params: parameters logged for a new run.
+        parent: folder of the run that this one is part of, such as a pipeline; it may not be tracked.
     """
 
-    def __init__(self, settings: Tracking, folder: Path, name: str, params: Mapping[str, Any]) -> None:
-        self.settings, self.folder, self.name, self.params = settings, folder, name, params
+    def __init__(
+        self, settings: Tracking, folder: Path, name: str, params: Mapping[str, Any], parent: Path | None = None
+    ) -> None:
+        self.settings, self.folder, self.name, self.params, self.parent = settings, folder, name, params, parent
         self.uri = tracking_uri(settings, folder)
         self.run_id = ""
         self._client: MlflowClient | None = None
-        self._logged: dict[str, int] = {}
+        self._logged: Steps = {}
         self._file = folder / "tracking.json"
         self._events = EventFile(folder / "tracking_events.jsonl")
         self._sender: Thread | None = None
         self._pause = 0.0  # seconds until the next retry; 0 while the store responds
         self._next_try = 0.0
+        self._remedy = ""  # what to do before MLflow will accept this run; empty if it does, or in an outage
+        new = self.uri == tracking_uri_of(_local_store(folder)) and not _local_store(folder).exists()
+        self._creating = new or self.uri in _BEING_CREATED
 
     def start(self) -> None:
-        """Open the MLflow run of this folder, or a new one if there is none."""
+        """Open the MLflow run of this folder, or a new one if there is none or it was deleted."""
         self._events.forget(lambda event: "status" in event)  # the run is active again
+        if self._creating and self.settings.enabled:
+            _BEING_CREATED.add(self.uri)
         self._send(_START_S)
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Start the run; close it as finished at the end of the context, or as killed or failed by an error."""
+        self.start()
+        status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        except (StoppedError, KeyboardInterrupt):
+            status = "KILLED"
+            raise
+        finally:
+            self.finish(status)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Log numbers at ``step``; steps already logged before the run was interrupted are skipped."""
@@ -104,11 +154,28 @@ class Tracker:
         """Log a file to the folder ``place`` of the run's artefacts."""
         self._add({"artifact": os.path.relpath(path, self.folder), "place": place})
 
+    def image(self, path: Path, key: str, step: int) -> None:
+        """Log a PNG file as the picture of ``key`` at ``step``, which MLflow shows with a slider over the steps."""
+        self._add({"image": os.path.relpath(path, self.folder), "key": key, "step": step})
+
+    def data(self, sets: Sequence[Mapping[str, Any]]) -> None:
+        """Log the data sets that the run uses, see `ctcycle.runs.mlflow_store.data_sets`."""
+        if sets:
+            self._add({"data": [dict(one) for one in sets]})
+
+    def describe(self, text: str) -> None:
+        """Set the description that MLflow shows above a run, in Markdown."""
+        self.tag("mlflow.note.content", text[:_TAG_LENGTH])
+
+    def tag(self, name: str, text: str) -> None:
+        """Set a tag of the run; a later text replaces it."""
+        self._add({"tag": name, "text": text})
+
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Close the run with ``status``."""
         if self.settings.enabled:
             self._events.add({"status": status, "time": _now()})
-            self.send_rest(_END_S)
+            self.send_rest(_CREATE_S if self._creating else _END_S)
 
     def send_rest(self, wait: float = 60.0) -> None:
         """Send all queued events, waiting up to ``wait`` seconds."""
@@ -120,8 +187,9 @@ class Tracker:
         self._next_try = 0.0
         self._send(max(0.0, until - time.monotonic()))
         if left := len(self._events):
+            then = f"{self._remedy}, then run" if self._remedy else "run"
             _log.info(
-                "%s: %d events are queued for MLflow; run the command again to send them", self._events.path, left
+                "%s: %d events are queued for MLflow; %s the command again to send them", self._events.path, left, then
             )
 
     def _add(self, event: dict[str, Any]) -> None:
@@ -138,88 +206,127 @@ class Tracker:
         self._sender.start()
         self._sender.join(wait)
         if self._sender.is_alive() and not self._pause:
-            self._fail(f"no answer within {wait:.3g} s")
+            if self._creating:
+                _log.info("MLflow is creating %s, which may take minutes; events are queued meanwhile", self.uri)
+                self._wait_longer()
+            else:
+                self._report(f"no answer within {wait:.3g} s")
 
     def _deliver(self) -> None:
-        done = 0
+        done, connected = 0, self._client
         try:
-            client = self._connect() if self._client is None else self._client
+            client = connected
+            if client is None:
+                with _CONNECTING[self.uri]:
+                    client = self._connect()
             for event in self._events.all():
-                self._perform(client, event)
+                send(client, self.run_id, self.folder, event, self._logged)
                 done += 1
             self._client = client
             if self._pause:
-                _log.info("MLflow at %s is reachable again; queued events were sent", self.uri)
-            self._pause = 0.0
+                ready = "is ready" if self._creating else "is reachable again"
+                _log.info("MLflow at %s %s; queued events were sent", self.uri, ready)
+            self._pause, self._remedy = 0.0, ""
+            self._created()
         except Exception as error:  # noqa: BLE001 (training continues whatever MLflow or its server does)
             self._client = None
-            self._fail(str(error).splitlines()[0] if str(error) else type(error).__name__)
+            self._events.drop(done)
+            done = 0
+            if connected is not None and may_be_gone(error):
+                self._deliver()  # connects again, with a new run if this one was deleted
+            else:
+                self._fail(error)
         finally:
             self._events.drop(done)
 
-    def _fail(self, reason: str) -> None:
+    def _created(self) -> None:
+        """Note that the store is not being created any more."""
+        self._creating = False
+        _BEING_CREATED.discard(self.uri)
+
+    def _fail(self, error: Exception) -> None:
+        self._remedy = refusal(error)
+        self._created()
+        if self._remedy:
+            if not self._pause:
+                _log.warning(
+                    "MLflow at %s refuses this run: %s; training continues, events are queued in %s",
+                    *(self.uri, self._remedy, self._events.path),
+                )
+            self._pause, self._next_try = _LONGEST_PAUSE_S, math.inf
+        else:
+            self._report(first_line(error))
+
+    def _report(self, reason: str) -> None:
+        """Warn once of an outage."""
         if not self._pause:
             _log.warning(
                 "MLflow at %s is unavailable (%s); training continues, events are queued in %s",
                 *(self.uri, reason, self._events.path),
             )
+        self._wait_longer()
+
+    def _wait_longer(self) -> None:
         self._pause = min(max(_FIRST_PAUSE_S, 2 * self._pause), _LONGEST_PAUSE_S)
         self._next_try = time.monotonic() + self._pause
 
     def _connect(self) -> "MlflowClient":
-        for key, value in _ENVIRONMENT.items():
-            os.environ.setdefault(key, value)
-        from mlflow import MlflowClient
-
-        for name in ("mlflow", "alembic"):  # mlflow reads the environment only on import, which may have happened
-            logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
-        logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # it logs every error that it also raises
-        client = MlflowClient(tracking_uri=self.uri)
+        client = connect(self.uri)
         here = {"uri": self.uri, "folder": str(self.folder.resolve())}
         known = json.loads(self._file.read_text()) if self._file.exists() else {}
-        if here.items() <= known.items():
+        if here.items() <= known.items() and _is_active(client, known["run_id"]):
             self.run_id = known["run_id"]
             client.update_run(self.run_id, status="RUNNING")
-            self._logged = _last_steps(client, self.run_id)
+            self._logged = last_steps(client, self.run_id)
         else:
-            self.run_id = self._create(client)
+            self.run_id, self._logged = self._create(client), {}
             write_json(self._file, {**here, "run_id": self.run_id})
+        if self.parent is not None and (parent_id := recorded_run(self.parent, self.uri)):
+            client.set_tag(self.run_id, "mlflow.parentRunId", parent_id)
         return client
 
     def _create(self, client: "MlflowClient") -> str:
         from mlflow.entities import Param
 
-        found = client.get_experiment_by_name(self.settings.experiment)
+        name = experiment_name(self.settings)
+        found = client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise RefusedError(
+                f"experiment '{name}' was deleted; restore it (mlflow experiments restore --experiment-id "
+                f"{found.experiment_id}) or set another tracking.experiment"
+            )
         where = (self.folder.resolve().parent / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # selects the view that MLflow's UI opens
-        experiment = found.experiment_id if found else client.create_experiment(self.settings.experiment, where, kind)
-        run = client.create_run(experiment, run_name=self.name, tags={"mlflow.source.name": "ctcycle", **versions()})
+        experiment = found.experiment_id if found else client.create_experiment(name, where, kind)
+        run = client.create_run(experiment, run_name=self.name, tags=_tags())
         pairs = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in self.params.items()]
         for start in range(0, len(pairs), 100):
             client.log_batch(run.info.run_id, params=pairs[start : start + 100])
         return str(run.info.run_id)
 
-    def _perform(self, client: "MlflowClient", event: Mapping[str, Any]) -> None:
-        from mlflow.entities import Metric
 
-        if "metrics" in event:
-            step = event["step"]
-            new = {key: value for key, value in event["metrics"].items() if step > self._logged.get(key, -1)}
-            client.log_batch(self.run_id, [Metric(key, value, event["time"], step) for key, value in new.items()])
-            self._logged |= dict.fromkeys(new, step)
-        elif "artifact" in event:
-            file = self.folder / event["artifact"]
-            if file.exists():  # it may have been removed in the meantime
-                client.log_artifact(self.run_id, str(file), event["place"])
-        else:
-            client.set_terminated(self.run_id, event["status"], event["time"])
+def _tags() -> dict[str, str]:
+    """Return the tags of a new run: what MLflow shows as source, and the versions of the software."""
+    known = versions()
+    commit = known["git_commit"].partition("-")[0]
+    shown = {"mlflow.source.name": "ctcycle", "mlflow.source.type": "LOCAL"}
+    return {**shown, **({} if commit == "unknown" else {"mlflow.source.git.commit": commit}), **known}
+
+
+def _is_active(client: "MlflowClient", run_id: str) -> bool:
+    """Return whether a run still exists; if not, say that a new one takes its place."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        active = client.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        active = False
+    if not active:
+        _log.warning("MLflow run %s was deleted; logging continues in a new run, without earlier steps", run_id)
+    return active
 
 
 def _now() -> int:
     return int(time.time() * 1000)
-
-
-def _last_steps(client: "MlflowClient", run_id: str) -> dict[str, int]:
-    """Return the last logged step of each metric; a killed run may have logged past its checkpoint."""
-    keys = client.get_run(run_id).data.metrics
-    return {key: max(metric.step for metric in client.get_metric_history(run_id, key)) for key in keys}

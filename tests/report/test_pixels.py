@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ctcycle.report.pixels import grey_png, signed_png
+from ctcycle.report.pixels import grey_png, side_by_side, signed_png
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -32,3 +32,23 @@ def test_differences_are_blue_below_white_at_and_red_above_zero() -> None:
 
 def test_shape_is_kept() -> None:
     assert pixels(grey_png(np.zeros((5, 9)), (0.0, 1.0))).shape == pytest.approx((5, 9, 3))
+
+
+def test_pictures_in_one_row_below_their_titles() -> None:
+    black, white = (grey_png(np.full((40, 60), value), (0.0, 1.0)) for value in (0.0, 1.0))
+    found = pixels(side_by_side([("low dose", black), ("full dose", white)]))[..., 0]
+    assert (found == 0).sum() >= 40 * 60
+    dark = np.argwhere(found[30:] == 0)
+    assert dark.min(0)[1] < 10
+    assert dark.max(0)[1] < found.shape[1] / 2
+    assert (found[:20] < 128).any()  # the titles
+
+
+def test_magnified_pixels_are_squares_and_long_titles_are_not_cut() -> None:
+    dots = np.zeros((8, 8))
+    dots[4, 4] = 1.0
+    found = pixels(side_by_side([("a", grey_png(dots, (0.0, 1.0)))], magnified=True))[..., 0]
+    (rows, columns) = np.nonzero(found[26:, 6:30] == 255)
+    assert len(rows[(rows < 24) & (columns < 24)]) == 9
+    wide = pixels(side_by_side([("a very long title of a method", grey_png(dots, (0.0, 1.0)))]))
+    assert wide.shape[1] > 150

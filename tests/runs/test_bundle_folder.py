@@ -90,6 +90,14 @@ def weights(value: Any) -> Callable[[Path], object]:
     return lambda bundle: torch.save(value, bundle / "models" / "model.pt")
 
 
+def _spoil_weights(bundle: Path) -> None:
+    """Makes one of the weights infinite."""
+    path = bundle / "models" / "model.pt"
+    state = torch.load(path, weights_only=True)
+    next(iter(state.values())).view(-1)[0] = torch.inf
+    torch.save(state, path)
+
+
 def replaced(name: str, make: Callable[[Path], object]) -> Callable[[Path], object]:
     """Puts something else in the place of a file."""
 
@@ -151,6 +159,7 @@ EVIL = "$__import__('pathlib').Path('evil').touch()"
         (weights({"w": Evil()}), r"model\.pt: damaged, or contains more"),
         (weights({"w": torch.eye(3).to_sparse()}), r"model\.pt: damaged, or contains more"),
         (weights(REPEATED), r"model\.pt: damaged, or contains more"),
+        (_spoil_weights, r"model\.pt: weights contain NaN or infinity"),
         (weights({}), r"model\.pt: weights do not fit the network"),
         (spoilt("network_def", "spec", "filters", value=4), r"model\.pt: weights do not fit the network"),
         (spoilt("network_def", "spec", "filters", value=10**9), r"model\.pt: weights do not fit the network"),

@@ -100,16 +100,18 @@ def test_a_folder_that_was_moved_goes_on(run: RunFolder) -> None:
 
 def test_overwriting_removes_what_a_run_wrote_and_nothing_else(run: RunFolder) -> None:
     config = resolved(run.path)
-    run.open(config, overwrite=False)
-    written = ["checkpoints/last.pt", "figures/a.png", "metrics.jsonl", "manifest.csv", "results.json", "log.txt"]
-    foreign = ["notes.md", "series/sim000/0001.dcm", "report/config.yaml"]
-    for name in [*written, *foreign]:
+    foreign = ["notes.md", "series/sim000/0001.dcm", "report/config.yaml", "figures/mine.png", "results.json"]
+    with run.opened(config, overwrite=False):
+        for name in ["figures/a.png", "manifest.csv", "results.md"]:
+            write_text(run.path / name, name)
+        run.log.write_text("a line")
+        run.finish("done")
+    for name in foreign:
         (run.path / name).parent.mkdir(parents=True, exist_ok=True)
         (run.path / name).write_text(name)
-    run.finish("done")
     assert run.open(config, overwrite=True) == "new"
     left = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
-    assert left == {"config.yaml", *foreign}
+    assert left == {"config.yaml", ".ctcycle/written.json", *foreign}
 
 
 def test_overwriting_a_folder_that_no_run_wrote_touches_nothing(run: RunFolder) -> None:
@@ -119,15 +121,44 @@ def test_overwriting_a_folder_that_no_run_wrote_touches_nothing(run: RunFolder) 
     assert (run.path / "manifest.csv").read_text() == "edited by hand"
 
 
-def test_a_link_is_removed_and_what_it_leads_to_stays(run: RunFolder, tmp_path: Path) -> None:
+def test_nothing_is_removed_through_a_link(run: RunFolder, tmp_path: Path) -> None:
     config = resolved(run.path)
-    run.open(config, overwrite=False)
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "file").touch()
-    (run.path / "figures").symlink_to(tmp_path / "precious")
+    with run.opened(config, overwrite=False):
+        write_text(run.figures / "file", "")
+    run.figures.rename(tmp_path / "precious")
+    run.figures.symlink_to(tmp_path / "precious")
     run.open(config, overwrite=True)
-    assert not run.figures.exists()
+    assert run.figures.is_symlink()
     assert (tmp_path / "precious" / "file").exists()
+
+
+def test_twins_are_never_written_into_their_scans(tmp_path: Path) -> None:
+    config = {"low_dose": {"sources": [{"path": str(tmp_path / "other")}, {"path": str(tmp_path / "in")}]}}
+    for out in ("in", "in/deep/er"):
+        with pytest.raises(OutputError, match=r"is the input .*in or inside it; choose another `out`"):
+            RunFolder(tmp_path / out).open(config, overwrite=False)
+    assert not (tmp_path / "in").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_without_a_record_can_go_on_but_is_never_replaced(run: RunFolder, overwrite: bool) -> None:
+    config = resolved(run.path)
+    with run.opened(config, overwrite=False):
+        write_text(run.path / "results.md", "old")
+    run.written.path.unlink()
+    if overwrite:
+        with (
+            pytest.raises(
+                OutputError, match=r"config\.yaml: exists, .* \(runs of early versions have none: delete their"
+            ),
+            run.opened(config, overwrite=True),
+        ):
+            pytest.fail("was opened")
+    else:
+        with run.opened(config, overwrite=False) as state:
+            write_text(run.path / "results.md", "new")
+        assert state == "begun"
+    assert (run.path / "results.md").read_text() == ("old" if overwrite else "new")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

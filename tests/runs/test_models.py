@@ -24,6 +24,12 @@ from ctcycle.runs.models import RunFacts, load_denoiser, load_model, read_run_fa
 HU = np.random.default_rng(0).normal(0, 100, (40, 50)).astype(np.float32)
 
 
+def _spoil_weights(path: Path) -> None:
+    state = torch.load(path, weights_only=True)
+    next(iter(state["denoiser"].values())).view(-1)[0] = torch.nan
+    torch.save(state, path)
+
+
 @pytest.mark.parametrize("checkpoint", ["best", "last"])
 def test_a_run_folder_gives_its_running_mean(tiny_run: Path, checkpoint: str) -> None:
     model = load_model(tiny_run, checkpoint, "cpu")
@@ -54,6 +60,10 @@ def test_what_a_run_says_of_its_training(tiny: TinyData, tiny_run: Path) -> None
             r"run: config\.yaml is not valid for this version of ctcycle",
         ),
         (lambda run: (run / "checkpoints" / "best.pt").unlink(), r"best\.pt: checkpoint not found; train first"),
+        (
+            lambda run: _spoil_weights(run / "checkpoints" / "best.pt"),
+            r"best\.pt: weights contain NaN or infinity \(in .+\), so the network cannot denoise anything; use another",
+        ),
         (
             lambda run: (run / "checkpoints" / "best.pt").write_bytes(b"x" * 99),
             r"best\.pt: damaged, or not a checkpoint",

@@ -11,8 +11,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -24,7 +26,8 @@ from tiny_data import TinyData, assert_same_run, train
 from ctcycle.config.training import Tracking
 from ctcycle.errors import DivergedError, StoppedError
 from ctcycle.runs.folder import RunFolder
-from ctcycle.runs.tracking import Tracker, tracking_uri, versions
+from ctcycle.runs.tracking import Tracker, experiment_name, tracking_uri, versions
+from ctcycle.runs.watch_record import read_watch
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 ON = "tracking.enabled=true"
@@ -73,11 +76,29 @@ def test_what_a_run_leaves(tiny: TinyData, runs: Path) -> None:
         run.data.metrics
     )
     assert "train/disc_low_hu" not in run.data.metrics
-    assert files(runs, run) == {"config.yaml", "manifest.csv", "metrics.jsonl", "samples", "figures", "model"}
-    assert files(runs, run, "samples") == {"samples/validation_0002.png", "samples/validation_0004.png"}
+    assert files(runs, run) == {
+        *("config.yaml", "manifest.csv", "metrics.jsonl", "fingerprint.json", "images", "figures", "model")
+    }
+    pictures = sorted(files(runs, run, "images"))
+    assert [name.partition("+timestamp")[0] for name in pictures if name.endswith(".png")] == [
+        "images/validation+step+2",
+        "images/validation+step+4",
+    ]
     assert files(runs, run, "figures") == {"figures/losses.png"}
     assert files(runs, run, "model") == {"model/best.pt"}
     assert (runs / "mlartifacts").is_dir()
+
+
+def test_what_training_ended_with_is_a_tag_and_a_file(tiny: TinyData, runs: Path) -> None:
+    watched = ("training.watch.enabled=true", "training.watch.fail=false", "training.epochs=1")
+    folder = train(tiny, runs / "mine", "supervised", ON, *watched)
+    (run,) = tracked(runs)
+    record = read_watch(folder)
+    assert record is not None
+    assert record.faults  # after three iterations it is still the identity
+    assert run.data.tags["watch"] == record.sentence
+    assert "watch.json" in files(runs, run)
+    assert run.data.metrics["watch/faults"] == len(record.faults)
 
 
 def test_a_stopped_run_is_continued_without_double_steps(tiny: TinyData, tiny_run: Path, runs: Path) -> None:
@@ -267,6 +288,145 @@ def test_what_was_kept_is_sent_when_the_run_goes_on(
         assert_same_run(train(tiny, runs / "run", "supervised", ON), tiny_run)
     assert statuses == ["RUNNING"]  # that it had been stopped is not sent after it was started again
     whole(runs, tracked(runs)[0])
+
+
+def go(runs: Path, steps: range, settings: Tracking | None = None, status: str = "FINISHED") -> Tracker:
+    """Track a run with one metric at these steps."""
+    (runs / "run").mkdir(exist_ok=True)
+    tracker = Tracker(settings or Tracking(), runs / "run", "run", {"lr": 1})
+    tracker.start()
+    for step in steps:
+        tracker.metrics({"loss": 1.0}, step)
+    tracker.finish(status)  # type: ignore[arg-type]
+    return tracker
+
+
+def queued(runs: Path) -> int:
+    file = runs / "run" / "tracking_events.jsonl"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def test_a_deleted_run_is_followed_by_a_new_one(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = go(runs, range(3))
+    client(runs).delete_run(first.run_id)
+    second = go(runs, range(3, 6))
+    assert queued(runs) == 0
+    assert second.run_id != first.run_id
+    (run,) = tracked(runs)
+    assert (run.info.run_id, run.info.status) == (second.run_id, "FINISHED")
+    assert [step for step, _ in steps(runs, run, "loss")] == [3, 4, 5]
+    assert warnings_of(caplog) == [
+        f"MLflow run {first.run_id} was deleted; logging continues in a new run, without earlier steps"
+    ]
+
+
+def test_a_run_that_is_deleted_while_it_goes_on_loses_nothing_that_follows(runs: Path) -> None:
+    (runs / "run").mkdir()
+    tracker = Tracker(Tracking(), runs / "run", "run", {})
+    tracker.start()
+    tracker.metrics({"loss": 1.0}, 1)
+    client(runs).delete_run(tracker.run_id)
+    tracker.metrics({"loss": 1.0}, 2)
+    tracker.finish("FINISHED")
+    assert queued(runs) == 0
+    (run,) = tracked(runs)
+    assert [step for step, _ in steps(runs, run, "loss")] == [2]
+
+
+def test_an_unknown_run_is_followed_by_a_new_one(runs: Path) -> None:
+    go(runs, range(1))
+    file = runs / "run" / "tracking.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"run_id": "f" * 32}))
+    go(runs, range(1, 2))
+    assert queued(runs) == 0
+    assert len(tracked(runs)) == 2
+
+
+def test_a_deleted_experiment_has_to_be_restored(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    go(runs, range(1))
+    experiment = client(runs).get_experiment_by_name("ctcycle")
+    assert experiment is not None
+    client(runs).delete_experiment(experiment.experiment_id)
+    with caplog.at_level(logging.INFO, "ctcycle"):
+        go(runs, range(1, 3))
+    remedy = f"restore it (mlflow experiments restore --experiment-id {experiment.experiment_id}) or set another"
+    assert any("refuses this run: experiment 'ctcycle' was deleted; " in text for text in warnings_of(caplog))
+    assert remedy in caplog.text
+    assert f"{queued(runs)} events are queued for MLflow; experiment 'ctcycle' was deleted" in caplog.text
+    client(runs).restore_experiment(experiment.experiment_id)
+    go(runs, range(3, 4))
+    assert queued(runs) == 0
+    assert [step for run in tracked(runs) for step, _ in steps(runs, run, "loss")] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [(401, "does not accept the credentials"), (403, "access is denied"), (404, "no MLflow server at this address")],
+)
+def test_a_refusal_is_no_outage(status: int, remedy: str, runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    asked = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_POST = do_GET  # noqa: N815 (the name that http.server calls)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        go(runs, range(50), Tracking(uri=f"http://127.0.0.1:{server.server_port}"))
+        server.shutdown()
+    (warning,) = warnings_of(caplog)
+    assert remedy in warning
+    assert "is unavailable" not in warning
+    assert queued(runs) == 51
+    assert len(asked) <= 4  # at the start and at the end, not for each event
+
+
+def test_the_experiment_of_the_environment(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    go(runs, range(1))
+    go(runs.parent / "runs", range(1, 2), Tracking(experiment="ours"))
+    assert len(tracked(runs, "theirs")) == 1
+    assert experiment_name(Tracking(experiment="ours")) == "ours"
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    assert experiment_name(Tracking()) == "ctcycle"
+
+
+@pytest.mark.parametrize("name", ["100%25", "what?", "a b #ü"])
+def test_a_path_with_special_characters(name: str, mlflow_store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    shutil.copy(mlflow_store, folder / "mlflow.db")
+    tracker = go(folder, range(2))
+    assert queued(folder) == 0
+    assert MlflowClient(tracker.uri).get_run(tracker.run_id).info.status == "FINISHED"
+
+
+def test_a_store_that_takes_long_to_create_has_not_failed(
+    mlflow_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = Tracker._connect
+
+    def slowly(self: Tracker) -> MlflowClient:
+        time.sleep(1.0)
+        shutil.copy(mlflow_store, tmp_path / "mlflow.db")
+        return connect(self)
+
+    monkeypatch.setattr(Tracker, "_connect", slowly)
+    monkeypatch.setattr("ctcycle.runs.tracking._START_S", 0.1)
+    monkeypatch.setattr("ctcycle.runs.tracking._END_S", 0.1)
+    with caplog.at_level(logging.INFO, "ctcycle"):
+        go(tmp_path, range(3))
+    assert queued(tmp_path) == 0
+    assert warnings_of(caplog) == []
+    assert f"MLflow is creating sqlite:///{tmp_path / 'mlflow.db'}, which may take minutes" in caplog.text
+    assert "is ready; queued events were sent" in caplog.text
 
 
 def test_tries_become_rarer(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

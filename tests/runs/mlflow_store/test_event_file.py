@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from ctcycle.runs.event_file import EventFile
+from ctcycle.runs.mlflow_store.event_file import EventFile
 
 
 def test_events_survive_in_order(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Tasks around MLflow and many trainings: registered models, and sweeps."""
