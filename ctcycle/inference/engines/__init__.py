@@ -1,0 +1,1 @@
+"""How generators are run: engines other than torch, and computing ahead of what is written."""

@@ -1,0 +1,1 @@
+"""How a training runs fast on its device: memory layout, precision, compiled and recomputed networks."""
