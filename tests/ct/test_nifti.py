@@ -1,5 +1,6 @@
 import gzip
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -35,6 +36,12 @@ def put_together(path: Path, header: nib.Nifti1Header, stored: NDArray[np.generi
     """Writes header and numbers as they are; nibabel's own writing would change both."""
     header["vox_offset"] = 352
     path.write_bytes(header.binaryblock + b"\0" * 4 + stored.tobytes(order="F"))
+
+
+def marked(content: bytes) -> bytes:
+    """The bytes of a NIfTI-1 file without a description, with that of a denoised one."""
+    assert content[148:228] == bytes(80)
+    return content[:148] + b"ctcycle denoised".ljust(80, b"\0") + content[228:]
 
 
 def test_slices_come_as_a_dicom_reader_would_show_them(tmp_path: Path) -> None:
@@ -92,7 +99,7 @@ def test_no_correction_gives_every_byte_back(tmp_path: Path, dtype: str, slope: 
     info = find_series(source)[0][0]
     np.testing.assert_allclose(read_series(info).hu, body_hu(), atol=slope / 2)
     assert write_corrected(info, np.zeros(info.shape, dtype=np.float32), out, DERIVATION) == [out]
-    assert out.read_bytes() == source.read_bytes()
+    assert out.read_bytes() == marked(source.read_bytes())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", ">f4", ">i2", "int32"])
@@ -100,7 +107,7 @@ def test_any_type_and_byte_order_gives_every_byte_back(tmp_path: Path, dtype: st
     info = write(tmp_path / "ct.nii", body_hu().T.astype(dtype))
     out = tmp_path / "out.nii"
     write_corrected(info, np.zeros(info.shape, dtype=np.float32), out, DERIVATION)
-    assert out.read_bytes() == info.path.read_bytes()
+    assert out.read_bytes() == marked(info.path.read_bytes())
 
 
 def test_a_correction_is_stored_through_the_slope(tmp_path: Path) -> None:
@@ -111,7 +118,7 @@ def test_a_correction_is_stored_through_the_slope(tmp_path: Path) -> None:
     write_corrected(info, np.full(info.shape, 6.0, dtype=np.float32), out, DERIVATION)
     after = np.asarray(nib.load(out).dataobj.get_unscaled())
     assert np.unique(after - before).tolist() == [2]
-    assert out.read_bytes()[:352] == source.read_bytes()[:352]
+    assert out.read_bytes()[:352] == marked(source.read_bytes())[:352]
 
 
 def test_compressed_output_is_the_same_every_time(tmp_path: Path) -> None:
@@ -132,7 +139,7 @@ def test_a_single_slice_and_trailing_axes_are_survived(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_series(info).hu, hu)
         out = tmp_path / f"{number}out.nii"
         write_corrected(info, np.zeros(info.shape, dtype=np.float32), out, DERIVATION)
-        assert out.read_bytes() == info.path.read_bytes()
+        assert out.read_bytes() == marked(info.path.read_bytes())
 
 
 def test_a_degenerate_affine_leaves_the_last_axis_for_the_slices(tmp_path: Path) -> None:
@@ -215,7 +222,11 @@ def test_header_units_and_extension_stay_bit_for_bit(
     write_corrected(info, np.full(info.shape, -3.2, dtype=np.float32), out, DERIVATION)
     before, after = nib.load(info.path), nib.load(out)
     voxels = before.dataobj.get_unscaled().nbytes
-    assert bytes_of(out)[:-voxels] == bytes_of(info.path)[:-voxels]
+    start, own = (bytearray(bytes_of(path)[:-voxels]) for path in (info.path, out))
+    at = 148 if version is nib.Nifti1Image else 240  # descrip
+    assert own[at : at + 80].rstrip(b"\0") == b"body ctcycle denoised"
+    own[at : at + 80] = start[at : at + 80]
+    assert own == start
     assert np.unique(after.dataobj.get_unscaled().astype(int) - before.dataobj.get_unscaled()).tolist() == [-6]
     np.testing.assert_allclose(after.get_fdata() - before.get_fdata(), -3)
 
@@ -338,7 +349,7 @@ def test_bytes_after_the_voxels_are_kept(tail: int, suffix: str, tmp_path: Path)
     (tmp_path / f"ct{suffix}").write_bytes(gzip.compress(content) if packed else content)
     ((info,), _) = find_series(tmp_path)
     (out,) = write_corrected(info, np.zeros(info.shape, np.float32), tmp_path / f"out{suffix}", DERIVATION)
-    assert (gzip.decompress(out.read_bytes()) if packed else out.read_bytes()) == content
+    assert (gzip.decompress(out.read_bytes()) if packed else out.read_bytes()) == marked(content)
 
 
 def test_more_than_a_mebibyte_after_the_voxels_is_refused(tmp_path: Path) -> None:
@@ -350,3 +361,27 @@ def test_more_than_a_mebibyte_after_the_voxels_is_refused(tmp_path: Path) -> Non
     with pytest.raises(SeriesError, match=r"ct\.nii: more than 1048576 bytes follow the voxels"):
         write_corrected(info, np.zeros(info.shape, np.float32), tmp_path / "out.nii", DERIVATION)
     assert [path.name for path in tmp_path.iterdir()] == ["ct.nii"]
+
+
+@pytest.mark.parametrize("kind", ["denoised", "simulated"])
+@pytest.mark.parametrize("described", [b"", b"body", b"x" * 80])
+def test_a_denoised_volume_is_known_by_its_description(tmp_path: Path, kind: Any, described: bytes) -> None:
+    header = nib.Nifti1Image(body_hu().T.astype(np.int16), RADIOLOGICAL).header
+    header["descrip"] = described
+    put_together(tmp_path / "ct.nii", header, body_hu().T.astype(np.int16))
+    (info,), _ = find_series(tmp_path / "ct.nii")
+    assert info.made_by == ""
+    derivation = Derivation("9.9", "tiny", "0123", kind=kind)
+    write_corrected(info, np.ones(info.shape, np.float32), tmp_path / "out.nii", derivation)
+    (result,), _ = find_series(tmp_path / "out.nii")
+    assert result.made_by == ("denoised" if kind == "denoised" else "")
+    kept = bytes(nib.load(tmp_path / "out.nii").header["descrip"].item())
+    assert kept == ((described[:63] + b" ctcycle denoised").strip() if kind == "denoised" else described)
+
+
+@pytest.mark.parametrize(("sizes", "said"), [((0.7, 0.7, 5), False), ((0.5, 0.75, 2), True)])
+def test_pixels_that_are_not_square_are_told(tmp_path: Path, sizes: tuple[float, float, float], said: bool) -> None:
+    header = nib.Nifti1Image(body_hu().T.astype(np.int16), np.diag([*sizes, 1.0])).header
+    put_together(tmp_path / "ct.nii", header, body_hu().T.astype(np.int16))
+    (info,), _ = find_series(tmp_path / "ct.nii")
+    assert ["denoisers are trained on square ones" in note for note in info.notes] == [True] * said

@@ -17,7 +17,8 @@ from ctcycle.config.components import Component
 from ctcycle.ct.hounsfield import HUWindow, hu_to_mu
 from ctcycle.ct.series_io import Derivation, find_series, read_series, write_corrected
 from ctcycle.errors import ConfigError, SeriesError
-from ctcycle.inference.denoiser import Denoiser, make_inferer, resolve_device
+from ctcycle.inference.denoiser import Denoiser, resolve_device
+from ctcycle.inference.inferers import make_inferer
 from ctcycle.networks.specs import GeneratorSpec
 
 CT = HUWindow()
@@ -186,12 +187,15 @@ def test_slices_smaller_than_a_tile(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(found[inner], random(**NEAR).correction(hu)[inner], atol=1)
 
 
-@pytest.mark.parametrize("tile", [-64, 1, 32, 100])
-def test_tiles_off_the_grid_are_refused(tile: int) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"^tile={tile}: must be 0 \(whole slices\) or a multiple of 32, at least 64$"
-    ):
-        make_inferer(tile)
+def test_another_strength_shares_the_network_and_leaves_the_first_alone() -> None:
+    hu = np.random.default_rng(0).normal(0, 100, (32, 32)).astype(np.float32)
+    denoiser = random(strength=0.5)
+    other = denoiser.with_strength(1.0)
+    assert other.generator is denoiser.generator
+    np.testing.assert_allclose(other.correction(hu), 2 * denoiser.correction(hu), rtol=1e-6)
+    assert (denoiser.strength, other.strength) == (0.5, 1.0)
+    with pytest.raises(ConfigError, match=r"^strength=3: must be between 0"):
+        denoiser.with_strength(3)
 
 
 def test_strength_scales_the_correction() -> None:

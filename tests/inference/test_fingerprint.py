@@ -11,6 +11,7 @@ import pytest
 import reference_measures as by_scipy
 from numpy.typing import NDArray
 from scipy import ndimage
+from textured_noise import noisy_trunk, series_of
 
 from ctcycle.ct.series_io import find_series, sample_slices
 from ctcycle.errors import BundleError
@@ -20,6 +21,7 @@ from ctcycle.inference.fingerprint import (
     departures,
     measure_fingerprint,
     read_fingerprint,
+    series_warnings,
 )
 
 Slices = NDArray[np.float32]
@@ -164,6 +166,27 @@ def test_a_model_of_which_no_noise_is_known_is_compared_by_tissue_alone() -> Non
     unknown = Fingerprint((math.nan,) * 3, known.histogram, (math.nan,) * 3)
     assert departures(unknown, slices) == []
     assert len(departures(unknown, slices + 300)) == 1
+
+
+@pytest.mark.parametrize(
+    ("trained_hu", "noise_hu", "given", "is_warned_of"),
+    [
+        ((13.0, 59.0, 144.0), 16.0, True, True),
+        ((13.0, 59.0, 144.0), 16.0, False, False),  # strength 0 or auto
+        ((13.0, 59.0, 144.0), 45.0, True, False),
+        ((14.0, 18.0, 24.0), 16.0, True, False),  # what the model was trained to denoise
+        ((28.0, 36.0, 48.0), 16.0, True, True),
+        (None, 16.0, True, True),
+    ],
+)
+def test_over_smoothing_is_warned_of_unless_the_training_was_like_that(
+    trained_hu: tuple[float, float, float] | None, noise_hu: float, given: bool, is_warned_of: bool
+) -> None:
+    sample = series_of(noisy_trunk(noise_hu))
+    measured = measure_fingerprint(sample.hu)
+    fingerprint = trained_hu and Fingerprint(trained_hu, measured.histogram, measured.correlation)
+    found = series_warnings(sample, fingerprint, strength_is_given=given)
+    assert any("a routine dose has about" in text for text in found) == is_warned_of
 
 
 @pytest.mark.real_data

@@ -2,7 +2,11 @@
 
 import json
 import logging
+import re
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from phantom_series import PATIENT_ID, PATIENT_NAME, body_hu, write_series
+from textured_noise import noisy_trunk
 from torch.nn import Identity, Module
 
 from ctcycle.ct.dicom import Derivation
@@ -22,6 +27,8 @@ from ctcycle.errors import BundleError, OutputError, SeriesError
 from ctcycle.inference.denoiser import Denoiser
 from ctcycle.inference.fingerprint import Fingerprint, measure_fingerprint
 from ctcycle.inference.folders import DenoiseOptions, denoise_folder
+from ctcycle.inference.records import OutputRecords
+from ctcycle.inference.routine_dose import measure_noise
 
 ALL = DenoiseOptions(residual=True, uncertainty=True)
 DERIVATION = Derivation("1.0", "tiny", "0123")
@@ -51,9 +58,9 @@ def write(folder: Path, name: str, hu: NDArray[np.float32]) -> None:
     """A series as DICOM, volume, or slices, in whole HU or in attenuation."""
     folder.mkdir(parents=True, exist_ok=True)
     if name == "series":
-        write_series(folder / name, (hu + 1024).astype(np.uint16))
+        write_series(folder / name, (hu + 1024).astype(np.uint16), changes={"PixelSpacing": [0.75, 0.75]})
     elif ".nii" in name:
-        nib.save(nib.Nifti1Image(hu.T.astype(np.int16), np.diag([-0.5, -0.75, 2.0, 1.0])), folder / name)
+        nib.save(nib.Nifti1Image(hu.T.astype(np.int16), np.diag([-0.75, -0.75, 2.0, 1.0])), folder / name)
     elif name.endswith(".npy"):
         np.save(folder / name, hu if name == "hu.npy" else hu_to_mu(hu).astype(np.float32))
     else:
@@ -68,7 +75,9 @@ def read(path: Path) -> NDArray[np.float32]:
 
 
 def tree(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All files but the records of outputs."""
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return [name for name in found if not name.startswith(".ctcycle/")]
 
 
 NAMES = {
@@ -87,7 +96,7 @@ def test_what_was_removed_and_what_is_uncertain_lie_beside_the_result(name: str,
     write(tmp_path / "in", name, hu)
     assert run(tmp_path / "in", tmp_path / "out")["denoised"] == 1
     places = [tmp_path / "out" / place for place in NAMES[name]]
-    assert {entry.name for entry in (tmp_path / "out").iterdir()} == {*NAMES[name], "summary.json"}
+    assert {entry.name for entry in (tmp_path / "out").iterdir()} == {*NAMES[name], "summary.json", ".ctcycle"}
     before = read(tmp_path / "in" / name)
     denoised, residual, uncertainty = (read(place) for place in places)
     np.testing.assert_array_equal(residual, before - denoised)
@@ -115,7 +124,11 @@ def test_what_is_wanted_later_is_added_and_the_rest_stays(tmp_path: Path) -> Non
     write(tmp_path / "in", "ct.nii", body_hu(3))
     out = tmp_path / "out"
     run(tmp_path / "in", out, DenoiseOptions())
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != "summary.json"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in out.rglob("*")
+        if path.parent.name != ".ctcycle" and path.name != "summary.json"
+    }
     found = run(tmp_path / "in", out)
     assert (found["denoised"], found["already_there"]) == (2, 0)
     assert {path: path.stat().st_mtime_ns for path in before if path.is_file()} == {
@@ -139,7 +152,8 @@ def test_strength_scales_what_is_written(name: str, strength: float, tmp_path: P
     if strength == 0:
         np.testing.assert_array_equal(part, before)
         if name.endswith(("nii", "npy")):
-            assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "in" / name).read_bytes()
+            result, source = ((tmp_path / folder / name).read_bytes() for folder in ("part", "in"))
+            assert result.replace(b"ctcycle denoised", bytes(16)) == source  # the mark in the header of NIfTI
 
 
 def peak_bytes(source: Path, out: Path, options: DenoiseOptions) -> int:
@@ -234,6 +248,21 @@ class Broken(Module):
         return image + torch.where(image > 0.6, torch.nan, 0.0)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("place", ["file", "folder", "above"])
+def test_results_are_not_denoised_again(name: str, place: str, tmp_path: Path) -> None:
+    write(tmp_path / "in", name, body_hu(3))
+    run(tmp_path / "in", tmp_path / "once" / "out", DenoiseOptions(residual=True, uncertainty=True))
+    out = tmp_path / "once" / "out"
+    source = {"file": next(iter(sorted(out.glob(f"{name}*")))), "folder": out, "above": out.parent}[place]
+    if name.endswith(".npy") or name != "series":
+        source = out / name if place == "file" else source
+    with pytest.raises(SeriesError, match=r"no CT found \(a result of ctcycle \((denoised|residual)\), not a scan"):
+        run(source, tmp_path / "twice")
+    write(out, "new_" + name, body_hu(3))
+    assert run(source.parent if place == "file" else source, tmp_path / "twice")["denoised"] == 1
+
+
 def test_numbers_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
     hu = body_hu(3)
     hu[:2] = hu[:2].clip(None, 500)
@@ -255,6 +284,99 @@ def test_private_elements_are_kept_only_where_it_is_wished(tmp_path: Path) -> No
         run(tmp_path / "in", tmp_path / str(keep), DenoiseOptions(keep_private=keep))
         written = pydicom.dcmread(tmp_path / str(keep) / "in" / "IM00001.dcm")
         assert ((0x0099, 0x1001) in written) == keep
+
+
+def noisy(folder: Path, noise_hu: float, **changes: Any) -> NDArray[np.float32]:
+    """A DICOM series of a trunk with noise through a sharp kernel, in pixels of 0.75 mm; gives its HU."""
+    stored = np.rint(noisy_trunk(noise_hu, 0.45, size=160) + 1024).clip(0)
+    write_series(folder, stored.astype(np.uint16), changes={"PixelSpacing": [0.75, 0.75], **changes})
+    return stored.astype(np.float32) - 1024
+
+
+def test_a_routine_dose_is_warned_of_and_refused_if_strict(trained_on: Fingerprint, tmp_path: Path) -> None:
+    wide = replace(trained_on, noise_hu=(13.0, 59.0, 144.0))  # several kernels
+    noisy(tmp_path / "in" / "low", 60.0)
+    noisy(tmp_path / "in" / "routine", 18.0)
+    found = run(tmp_path / "in", tmp_path / "out", DenoiseOptions(), fingerprint=wide)
+    warned = [entry for entry in found["warnings"] if "denoising would over-smooth it" in entry["warning"]]
+    assert [entry["path"] for entry in warned] == [str(tmp_path / "in" / "routine")]
+    assert run(tmp_path / "in", tmp_path / "none", DenoiseOptions(), smooth(0.0))["warnings"] == []
+    with pytest.raises(SeriesError, match="refused"):
+        run(tmp_path / "in" / "routine", tmp_path / "strict", DenoiseOptions(strict=True), fingerprint=wide)
+    assert tree(tmp_path / "strict") == ["summary.json"]
+
+
+def test_auto_strength_leaves_routine_noise_and_is_recorded(tmp_path: Path) -> None:
+    low = noisy(tmp_path / "in" / "low", 60.0)
+    noisy(tmp_path / "in" / "routine", 18.0)
+    noisy(tmp_path / "in" / "thick", 60.0, SliceThickness=20.0)
+    with pytest.raises(SeriesError, match=r"^2 denoised, .* 1 refused") as error:
+        run(tmp_path / "in", tmp_path / "out", DenoiseOptions(auto_strength=True), smooth(0.3))
+    assert "/in/thick" in str(error.value)
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert re.search(r"thick: strength=auto: slice thickness of 20 mm; .*; set strength", found["refused"][0]["reason"])
+    assert found["warnings"] == []
+    chosen = {Path(entry["path"]).name: entry for entry in found["strengths"]}
+    assert chosen["routine"]["strength"] == 0
+    assert "already at routine dose, left unchanged" in chosen["routine"]["reason"]
+    np.testing.assert_array_equal(read(tmp_path / "out" / "routine"), read(tmp_path / "in" / "routine"))
+    strength = chosen["low"]["strength"]
+    assert 0 < strength < 1
+    expected = low + np.rint(smooth(strength).correction(low))
+    np.testing.assert_array_equal(read(tmp_path / "out" / "low"), expected)
+    assert measure_noise(expected).hu == pytest.approx(chosen["low"]["routine_hu"], rel=0.05)
+    image = pydicom.dcmread(tmp_path / "out" / "low" / "IM00001.dcm")
+    assert f"Strength {strength:.2f} chosen for the noise of a routine dose." in image.DerivationDescription
+    run(tmp_path / "in" / "low", tmp_path / "again", DenoiseOptions(), smooth(strength))
+    plain = pydicom.dcmread(tmp_path / "again" / "low" / "IM00001.dcm")
+    assert plain.SOPInstanceUID != image.SOPInstanceUID
+    assert plain.PixelData == image.PixelData
+
+
+@pytest.mark.parametrize("written", [1, 2, 3], ids=["one result", "one series", "all but the summary"])
+def test_a_run_that_was_killed_goes_on_to_the_same_summary(
+    written: int, trained_on: Fingerprint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Warnings and strengths of what was finished before are kept, and it counts as denoised."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    noisy(source / "low", 60.0)
+    noisy(source / "routine", 18.0)
+    said: list[str] = []
+    options = DenoiseOptions(auto_strength=True, residual=True, finished=said.append)
+    whole = run(source, out, options, fingerprint=trained_on)
+    assert {Path(entry["path"]).name for entry in whole["strengths"]} == {"low", "routine"}
+    assert {Path(entry["path"]).name for entry in whole["warnings"]} == {"low"}
+    out.rename(tmp_path / "whole")
+    write_output, left = OutputRecords.writing, written
+
+    @contextmanager
+    def killed_after(*args: Any) -> Iterator[Path]:
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= 1
+        with write_output(*args) as hidden:
+            yield hidden
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OutputRecords, "writing", killed_after)
+        with pytest.raises(KeyboardInterrupt):
+            run(source, out, options, fingerprint=trained_on)
+    assert run(source, out, options, fingerprint=trained_on) == whole
+    assert said == [f"2 denoised, 0 already done, 0 refused, 0 skipped; -> {out}"] * 2
+    again = run(source, out, options, fingerprint=trained_on)
+    assert (again["denoised"], again["already_there"]) == (0, 2)
+    assert (again["warnings"], again["strengths"]) == (whole["warnings"], whole["strengths"])
+
+
+def test_what_is_no_ct_is_refused_before_all_of_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of zeros may claim, and have, 31 GB: to hash it takes minutes."""
+    np.save(tmp_path / "ct.npy", np.zeros((3, 32, 36), np.int16) - 1000)
+    hashed: list[Any] = []
+    monkeypatch.setattr("ctcycle.inference.folders.source_digest", hashed.append)
+    with pytest.raises(SeriesError, match="refused"):
+        run(tmp_path / "ct.npy", tmp_path / "out")
+    assert hashed == []
 
 
 def test_progress_sees_each_slice_of_each_result(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from ctcycle.ct.dicom.derivation import Derivation, record_derivation
 from ctcycle.ct.dicom.finding import uneven_spacing
 from ctcycle.ct.dicom.headers import quiet
 from ctcycle.ct.dicom.reading import Slice, read_slices
-from ctcycle.ct.series import SeriesInfo
+from ctcycle.ct.series import SeriesInfo, source_digest
 from ctcycle.ct.stored_values import StoredValues
 from ctcycle.errors import SeriesError
 
@@ -170,11 +170,14 @@ def _write(
 
 
 def _new_uids(info: SeriesInfo, derivation: Derivation) -> _NewUIDs:
-    """Return UIDs that depend only on the source and the derivation, so that a rerun gives the same ones."""
-    source = info.uid or hashlib.sha256(info.files[0].read_bytes()).hexdigest()
+    """Return UIDs that depend only on the source and the derivation, so that a rerun gives the same ones.
+
+    The source is its files, not its UID, which two different scans may share.
+    """
+    source = derivation.source or source_digest(info)
     return _NewUIDs(
-        series=_uid("series", source, *derivation.entropy),
-        study=_uid("study", source),
+        series=_uid("series", info.uid, source, *derivation.entropy),
+        study=_uid("study", info.uid or source),
     )
 
 

@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from phantom_enhanced import write_enhanced
 from phantom_series import PATIENT_ID, PATIENT_NAME, change, save, slice_dataset, stored_body, write_series
 from pydicom.uid import SecondaryCaptureImageStorage
 
@@ -39,6 +40,8 @@ def test_a_series_is_described_from_its_headers(tmp_path: Path) -> None:
         plane=SlicePlane(
             (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), tuple((-10.0, -20.0, position) for position in (2.0, 4.0, 6.0))
         ),
+        study_uid="1.2.826.0.1.7",
+        frame_uid="1.2.826.0.1.8",
     )
 
 
@@ -257,10 +260,63 @@ def test_no_identity_in_any_reason_or_warning(tmp_path: Path, capfd: pytest.Capt
 
 def test_images_at_one_position_are_all_kept_and_told_of(tmp_path: Path) -> None:
     files = write_series(tmp_path)
-    save(slice_dataset(stored_body(4)[3], number=2), tmp_path / "again.dcm")
+    again = slice_dataset(stored_body(4)[3], number=2)
+    again.SOPInstanceUID = "1.2.826.0.1.9"
+    save(again, tmp_path / "again.dcm")
     (info,), skipped = find_series(tmp_path)
     assert skipped == []
     assert set(info.files) == {*files, tmp_path / "again.dcm"}
     assert info.positions_mm.count(4.0) == 2
     assert not info.is_volume
     assert info.notes[0].startswith("has 4 images at 3 positions")
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["at different positions", "at one position"])
+def test_one_uid_for_different_images_is_told_and_each_is_kept(tmp_path: Path, apart: bool) -> None:
+    changes: dict[str, Any] = {"SOPInstanceUID": "1.2.826.0.1.9", "PixelSpacing": [0.7, 0.7]}
+    write_series(tmp_path, changes=changes if apart else {**changes, "ImagePositionPatient": [0.0, 0.0, 0.0]})
+    info, _ = only(tmp_path)
+    assert len(info.files) == 3
+    assert info.notes[-1].startswith("has 3 files, but 1 different SOPInstanceUIDs; each result gets its own")
+    assert len(info.notes) == (1 if apart else 2)
+
+
+def test_frames_of_one_file_share_its_uid(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "all.dcm", stored_body())
+    info, _ = only(tmp_path)
+    assert "SOPInstanceUID" not in "".join(info.notes)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "said"), [([0.7, 0.7], False), ([0.7, 0.7005], False), ([5.0, 0.78], True), ([0.78, 5.0], True)]
+)
+def test_pixels_that_are_not_square_are_told(tmp_path: Path, spacing: list[float], said: bool) -> None:
+    write_series(tmp_path, changes={"PixelSpacing": spacing})
+    info, _ = only(tmp_path)
+    found = f"has pixels of {spacing[0]:.3g} x {spacing[1]:.3g} mm, but denoisers are trained on square ones"
+    assert [note.partition(";")[0] for note in info.notes] == [found] * said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"PixelPaddingValue": 0}, ""),
+        ({"PixelPaddingValue": 1064}, "declares 40 HU as padding, which tissue can have"),
+        (
+            {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 4095},
+            "declares -1024 to 3071 HU as padding, which includes tissue; the declaration is ignored",
+        ),
+        ({"PixelPaddingValue": 63536}, ""),
+    ],
+)
+def test_padding_that_tissue_can_have_is_told(tmp_path: Path, changes: dict[str, int], says: str) -> None:
+    write_series(tmp_path, changes={**changes, "PixelSpacing": [0.7, 0.7]})
+    info, _ = only(tmp_path)
+    assert len(info.notes) == bool(says)
+    assert "".join(info.notes).startswith(says)
+
+
+def test_study_and_frame_of_reference_are_known(tmp_path: Path) -> None:
+    write_series(tmp_path)
+    info, _ = only(tmp_path)
+    assert (info.study_uid, info.frame_uid) == ("1.2.826.0.1.7", "1.2.826.0.1.8")

@@ -505,3 +505,19 @@ def test_a_padding_value_that_tissue_can_have_is_padding_only_up_to_the_border(t
     np.testing.assert_array_equal(padding, np.broadcast_to(corners, stored.shape))
     images = denoised(tmp_path / "in", tmp_path / "out", step=9)
     np.testing.assert_array_equal([image.pixel_array for image in images], stored + 9 * ~corners)
+
+
+def test_a_padding_value_of_single_pixels_at_the_border_changes_nothing(tmp_path: Path) -> None:
+    """The body fills the image, and noise gives single pixels the padding value; their neighbours are soft tissue."""
+    stored = np.random.default_rng(0).normal(1064, 30, (2, 128, 128)).round().astype(np.uint16)
+    stored[:, 60:70] = 24
+    write_series(tmp_path / "in", stored, changes={"PixelPaddingValue": 1064})
+    series = read_series(the_series(tmp_path / "in"))
+    assert (series.hu == 40).sum() > 100
+    np.testing.assert_array_equal(series.hu, stored.astype(np.float32) - 1024)
+
+
+@pytest.mark.parametrize(("found", "kept"), [("HU_MOD", "HU_MOD"), ("HU", "HU"), (None, "HU"), ("", "HU")])
+def test_the_rescale_type_stays_what_it_is(tmp_path: Path, found: str | None, kept: str) -> None:
+    write_series(tmp_path / "in", changes={"RescaleType": found})
+    assert {image.RescaleType for image in denoised(tmp_path / "in", tmp_path / "out", step=9)} == {kept}
