@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ctcycle.atomic import write_file, write_text
+from ctcycle.atomic import remove_leftovers, write_file, write_text
 from ctcycle.evaluation.findings import Curve, Finding, Picture, StudyResult
 from ctcycle.evaluation.results import SliceRecord
 
@@ -50,12 +51,19 @@ def code_digest() -> str:
 class ResultCache:
     """Reads and writes results in a folder; several processes may use it, and it can be deleted at any time.
 
+    What killed processes had begun to write is removed.
+
     Args:
         folder: the folder; created when needed. None keeps nothing.
+
+    Raises:
+        OutputError: a file that a killed process left cannot be removed.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
+        if folder is not None:
+            remove_leftovers(folder)
 
     def read_json(self, key: str) -> Json | None:
         """Return the plain data stored under a key; None if it is missing or damaged."""
@@ -134,6 +142,23 @@ class ResultCache:
             "images": digest,
         }
         self.write_json(key, content)
+
+    def read_image(self, key: str) -> NDArray[np.float32] | None:
+        """Return the image (H, W) stored under a key; None if it is missing or damaged."""
+        content = self.read_json(key)
+        try:
+            return None if content is None else self._read_images(key, content["image"])["image"]
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
+            return None
+
+    def write_image(self, key: str, image: NDArray[np.float32]) -> None:
+        """Store an image (H, W).
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        if self._folder is not None:
+            self.write_json(key, {"image": self._write_images(key, {"image": image})})
 
     def _write_images(self, key: str, images: Mapping[str, Any]) -> str:
         stream = io.BytesIO()

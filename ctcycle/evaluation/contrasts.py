@@ -110,12 +110,12 @@ def contrast_lines(found: Sequence[Contrast], titles: Mapping[str, str]) -> list
 
 
 def _sentence(contrast: Contrast, titles: Mapping[str, str]) -> str:
-    names = f"{contrast.method} minus {contrast.filter}"
-    title = titles.get(contrast.filter, contrast.filter)
+    method, best = (titles.get(name, name) for name in (contrast.method, contrast.filter))
+    start = f"{method} minus {best} (the best classical filter), {contrast.measure.upper()}"
     unit, form = (" dB", "+.2f") if contrast.measure == "psnr" else ("", "+.4f")
     if contrast.difference is None:
-        return f"{names} ({title}, the best classical filter), {contrast.measure}: not measurable"
-    text = f"{names} ({title}, the best classical filter), {contrast.measure}: {contrast.difference:{form}}{unit}"
+        return f"{start}: not measurable"
+    text = f"{start}: {contrast.difference:{form}}{unit}"
     if contrast.ci95:
         text += f" (95 % {contrast.ci95[0]:{form}} to {contrast.ci95[1]:{form}})"
     if contrast.p_holm is not None:

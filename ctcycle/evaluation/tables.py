@@ -2,19 +2,22 @@
 
 from collections.abc import Sequence
 
+from ctcycle.evaluation.findings import Finding, Measure
 from ctcycle.evaluation.results import Interval, Row
 from ctcycle.metrics import ProtocolName
 
 
 def format_table(rows: Sequence[Row], protocol: ProtocolName) -> str:
     """Return the rows of one protocol as aligned text of at most 100 columns, in the given order."""
-    head, *lines = _cells([row for row in rows if row.protocol == protocol])
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-    ruler = ["-" * width for width in widths]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-        for line in (head, ruler, *lines)
-    )
+    return _aligned(_cells([row for row in rows if row.protocol == protocol]))
+
+
+def findings_table(methods: Sequence[str], measures: Sequence[Measure], findings: Sequence[Finding]) -> str:
+    """Return aligned text with a row for each measure and a column for each method, values with their intervals."""
+    cells = {(found.method, found.measure): _found(found) for found in findings}
+    titles = {measure.key: ", ".join(filter(None, (measure.title, measure.unit))) for measure in measures}
+    lines = [[title, *(cells.get((method, key), "-") for method in methods)] for key, title in titles.items()]
+    return _aligned([["", *methods], *lines])
 
 
 def markdown_table(rows: Sequence[Row], protocol: ProtocolName) -> str:
@@ -22,6 +25,16 @@ def markdown_table(rows: Sequence[Row], protocol: ProtocolName) -> str:
     head, *lines = _cells([row for row in rows if row.protocol == protocol])
     ruler = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ruler, *lines))
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells with a ruler below the first: names to the left, the rest to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    ruler = ["-" * width for width in widths]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+        for line in (lines[0], ruler, *lines[1:])
+    )
 
 
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
@@ -38,10 +51,17 @@ def _line(row: Row) -> list[str]:
         _range(row.ssim_ci95, ".3f"),
         f"{row.rmse_hu:.1f}",
         f"{row.mae_hu:.1f}",
-        f"{row.bias_hu:+.1f}",
+        f"{row.bias_hu:+z.1f}",
         _number(row.noise_hu, ".1f"),
-        _number(row.psnr_gain, "+.2f"),
+        _number(row.psnr_gain, "+z.2f"),
     ]
+
+
+def _found(found: Finding) -> str:
+    if found.value is None:
+        return "-"
+    ends = "" if found.low is None or found.high is None else f" ({found.low:.3g} to {found.high:.3g})"
+    return f"{found.value:.3g}{ends}"
 
 
 def _number(value: float | None, form: str) -> str:

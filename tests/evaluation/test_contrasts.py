@@ -30,7 +30,7 @@ def test_the_best_filter_on_the_same_patients():
     adjusted = holm({"psnr": psnr.p_value, "ssim": ssim.p_value})
     assert (psnr.p_holm, ssim.p_holm) == (adjusted["psnr"], adjusted["ssim"])
     lines = contrast_lines(found, {"good": "Good filter"})
-    assert lines[0].startswith(f"net minus good (Good filter, the best classical filter), psnr: {psnr.difference:+.2f}")
+    assert lines[0].startswith(f"net minus Good filter (the best classical filter), PSNR: {psnr.difference:+.2f} dB")
     assert lines[-1] == COVERAGE_NOTE
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ctcycle.evaluation.findings import Curve, Finding, Measure, Picture, StudyResult
 from ctcycle.evaluation.inserted.noise import flat_noise, structures
-from ctcycle.evaluation.inserted.responses import RADIUS_MM, Responses, blurred, response_figures, slice_responses
+from ctcycle.evaluation.inserted.passes import lesion_passes
+from ctcycle.evaluation.inserted.responses import RADIUS_MM, Response, blurred, pass_responses, response_figures
 from ctcycle.evaluation.inserted.sites import (
     APERTURE_SIGMA_MM,
     InsertionSettings,
@@ -108,7 +109,7 @@ class InsertionStudy:
 
         Args:
             method: its name in the findings.
-            denoise: the method; it is called some 20 times for each slice that is kept.
+            denoise: the method; it is called a few times for each slice that is kept.
             settings: extent of the study.
             full_noise: noise of full-dose slices of the same kernel, from `full_domain_noise`; None where there are
                 none.
@@ -134,14 +135,14 @@ class InsertionStudy:
             empty = [Finding(self.method, "insertion", measure.key, None, note=NO_SITE) for measure in MEASURES]
             return StudyResult(tuple(empty), notes=(f"{self.method}: {NO_SITE}",))
         sigma_mm = scan_sigma_mm(noise)
-        responses = _responses(self.denoise, kept, sigma_mm)
+        responses = _responses(self.denoise, kept, sigma_mm, self.settings.responses)
         found = _lesion_findings(self.method, responses, self.settings.seed)
         found += self._other_findings(kept, noise, responses)
         curves = insertion_curves(self.method, responses)
         return StudyResult(tuple(found), curves, self._pictures(kept, sigma_mm), (_blur_note(noise),))
 
     def _other_findings(
-        self, kept: Sequence[SiteSlice], noise: NoisePower, responses: Mapping[str, Sequence[Responses]]
+        self, kept: Sequence[SiteSlice], noise: NoisePower, responses: Mapping[str, Sequence[Response]]
     ) -> list[Finding]:
         output = flat_noise((item.pair.low_hu, item.output_hu, item.pair.spacing_mm[0]) for item in kept)
         excess = structures(kept, self.settings.seed)
@@ -188,15 +189,17 @@ class InsertionStudy:
         )
 
 
-def _responses(denoise: HUFilter, kept: Sequence[SiteSlice], sigma_mm: float) -> dict[str, list[Responses]]:
-    found: dict[str, list[Responses]] = {}
-    for item in kept:
-        for lesion in LESIONS:
-            found.setdefault(lesion_name(lesion), []).append(slice_responses(denoise, item, lesion, sigma_mm))
+def _responses(denoise: HUFilter, kept: Sequence[SiteSlice], sigma_mm: float, wanted: int) -> dict[str, list[Response]]:
+    found: dict[str, list[Response]] = {lesion_name(lesion): [] for lesion in LESIONS}
+    plan = lesion_passes([len(item.sites) for item in kept], wanted)
+    for item, passes in zip(kept, plan, strict=True):
+        for lesions in passes:
+            for lesion, response in pass_responses(denoise, item, lesions, sigma_mm):
+                found[lesion_name(lesion)].append(response)
     return found
 
 
-def _lesion_findings(method: str, responses: Mapping[str, Sequence[Responses]], seed: int) -> list[Finding]:
+def _lesion_findings(method: str, responses: Mapping[str, Sequence[Response]], seed: int) -> list[Finding]:
     found = []
     for name, parts in responses.items():
         values = response_figures(parts)
@@ -208,12 +211,12 @@ def _lesion_findings(method: str, responses: Mapping[str, Sequence[Responses]], 
     return found
 
 
-def _intervals(parts: Sequence[Responses], seed: int) -> tuple[dict[str, tuple[float, float] | None], str]:
+def _intervals(parts: Sequence[Response], seed: int) -> tuple[dict[str, tuple[float, float] | None], str]:
     """Return intervals by patient where there are enough, else of the contrast over sites only; and which it is."""
     by_patient = _grouped(parts, lambda part: part.patient)
     if len(by_patient) >= MIN_PATIENTS:
 
-        def figures(groups: Sequence[Sequence[Responses]]) -> dict[str, float]:
+        def figures(groups: Sequence[Sequence[Response]]) -> dict[str, float]:
             return response_figures([part for group in groups for part in group])
 
         return jackknife_intervals(by_patient, figures), "interval over patients"
@@ -225,10 +228,10 @@ def _intervals(parts: Sequence[Responses], seed: int) -> tuple[dict[str, tuple[f
     return {"contrast_kept": (low, high)}, note
 
 
-def site_contrasts(parts: Sequence[Responses]) -> NDArray[np.float64]:
+def site_contrasts(parts: Sequence[Response]) -> NDArray[np.float64]:
     """Return the contrast kept at each site, the mean of both signs where both are inserted there."""
-    by_slice = _grouped(parts, lambda part: part.where)
-    return np.concatenate([np.mean([part.contrasts for part in group], axis=0) for group in by_slice])
+    by_site = _grouped(parts, lambda part: part.place)
+    return np.array([np.mean([part.contrast for part in group]) for group in by_site])
 
 
 def _grouped(parts: Sequence[Part], key: Callable[[Part], str]) -> list[list[Part]]:
@@ -238,14 +241,11 @@ def _grouped(parts: Sequence[Part], key: Callable[[Part], str]) -> list[list[Par
     return list(groups.values())
 
 
-def insertion_curves(method: str, responses: Mapping[str, Sequence[Responses]]) -> tuple[Curve, ...]:
+def insertion_curves(method: str, responses: Mapping[str, Sequence[Response]]) -> tuple[Curve, ...]:
     """Return the mean response by radius (3 mm, 20 HU; HU over mm) and the contrast kept by radius (20 HU)."""
     shown = responses["3mm_20hu"]
-    sites = sum(len(part.contrasts) for part in shown)
-    kept, inserted = (
-        np.sum([getattr(part, name) for part in shown], axis=0) / sites
-        for name in ("profile_hu", "inserted_profile_hu")
-    )
+    kept = np.mean([part.profile_hu for part in shown], axis=0)
+    inserted = np.mean([part.inserted_profile_hu for part in shown], axis=0)
     radius = tuple(RADIUS_MM.tolist())
     contrasts = [response_figures(responses[f"{name}_20hu"])["contrast_kept"] for _, name in sorted(_SIZES)]
     return (

@@ -1,6 +1,6 @@
-"""Responses to one lesion size and contrast, of both signs, at all sites."""
+"""Responses to inserted lesions, one for each lesion and site."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,55 +25,61 @@ SIGMA_STEP_MM = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Responses:
-    """What is left of one lesion at the sites of one slice.
+class Response:
+    """What is left of one lesion at one site.
 
     Attributes:
         patient: of the slice.
-        where: series and index of the slice.
-        contrasts: (S) share of the contrast kept at each site.
-        volume_hu: sum of the responses over all sites and pixels, times the sign of the lesion.
+        place: series, index of the slice, and site.
+        contrast: share of the contrast kept.
+        volume_hu: sum of the response over all pixels, times the sign of the lesion.
         inserted_hu: the same of the inserted lesion.
-        profile_hu: (R) sum over sites of the response by radius at `RADIUS_MM`, times the sign.
+        profile_hu: (R), the response by radius at `RADIUS_MM`, times the sign.
         inserted_profile_hu: (R), the same of the inserted lesion.
     """
 
     patient: str
-    where: str
-    contrasts: Array
+    place: str
+    contrast: float
     volume_hu: float
     inserted_hu: float
     profile_hu: Array
     inserted_profile_hu: Array
 
 
-def slice_responses(denoise: HUFilter, chosen: SiteSlice, lesion: Lesion, sigma_mm: float) -> Responses:
-    """Insert one lesion at all sites of a slice and measure the responses.
+def pass_responses(
+    denoise: HUFilter, chosen: SiteSlice, lesions: Sequence[Lesion], sigma_mm: float
+) -> Iterator[tuple[Lesion, Response]]:
+    """Insert a lesion at every site of a slice, denoise once, and yield the response to each.
 
     Args:
         denoise: the method.
         chosen: the slice.
-        lesion: what is inserted.
+        lesions: a lesion for each site.
         sigma_mm: blur of the scan.
     """
-    stamp = blurred(
-        lesion, chosen.pair.spacing_mm[0], round(sigma_mm / SIGMA_STEP_MM) * SIGMA_STEP_MM, chosen.window_px
-    )
+    sigma_mm = round(sigma_mm / SIGMA_STEP_MM) * SIGMA_STEP_MM
+    stamps = [blurred(lesion, chosen.pair.spacing_mm[0], sigma_mm, chosen.window_px) for lesion in lesions]
 
     def on_hu(hu: NDArray[np.float64]) -> NDArray[np.float32]:
         return denoise(hu.astype(np.float32))
 
-    found = lesion_responses(on_hu, chosen.pair.low_hu, chosen.sites, stamp, chosen.output_hu)
-    sign, sites = float(np.sign(lesion.contrast_hu)), len(found)
-    inserted = stamp.image_hu * sign
-    return Responses(
-        patient=chosen.pair.patient,
-        where=f"{chosen.pair.series}:{chosen.pair.slice_index}",
-        contrasts=found[:, stamp.core].mean(axis=1) / stamp.image_hu[stamp.core].mean(),
-        volume_hu=float(found.sum()) * sign,
-        inserted_hu=float(inserted.sum()) * sites,
-        profile_hu=radial_profile(found.sum(axis=0) * sign, stamp, RADIUS_MM),
-        inserted_profile_hu=radial_profile(inserted, stamp, RADIUS_MM) * sites,
+    found = lesion_responses(on_hu, chosen.pair.low_hu, chosen.sites, stamps, chosen.output_hu)
+    for site, stamp, response_hu in zip(chosen.sites, stamps, found, strict=True):
+        place = f"{chosen.pair.series}:{chosen.pair.slice_index}:{site}"
+        yield stamp.lesion, _response(response_hu, stamp, chosen.pair.patient, place)
+
+
+def _response(response_hu: Array, stamp: Stamp, patient: str, place: str) -> Response:
+    sign = float(np.sign(stamp.lesion.contrast_hu))
+    return Response(
+        patient,
+        place,
+        contrast=float(response_hu[stamp.core].mean() / stamp.image_hu[stamp.core].mean()),
+        volume_hu=float(response_hu.sum()) * sign,
+        inserted_hu=float(stamp.image_hu.sum()) * sign,
+        profile_hu=radial_profile(response_hu * sign, stamp, RADIUS_MM),
+        inserted_profile_hu=radial_profile(stamp.image_hu * sign, stamp, RADIUS_MM),
     )
 
 
@@ -83,14 +89,15 @@ def blurred(lesion: Lesion, spacing_mm: float, sigma_mm: float, size_px: int) ->
     return make_stamp(lesion, spacing_mm, gaussian_transfer(sigma_mm), size_px)
 
 
-def response_figures(parts: Sequence[Responses]) -> dict[str, float]:
-    """Return contrast and volume kept, width ratio, and spread over sites (5th to 95th percentile), of all slices."""
-    contrasts = np.concatenate([part.contrasts for part in parts])
+def response_figures(parts: Sequence[Response]) -> dict[str, float]:
+    """Return contrast and volume kept, width ratio, and spread over sites (5th to 95th percentile), of all sites."""
+    contrasts = [part.contrast for part in parts]
     low, high = np.percentile(contrasts, (5, 95))
-    profile, inserted = (sum(hu) for hu in zip(*((p.profile_hu, p.inserted_profile_hu) for p in parts), strict=True))
+    profile = np.sum([part.profile_hu for part in parts], axis=0)
+    inserted = np.sum([part.inserted_profile_hu for part in parts], axis=0)
     return {
-        "contrast_kept": float(contrasts.mean()),
+        "contrast_kept": float(np.mean(contrasts)),
         "volume_kept": sum(part.volume_hu for part in parts) / sum(part.inserted_hu for part in parts),
-        "width_ratio": full_width_mm(np.asarray(profile), RADIUS_MM) / full_width_mm(np.asarray(inserted), RADIUS_MM),
+        "width_ratio": full_width_mm(profile, RADIUS_MM) / full_width_mm(inserted, RADIUS_MM),
         "contrast_spread": float(high - low),
     }

@@ -30,14 +30,18 @@ class InsertionSettings:
     """Extent of the insertion bench.
 
     Attributes:
-        slices: most slices that are denoised with lesions, 20 times each; they are spread over the patients.
-        sites: most sites in a slice; all of them share one pass of the denoiser for each lesion.
-        distance_px: least distance of two sites' corners, along rows or along columns.
+        slices: most slices that are denoised with lesions; they are spread over the patients.
+        sites: most sites in a slice; all of them share the passes of the denoiser.
+        responses: of each lesion, at least; fewer only where there are fewer sites. See `passes.lesion_passes`.
+        distance_px: least distance of two sites' corners, along rows or along columns. A lesion must not change the
+            response to another: this is more than the reach of a filter (35 px for the shipped network) and two of the
+            largest lesions.
         seed: of the choice of slices, and of intervals over sites.
     """
 
-    slices: int = 8
-    sites: int = 8
+    slices: int = 16
+    sites: int = 16
+    responses: int = 16
     distance_px: int = 64
     seed: int = 0
 

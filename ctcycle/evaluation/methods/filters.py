@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from threading import Lock
 
 import numpy as np
 from scipy import ndimage
@@ -109,14 +110,18 @@ def nlm(low: HUImage, strength: float = NLM_STRENGTH, *, subtract: bool = True) 
     )
 
 
+_BM3D_LOCK = Lock()
+"""The package aborts the process if two threads call it at once (4.0.3); it uses all cores by itself."""
+
+
 def bm3d(low: HUImage) -> HUImage:
     """Apply BM3D (Dabov et al. 2007) from the package ``bm3d``, which is free for non-commercial use only.
 
     The slice is returned unchanged if no noise can be measured.
     """
     apply = import_module("bm3d").bm3d
-
-    return _with_noise(low, lambda noise: apply(low, noise))
+    with _BM3D_LOCK:
+        return _with_noise(low, lambda noise: apply(low, noise))
 
 
 CLASSICAL: dict[str, HUFilter] = {

@@ -15,6 +15,7 @@ from ctcycle.data.slices import SliceData
 from ctcycle.data.store import SliceStore, StoredSeries
 from ctcycle.errors import SeriesError
 from ctcycle.evaluation.methods.method import Method, digest_of
+from ctcycle.evaluation.methods.same_slices import check_same_slices
 from ctcycle.evaluation.pairs import HUImage, LowDoseSlice
 
 
@@ -31,7 +32,9 @@ class OutputSeries:
     places: Mapping[int, int]
 
 
-def outputs_method(name: str, title: str, folder: Path, data: SliceData, store: SliceStore) -> Method:
+def outputs_method(
+    name: str, title: str, folder: Path, data: SliceData, store: SliceStore, *, guard: bool = True
+) -> Method:
     """Return the method that another program's outputs stand for; HU are rounded to whole numbers as those of scans.
 
     A series is matched by the source series that its DICOM header refers to; else by a folder or file name that
@@ -44,9 +47,11 @@ def outputs_method(name: str, title: str, folder: Path, data: SliceData, store: 
         folder: the folder of outputs.
         data: the slices of the evaluation.
         store: where decoded outputs are kept.
+        guard: whether to check that outputs show the anatomy of their low dose.
 
     Raises:
-        SeriesError: a low-dose series has no output or several, or their slices cannot be matched; named by its key.
+        SeriesError: a low-dose series has no output or several, or their slices cannot be matched or show other
+            anatomy; named by its key.
     """
     infos, _skipped = series_io.find_series(folder, store.mu[0], mu_air=store.mu[1])
     sources = {info: _source_uid(info) for info in infos}
@@ -54,7 +59,11 @@ def outputs_method(name: str, title: str, folder: Path, data: SliceData, store: 
     found: dict[str, OutputSeries] = {}
     for row in lows:
         info = _match(row, infos, sources, only=len(lows) == 1, folder=folder)
-        found[row.series] = _matched(row, data.series[row.series], store.open(info), info)
+        low, output = data.series[row.series], store.open(info)
+        found[row.series] = _matched(row, low, output, info)
+        if guard:
+            where = f"{info.path}: output of series {row.series}"
+            check_same_slices(where, low.hu, output.hu, found[row.series].places)
     digest = digest_of("outputs", {key: [one.stored.digests, one.places] for key, one in found.items()})
     return Method(name, title, "outputs", digest, None, _reader(name, found))
 

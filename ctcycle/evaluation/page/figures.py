@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from ctcycle.evaluation.findings import Curve, Finding
 from ctcycle.evaluation.page.content import Panel, ReportContent, TrainingCurves
+from ctcycle.evaluation.page.regions import body_region, busiest_region
 from ctcycle.evaluation.verdict.lookup import FULL_DOSE, Figures
-from ctcycle.metrics.protocols import body_mask
 from ctcycle.report.document import Block, Grid, Plot
 from ctcycle.report.figures import COLOURS
 from ctcycle.report.pixels import grey_png, signed_png
@@ -17,9 +17,10 @@ from ctcycle.report.plots import Line, Point, curve_plot, dot_plot, line_plot, p
 WINDOWS = {"soft tissue": (-160.0, 240.0), "lung": (-1350.0, 150.0), "bone": (-550.0, 1450.0)}
 DIFFERENCE_HU = 100.0
 ZOOM_PX = 96
-MARGIN_PX = 6
 MAX_PICTURE_BYTES = 1_500_000
-"""Pictures beyond this are left out, so that the file stays below 5 MB; base64 adds a third."""
+"""Pictures of a section beyond this are left out, so that the file stays below 5 MB; base64 adds a third."""
+
+_BY_WORTH = ("soft_tissue", "magnified", "differences")
 
 PLOTS = {
     "insertion_contrast": ("Contrast kept against lesion size", "lesion radius (mm)", "contrast kept"),
@@ -110,38 +111,52 @@ def _panels(item: TrainingCurves) -> dict[str, list[Line]]:
 
 
 def _line(name: str, curve: Sequence[tuple[int, float]]) -> Line:
-    return Line(name.removeprefix("train/"), [x for x, _ in curve], [y for _, y in curve])
+    return Line(_readable(name.removeprefix("train/")), [x for x, _ in curve], [y for _, y in curve])
 
 
-def slices(content: ReportContent) -> tuple[list[Block], int]:
-    """Return the picture grids of the panels that fit into `MAX_PICTURE_BYTES`, and how many grids were left out."""
-    return _within(grid for panel in content.panels for grid in _grids(panel))
+def _readable(name: str) -> str:
+    """Return a loss name for readers: "adversarial, low dose" for ``gen_adversarial_low``."""
+    plain = name.removeprefix("gen_").replace("disc_", "discriminator_")
+    for domain in ("low", "full"):
+        if plain.endswith(f"_{domain}"):
+            plain = f"{plain.removesuffix(f'_{domain}')}, {domain} dose"
+    return plain.replace("_", " ")
 
 
-def worst(content: ReportContent) -> tuple[list[Block], int]:
-    """Return the pictures of the benches as grids, and how many were left out."""
-    return _within(
+def slices(content: ReportContent) -> list[Grid]:
+    """Return the picture grids of the panels."""
+    return [grid for number, panel in enumerate(content.panels, 1) for grid in _grids(panel, number)]
+
+
+def worst(content: ReportContent) -> list[Grid]:
+    """Return the pictures of the benches as grids, without those of the input and of constants, which show nothing."""
+    trivial = {item.name for item in content.methods if item.kind in {"input", "constant"}}
+    return [
         Grid(
             f"{content.title_of(picture.method)}: {picture.topic.replace('_', ' ')}",
             picture.caption,
             [(title, grey_png(image, picture.hu_window)) for title, image in picture.images.items()],
+            f"worst_{number}",
             magnified=True,
+            small=True,
         )
-        for picture in content.pictures
-    )
+        for number, picture in enumerate(content.pictures, 1)
+        if picture.method not in trivial
+    ]
 
 
-def _grids(panel: Panel) -> Iterator[Grid]:
+def _grids(panel: Panel, number: int) -> Iterator[Grid]:
     """Yield one slice cropped to the body: three windows, a magnified region, and signed differences."""
-    rows, columns = _body(next(iter(panel.images.values())))
-    images = {title: image[rows, columns] for title, image in panel.images.items()}
-    where = f"Patient {panel.patient}, slice {panel.slice_index}"
+    first = next(iter(panel.images.values()))
+    body = body_region(first)
+    images = {title: image[body] for title, image in panel.images.items()}
+    where, name = f"Patient {panel.patient}, slice {panel.slice_index}", f"slice_{number}"
     reference = images.get(panel.reference)
-    zoom = _middle(next(iter(images.values())).shape)
-    soft = WINDOWS["soft tissue"]
-    yield _grid(where, "soft tissue", images)
-    enlarged = [(title, grey_png(image[zoom], soft)) for title, image in images.items()]
-    yield Grid(f"{where}, magnified region", "Middle of the slice, window W400 L40.", enlarged, magnified=True)
+    zoom = busiest_region(panel.images.get(panel.reference, first), ZOOM_PX)
+    yield _grid(where, "soft tissue", images, name)
+    enlarged = [(title, grey_png(image[zoom], WINDOWS["soft tissue"])) for title, image in panel.images.items()]
+    caption = "The region with the most structure, window W400 L40."
+    yield Grid(f"{where}, magnified region", caption, enlarged, f"{name}_magnified", magnified=True)
     if reference is not None:
         differences = [
             (title, signed_png(image - reference, DIFFERENCE_HU))
@@ -149,41 +164,37 @@ def _grids(panel: Panel) -> Iterator[Grid]:
             if title != panel.reference
         ]
         caption = f"Blue: below; red: above; full colour at {DIFFERENCE_HU:.0f} HU."
-        yield Grid(f"{where}, minus {panel.reference}", caption, differences)
+        yield Grid(f"{where}, minus {panel.reference.lower()}", caption, differences, f"{name}_differences")
     for window in ("lung", "bone"):
-        yield _grid(where, window, images)
+        yield _grid(where, window, images, name)
 
 
-def _grid(where: str, window: str, images: dict[str, NDArray[np.float32]]) -> Grid:
+def _grid(where: str, window: str, images: dict[str, NDArray[np.float32]], name: str) -> Grid:
     low, high = WINDOWS[window]
     pictures = [(title, grey_png(image, (low, high))) for title, image in images.items()]
-    return Grid(f"{where}, {window} window", f"W{high - low:.0f} L{(low + high) / 2:.0f}.", pictures)
+    return Grid(
+        f"{where}, {window} window",
+        f"W{high - low:.0f} L{(low + high) / 2:.0f}.",
+        pictures,
+        f"{name}_{window.replace(' ', '_')}",
+    )
 
 
-def _body(image: NDArray[np.float32]) -> tuple[slice, slice]:
-    mask = body_mask(image)
-    if not mask.any():
-        return slice(None), slice(None)
-    ends = [np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0)]
-    first, second = (slice(max(0, int(a) - MARGIN_PX), int(b) + MARGIN_PX + 1) for a, b in ends)
-    return first, second
+def within(grids: Sequence[Grid]) -> tuple[list[Block], int]:
+    """Return the grids that fit into `MAX_PICTURE_BYTES`, in order, and how many are left out.
 
-
-def _middle(shape: tuple[int, ...]) -> tuple[slice, slice]:
-    first, second = (slice(max(0, (n - ZOOM_PX) // 2), max(0, (n - ZOOM_PX) // 2) + ZOOM_PX) for n in shape)
-    return first, second
-
-
-def _within(grids: Iterator[Grid]) -> tuple[list[Block], int]:
-    kept: list[Block] = []
-    size = left_out = 0
-    for grid in grids:
+    Soft tissue and magnified regions of all slices come before differences, and these before other windows.
+    """
+    size, kept = 0, set()
+    for grid in sorted(grids, key=_rank):
         size += sum(len(png) for _, png in grid.pictures)
-        if size > MAX_PICTURE_BYTES:
-            left_out += 1
-        else:
-            kept.append(grid)
-    return kept, left_out
+        if size <= MAX_PICTURE_BYTES:
+            kept.add(grid.name)
+    return [grid for grid in grids if grid.name in kept], len(grids) - len(kept)
+
+
+def _rank(grid: Grid) -> int:
+    return next((rank for rank, kind in enumerate(_BY_WORTH) if grid.name.endswith(kind)), len(_BY_WORTH))
 
 
 def _ends(finding: Finding) -> tuple[float, float] | None:

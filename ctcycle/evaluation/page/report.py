@@ -11,9 +11,10 @@ from ctcycle.evaluation.findings import Finding
 from ctcycle.evaluation.page import figures, tables
 from ctcycle.evaluation.page.content import ReportContent
 from ctcycle.evaluation.verdict.merit import verdicts
-from ctcycle.evaluation.verdict.rules import rule_for, with_derived
+from ctcycle.evaluation.verdict.rules import mark_of, with_derived
 from ctcycle.report.document import Block, Document, Facts, Part, Plot, Text
 from ctcycle.report.html import render
+from ctcycle.report.pixels import side_by_side
 
 
 def write_report(folder: Path, content: ReportContent) -> Path:
@@ -26,6 +27,8 @@ def write_report(folder: Path, content: ReportContent) -> Path:
     for block in (block for part in document.filled() for block in part.blocks):
         if isinstance(block, Plot):
             _write_png(folder / "figures" / f"report_{block.name}.png", block.png)
+    for grid in (*figures.slices(content), *figures.worst(content)):
+        _write_png(folder / "figures" / f"report_{grid.name}.png", side_by_side(grid.pictures, grid.magnified))
     write_text(folder / "measures.csv", measures_csv(content))
     path = folder / "report.html"
     write_text(path, render(document))
@@ -43,8 +46,8 @@ def report_document(content: ReportContent) -> Document:
         Part("Error and texture", figures.trade_off(content, findings)),
         Part("Inserted lesions", figures.curves(content, ("insertion_contrast", "insertion_profile"))),
         Part("Noise texture and resolution", figures.curves(content, ("nps", "ttf"))),
-        Part("Slices", _with_rest(*figures.slices(content))),
-        Part("Worst places", _with_rest(*figures.worst(content))),
+        Part("Slices", _with_rest(*figures.within(figures.slices(content)))),
+        Part("Worst places", _with_rest(*figures.within(figures.worst(content)))),
         Part(
             "Patients",
             [*figures.patients(content), *_lines(dict.fromkeys([*tables.outliers(content), *contrast_notes]))],
@@ -65,9 +68,9 @@ def measures_csv(content: ReportContent) -> str:
     names = [*asdict(Finding("", "pairs", "", None)), "title", "unit", "mark"]
     writer = csv.DictWriter(stream, names, lineterminator="\n")
     writer.writeheader()
-    for finding in with_derived(content.findings):
-        measure, rule = known.get(finding.measure), rule_for(finding.measure)
-        mark = rule.of_finding(finding) if rule else None
+    findings = with_derived(content.findings)
+    for finding in findings:
+        measure, mark = known.get(finding.measure), mark_of(finding, findings)
         more = {"title": measure.title if measure else "", "unit": measure.unit if measure else ""}
         writer.writerow({**asdict(finding), **more, "mark": mark.name.lower() if mark else ""})
     return stream.getvalue()
@@ -82,7 +85,8 @@ def _lines(lines: Sequence[str] | dict[str, None]) -> list[Block]:
 
 
 def _with_rest(blocks: list[Block], left_out: int) -> list[Block]:
-    return [*blocks, Text([f"Left out to keep this file small: {left_out} more."])] if left_out else blocks
+    rest = f"Left out to keep this file small: {left_out} more, which are in the folder figures."
+    return [*blocks, Text([rest])] if left_out else blocks
 
 
 def _provenance(content: ReportContent) -> list[Block]:

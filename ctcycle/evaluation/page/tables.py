@@ -1,15 +1,16 @@
 """Tables and cards of the report: verdicts, figures by merit, all figures, fidelity, outliers."""
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 import numpy as np
 
-from ctcycle.evaluation.findings import Finding
+from ctcycle.evaluation.findings import Finding, Measure
 from ctcycle.evaluation.page.content import ReportContent
 from ctcycle.evaluation.results import Row
 from ctcycle.evaluation.verdict.lookup import Figures
 from ctcycle.evaluation.verdict.merit import MERIT_RULE, Verdict
-from ctcycle.evaluation.verdict.rules import RULES, Mark, rule_for
+from ctcycle.evaluation.verdict.rules import RULES, Mark, mark_of
 from ctcycle.report.document import Block, Card, Cell, Sign, Table, Text
 
 SIGNS: dict[Mark, Sign] = {Mark.GOOD: "good", Mark.NEUTRAL: "neutral", Mark.BAD: "bad"}
@@ -55,7 +56,7 @@ def by_merit(content: ReportContent, verdicts: Sequence[Verdict], findings: Sequ
         [
             Cell(content.title_of(item.method)),
             Cell(_merit(item)),
-            *(figure_cell(figures[item.method].find(key)) for _, key in shown),
+            *(figure_cell(figures[item.method].find(key), findings) for _, key in shown),
         ]
         for item in verdicts
     ]
@@ -78,15 +79,31 @@ def all_figures(content: ReportContent, findings: Sequence[Finding]) -> list[Blo
             Cell(known[key].title if key in known else key.replace("_", " "), _unit(known[key].unit, bench))
             if key in known
             else Cell(key.replace("_", " "), bench),
-            *(figure_cell(lookup.get((name, bench, key))) for name in names),
+            *(figure_cell(lookup.get((name, bench, key)), findings) for name in names),
         ]
         for bench, key in keys
     ]
     if not rows:
         return []
     blocks: list[Block] = [Table("All measures", ["Measure", *map(content.title_of, names)], rows, folded=True)]
-    meaning = [f"{measure.title}: {measure.description}" for measure in content.measures if measure.description]
+    meaning = _meanings(content.measures)
     return [*blocks, Text(meaning, listed=True)] if meaning else blocks
+
+
+def _meanings(measures: Sequence[Measure]) -> list[str]:
+    """Say what each measure means; measures with the same meaning share a line, under what their titles begin with."""
+    titles: dict[str, list[str]] = {}
+    for measure in measures:
+        if measure.description:
+            titles.setdefault(measure.description, []).append(measure.title)
+    return [f"{_shared(found)}: {description}" for description, found in titles.items()]
+
+
+def _shared(titles: Sequence[str]) -> str:
+    """Return the words with which all titles begin; without any, all titles."""
+    words = [title.split() for title in titles]
+    same = list(takewhile(lambda column: len(set(column)) == 1, zip(*words, strict=False)))
+    return " ".join(column[0] for column in same).rstrip(",:") or "; ".join(titles)
 
 
 def fidelity(content: ReportContent) -> list[Block]:
@@ -94,6 +111,7 @@ def fidelity(content: ReportContent) -> list[Block]:
     blocks: list[Block] = []
     for protocol in dict.fromkeys(row.protocol for row in content.rows):
         text = (content.protocols or {}).get(protocol, "")
+        text = text[:1].upper() + text[1:]
         rows = [_fidelity_row(content, row) for row in content.rows if row.protocol == protocol]
         header = ["Method", "PSNR, dB", "Gain over input, dB", "SSIM", "RMSE, HU", "Mean error, HU", "Patients"]
         blocks.append(Table(f"Protocol {protocol}. {text}".strip(), header, rows))
@@ -113,17 +131,16 @@ def _outliers(content: ReportContent, method: str, by_patient: object) -> Iterab
     spread = 1.4826 * float(np.median([abs(value - middle) for value in values.values()]))
     for patient, value in values.items():
         if spread > 0 and abs(value - middle) > FAR * spread:
-            yield f"{content.title_of(method)}: patient {patient} is an outlier ({value:+.2f}, median {middle:+.2f})."
+            yield f"{content.title_of(method)}: patient {patient} is an outlier ({value:+z.2f}, median {middle:+z.2f})."
 
 
-def figure_cell(finding: Finding | None) -> Cell:
-    """Return a figure with interval, sample and mark; the reason where it is missing."""
+def figure_cell(finding: Finding | None, findings: Sequence[Finding]) -> Cell:
+    """Return a figure, one of ``findings``, with interval, sample and mark; the reason where it is missing."""
     if finding is None:
         return Cell("–")
     if finding.value is None:
         return Cell("–", finding.note)
-    rule = rule_for(finding.measure)
-    mark = rule.of_finding(finding) if rule else None
+    mark = mark_of(finding, findings)
     ends = f"{_number(finding.low)} to {_number(finding.high)}; " if finding.low is not None else ""
     sample = f"{finding.count} {finding.count_of}, " if finding.count else ""
     return Cell(_number(finding.value), f"{ends}{sample}{finding.bench}", SIGNS[mark] if mark else "")
@@ -142,19 +159,19 @@ def _fidelity_row(content: ReportContent, row: Row) -> list[Cell]:
 
 
 def _merit(verdict: Verdict) -> str:
-    return "not measured" if verdict.merit is None else f"{verdict.merit:+.2f}"
+    return "not measured" if verdict.merit is None else f"{verdict.merit:+z.2f}"
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return "–" if value is None else f"{value:z.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def _fixed(value: float | None, places: int) -> str:
-    return "–" if value is None else f"{value:.{places}f}"
+    return "–" if value is None else f"{value:z.{places}f}"
 
 
 def _range(ends: tuple[float, float] | None, places: int) -> str:
-    return "" if ends is None else f"{ends[0]:.{places}f} to {ends[1]:.{places}f}"
+    return "" if ends is None else f"{ends[0]:z.{places}f} to {ends[1]:z.{places}f}"
 
 
 def _unit(unit: str, bench: str) -> str:

@@ -49,8 +49,17 @@ class _Plain:
     disc_hu: NDArray[np.float32]
     regions_hu: NDArray[np.float32]
     peaks: fidelity.Peaks
-    strongest: tuple[float, Place]
+    strongest: "_Blob"
     seen: list[Array]
+
+
+@dataclass(frozen=True)
+class _Blob:
+    """The strongest blob of a denoised scan: in local standard deviations, and the output around it."""
+
+    strength: float
+    place: Place
+    output_hu: HUImage
 
 
 class PhysicsBench:
@@ -73,6 +82,7 @@ class PhysicsBench:
         self._rods = rods(settings)
         self._mask = disc_mask(settings)
         self._corners = region_corners(settings)
+        self._shown_px = round(_SHOWN_MM / settings.pixel_mm)
         self.scans = simulate_scans(settings, seed, workers)
         units = {radius: lesions_image(radius, settings) for radius in detection.RADII_MM}
         self.tasks = tuple(
@@ -126,41 +136,48 @@ class PhysicsBench:
         noise = texture.texture_study(name, regions, self._full_regions, self.settings.pixel_mm)
         rod_images = self._denoised_rods(checked)
         sharpness = resolution.resolution_study(name, rod_images, self._rods_reference, self.settings.pixel_mm)
-        found = (*self._detection(name, checked, plain), *self._eye(name, rod_images, regions))
+        detected, lesions = self._detection(name, checked, plain)
+        found = (*detected, *self._eye(name, rod_images, regions))
         peaks = [part.peaks for part in plain]
         found += (fidelity.false_structure_finding(name, peaks, self._null, self.seed),)
         truth = self.scans.disc_hu[self._mask]
         found += fidelity.bias_findings(name, np.stack([part.disc_hu for part in plain]), truth)
-        return noise + sharpness + StudyResult(found, pictures=self._pictures(name, checked, plain))
+        return noise + sharpness + StudyResult(found, pictures=(lesions, self._worst(name, plain)))
 
     def _plain(self, denoise: HUFilter, number: int) -> _Plain:
         output = denoise(self.scans.low(number))
         residual = output - self.scans.disc_hu
         blobs = np.abs(detection_map(residual, _BLOB_RADIUS_MM, self.settings.pixel_mm)) * self._mask
-        row, column = np.unravel_index(int(blobs.argmax()), blobs.shape)
+        row, column = map(int, np.unravel_index(int(blobs.argmax()), blobs.shape))
+        place = _inside((row, column), self._shown_px, self.settings.size)
         return _Plain(
             output[self._mask],
             self._regions(output),
             fidelity.slice_peaks(residual, self.settings.pixel_mm, self._mask),
-            (float(blobs.max()), (int(row), int(column))),
+            _Blob(float(blobs.max()), place, np.array(crop(output, place, self._shown_px))),
             [task.seen(output) for task in self.tasks],
         )
 
-    def _detection(self, name: str, denoise: HUFilter, plain: list[_Plain]) -> tuple[Finding, ...]:
+    def _detection(self, name: str, denoise: HUFilter, plain: list[_Plain]) -> tuple[tuple[Finding, ...], Picture]:
+        """Return what the observers find, and a picture of the lesions in the first realisation."""
         pairs = (len(plain) + 1) // 2
+        middle, side = (self.settings.size // 2,) * 2, int(2 * self.settings.radius_px)
 
-        def seen(number: int) -> list[Array]:
+        def seen(number: int) -> tuple[list[Array], HUImage | None]:
             output = denoise(self.scans.low(2 * number, self._lesions))
-            return [task.seen(output) for task in self.tasks]
+            return [task.seen(output) for task in self.tasks], None if number else np.array(crop(output, middle, side))
 
-        present = list(in_threads(seen, pairs, self.workers))
+        present, shown = zip(*in_threads(seen, pairs, self.workers), strict=True)
         by_number = [present[n // 2] if n % 2 == 0 else part.seen for n, part in enumerate(plain)]
         outputs = [detection.split_outputs(list(each)) for each in zip(*by_number, strict=True)]
-        return tuple(
+        findings = tuple(
             finding
             for task, found in zip(self.tasks, outputs, strict=True)
             for finding in detection.detection_findings(name, task, found, self.settings.dose_fraction, self.seed)
         )
+        caption = "Lesions of 1.5, 3 and 5 mm radius in three rings, from the inside, in one realisation."
+        images = self._panel(shown[0], (middle, side), 0, self._lesions)
+        return findings, Picture(name, "physics", "lesions", caption, images)
 
     def _eye(self, name: str, rod_images: resolution.Rods, regions: NDArray[np.float32]) -> tuple[Finding, ...]:
         pixel = self.settings.pixel_mm
@@ -202,32 +219,23 @@ class PhysicsBench:
         residual = self.scans.full(number) - self.scans.disc_hu
         return fidelity.slice_peaks(residual, self.settings.pixel_mm, self._mask)
 
-    def _pictures(self, name: str, denoise: HUFilter, plain: list[_Plain]) -> tuple[Picture, ...]:
-        middle, side = self.settings.size // 2, int(2 * self.settings.radius_px)
-        lesions = self._panel(denoise, 0, self._lesions, ((middle, middle), side))
-        caption = "Lesions of 1.5, 3 and 5 mm radius in three rings, from the inside, in one realisation."
-        worst = max(range(len(plain)), key=lambda number: plain[number].strongest[0])
-        side = round(_SHOWN_MM / self.settings.pixel_mm)
-        place = _inside(plain[worst].strongest[1], side, self.settings.size)
-        blob = self._panel(denoise, worst, None, (place, side))
-        strength = plain[worst].strongest[0]
-        return (
-            Picture(name, "physics", "lesions", caption, lesions),
-            Picture(
-                name,
-                "physics",
-                "false_structures",
-                f"The strongest blob where there is nothing, in the middle: {strength:.1f} local standard deviations.",
-                blob,
-            ),
+    def _worst(self, name: str, plain: list[_Plain]) -> Picture:
+        number = max(range(len(plain)), key=lambda number: plain[number].strongest.strength)
+        blob = plain[number].strongest
+        caption = (
+            f"The strongest blob where there is nothing, in the middle: {blob.strength:.1f} local standard deviations."
         )
+        images = self._panel(blob.output_hu, (blob.place, self._shown_px), number)
+        return Picture(name, "physics", "false_structures", caption, images)
 
     def _panel(
-        self, denoise: HUFilter, number: int, inserts_hu: HUImage | None, window: tuple[Place, int]
+        self, output_hu: HUImage, window: tuple[Place, int], number: int, inserts_hu: HUImage | None = None
     ) -> dict[str, HUImage]:
-        low, full = self.scans.low(number, inserts_hu), self.scans.full(number, inserts_hu)
-        images = {"input": low, "output": denoise(low), "full dose": full}
-        return {title: np.array(crop(image, *window), np.float32) for title, image in images.items()}
+        """Return a part of a realisation before and after, with its output given."""
+        low, full = (
+            np.array(crop(scan(number, inserts_hu), *window), np.float32) for scan in (self.scans.low, self.scans.full)
+        )
+        return {"input": low, "output": output_hu, "full dose": full}
 
 
 def _rod(image_hu: HUImage, rod: Disc) -> NDArray[np.float32]:

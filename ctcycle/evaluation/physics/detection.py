@@ -37,42 +37,33 @@ def radius_key(radius_mm: float) -> str:
     return f"{radius_mm:g}mm".replace(".", "p")
 
 
-def _measures(radius_mm: float) -> tuple[Measure, ...]:
-    key, size = radius_key(radius_mm), f"{radius_mm:g} mm"
-    return (
-        Measure(
-            f"d_prime_{key}",
-            f"Detectability of a lesion of {size} radius",
-            "",
-            "higher",
-            "d' of a channelised Hotelling observer with 5 Laguerre-Gauss channels, lesion and place known "
-            "(Gallas and Barrett 2003).",
-        ),
-        Measure(
-            f"d_prime_ratio_{key}",
-            f"Detectability kept, {size}",
-            "",
-            "higher",
-            f"d' of the output over that of its input, the same images; kept where the lower limit is above "
-            f"{KEPT_RATIO:g}.",
-        ),
-        Measure(
-            f"d_prime_eye_ratio_{key}",
-            f"Visibility kept, {size}",
-            "",
-            "higher",
-            "The same ratio for a non-prewhitening observer with an eye filter, from noise power and transfer function "
-            "(AAPM TG-233).",
-        ),
-        Measure(
-            f"equivalent_dose_{key}",
-            f"Dose for the same detectability, {size}",
-            "",
-            "higher",
-            "Share of the full dose at which plain reconstruction reaches the output's d': low dose times ratio "
-            "squared.",
-        ),
-    )
+_KINDS: Mapping[str, tuple[str, str]] = {
+    "d_prime": (
+        "Detectability of a lesion of {size} radius",
+        "d' of a channelised Hotelling observer, 5 Laguerre-Gauss channels, place known (Gallas and Barrett 2003).",
+    ),
+    "d_prime_ratio": (
+        "Detectability kept, {size}",
+        f"d' of the output over that of the input, same images; kept where the lower limit is above {KEPT_RATIO:g}.",
+    ),
+    "d_prime_eye_ratio": (
+        "Visibility kept, {size}",
+        "The same for a non-prewhitening observer with an eye filter, from noise power and transfer function (TG-233).",
+    ),
+    "equivalent_dose": (
+        "Dose for the same detectability, {size}",
+        "Share of the full dose at which plain reconstruction reaches the output's d': low dose times ratio squared.",
+    ),
+}
+"""Title and description of each measure of a lesion."""
+
+
+def _measures(radius_mm: float) -> list[Measure]:
+    size = f"{radius_mm:g} mm"
+    return [
+        Measure(f"{kind}_{radius_key(radius_mm)}", title.format(size=size), "", "higher", how)
+        for kind, (title, how) in _KINDS.items()
+    ]
 
 
 MEASURES: tuple[Measure, ...] = tuple(measure for radius in RADII_MM for measure in _measures(radius))

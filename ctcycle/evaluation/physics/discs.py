@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ctcycle.ct.hounsfield import MU_WATER
 from ctcycle.evaluation.physics.settings import PhysicsSettings
 from ctcycle.simulation.projection import view_angles
-from ctcycle.simulation.reconstruction import elements_per_pixel, reconstruct
+from ctcycle.simulation.reconstruction import elements_per_pixel, reconstruct, reconstruct_many
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,15 @@ def reconstructed(sinogram: NDArray[np.inexact[Any]], settings: PhysicsSettings)
     fineness = elements_per_pixel(settings.kernel)
     mu = reconstruct(sinogram, settings.pixel_mm, settings.size, settings.kernel, fineness)
     return mu * np.float32(1000.0 / MU_WATER)
+
+
+def reconstructed_many(
+    sinograms: Sequence[NDArray[np.complexfloating[Any]]], settings: PhysicsSettings
+) -> NDArray[np.complex64]:
+    """Return the slices (K, size, size) of several complex sinograms, as `reconstructed` does, several times faster."""
+    fineness = elements_per_pixel(settings.kernel)
+    mu = reconstruct_many(sinograms, settings.pixel_mm, settings.size, settings.kernel, fineness)
+    return np.asarray(mu * np.float32(1000.0 / MU_WATER), np.complex64)
 
 
 def _area_before(distance: NDArray[np.float64], radius: float) -> NDArray[np.float64]:

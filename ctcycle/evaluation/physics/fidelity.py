@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcycle.evaluation.findings import Finding, Measure
-from ctcycle.evaluation.physics.jackknife import Array, Numbers, jackknife
 from ctcycle.evaluation.physics.reporting import Reporter
+from ctcycle.metrics.jackknife import Array, Numbers, jackknife
 from ctcycle.metrics.lesions.false_structures import RADII_MM, blob_peaks, count_structures, detection_map
 from ctcycle.metrics.tissue_bias import split_bias_and_noise
 

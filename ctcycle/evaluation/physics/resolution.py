@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcycle.evaluation.findings import Curve, Finding, Measure, StudyResult
-from ctcycle.evaluation.physics.jackknife import Array, Numbers, jackknife
 from ctcycle.evaluation.physics.reporting import Reporter
 from ctcycle.evaluation.physics.scenes import ROD_CONTRASTS_HU
+from ctcycle.metrics.jackknife import Array, Numbers, jackknife
 from ctcycle.metrics.spectral.ttf import MIN_CONTRAST_TO_NOISE, MIN_RADIUS_PX, TaskTransfer, task_transfer
 
 Rods = Mapping[float, NDArray[np.float32]]

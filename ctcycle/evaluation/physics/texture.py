@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctcycle.evaluation.findings import Curve, Finding, Measure, StudyResult
-from ctcycle.evaluation.physics.jackknife import Array, Numbers, jackknife
 from ctcycle.evaluation.physics.reporting import Reporter
+from ctcycle.metrics.jackknife import Array, Numbers, jackknife
 from ctcycle.metrics.spectral.nps import NoisePower, noise_power, texture_distance
 
 LEAST_NOISE_HU = 0.01

@@ -119,7 +119,10 @@ RULES: tuple[Rule, ...] = (
         *(0.95, 0.95),
         reason="Kept where the whole interval is above the limit; lost where all of it is below",
     ),
-    Rule("HU", "HU error beyond the input's", r"bias_\w+_beyond_input_hu", "within", 1.0, 2.0, "HU"),
+    Rule(
+        *("HU", "HU error beyond the input's", r"bias_\w+_beyond_input_hu", "within", 1.0, 2.0, "HU"),
+        reason="Marked by the output's own error where that is smaller: it may correct the input's",
+    ),
     Rule(
         *("HU", "HU error", r"bias_hu|bias_outside_air_hu", "within", 1.0, 2.0, "HU"),
         reason="By tissue it is marked only where the input's own error is known",
@@ -161,12 +164,40 @@ def rule_for(measure: str) -> Rule | None:
     return next((rule for rule in RULES if rule.applies(measure)), None)
 
 
+def mark_of(finding: Finding, findings: Iterable[Finding]) -> Mark | None:
+    """Return the mark of a figure; None without a rule or a value.
+
+    An HU error and its part beyond the input's are marked alike, as the better of the two: a method is blamed neither
+    for an error that its input has already, nor for correcting it. A slope is not: noise of the reference flattens it.
+
+    Args:
+        finding: the figure.
+        findings: in which the other of the two is looked for.
+    """
+    rule = rule_for(finding.measure)
+    mark = rule.of_finding(finding) if rule else None
+    if rule is None or mark is None:
+        return None
+    if not finding.measure.startswith("bias_"):
+        return mark
+    wanted = (finding.method, finding.bench, _counterpart(finding.measure))
+    others = (other for other in findings if (other.method, other.bench, other.measure) == wanted)
+    marks = [mark, *((rule_for(other.measure) or rule).of_finding(other) for other in others)]
+    return next(best for best in Mark if best in marks)
+
+
+def _counterpart(measure: str) -> str:
+    if "_beyond_input" in measure:
+        return measure.replace("_beyond_input", "")
+    return measure.replace("_hu", "_beyond_input_hu")
+
+
 def marked(findings: Iterable[Finding]) -> list[MarkedFinding]:
     """Return the figures that have a rule and a value, each with its mark."""
+    every = list(findings)
     found = []
-    for finding in findings:
-        rule = rule_for(finding.measure)
-        mark = rule.of_finding(finding) if rule else None
+    for finding in every:
+        rule, mark = rule_for(finding.measure), mark_of(finding, every)
         if rule and mark:
             found.append(MarkedFinding(finding, rule, mark))
     return found

@@ -196,13 +196,13 @@ def _is(mark: Mark, finding: Finding) -> bool:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:z.0f} %"
 
 
 def _interval(finding: Finding) -> str:
     if finding.low is None or finding.high is None:
         return ""
-    return f" (95 %: {100 * finding.low:.0f} to {100 * finding.high:.0f} %)"
+    return f" (95 %: {100 * finding.low:z.0f} to {100 * finding.high:z.0f} %)"
 
 
 def _tissue(measure: str) -> str:

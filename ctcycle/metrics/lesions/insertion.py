@@ -144,27 +144,28 @@ def lesion_responses(
     denoise: SliceFilter,
     slice_hu: NDArray[np.floating],
     sites: Sequence[Site],
-    stamp: Stamp,
+    stamps: Stamp | Sequence[Stamp],
     output_hu: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float64]:
-    """Return D(x + s) - D(x) in each window, (S, N, N) in HU; the lesion is added to all windows of a slice at once.
+    """Return D(x + s) - D(x) in each window, (S, N, N) in HU; all windows of a slice get their lesion at once.
 
     Args:
         denoise: D.
         slice_hu: (H, W) the noisy slice x.
         sites: windows that do not overlap.
-        stamp: the lesion s.
+        stamps: the lesion s, the same in all windows or one for each, all of one size.
         output_hu: (H, W) D(x), where it is known already; it is the same for every lesion.
 
     Raises:
         ValueError: a window leaves the slice or overlaps another.
     """
-    size = stamp.image_hu.shape[0]
+    each = [stamps] * max(len(sites), 1) if isinstance(stamps, Stamp) else stamps
+    size = each[0].image_hu.shape[0]
     _check_sites(sites, size, slice_hu.shape)
     before = slice_hu.astype(np.float64)
     after = before.copy()
     windows = [(slice(row, row + size), slice(column, column + size)) for row, column in sites]
-    for window in windows:
+    for window, stamp in zip(windows, each[: len(windows)], strict=True):
         after[window] += stamp.image_hu
     plain = denoise(before) if output_hu is None else output_hu
     difference = np.asarray(denoise(after), dtype=np.float64) - plain

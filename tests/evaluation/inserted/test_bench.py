@@ -1,20 +1,25 @@
 """The planted defects that inserted lesions must find, and figures in closed form."""
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 import pytest
 from noisy_slices import body, noise, pairs
 from scipy import ndimage
 
-from ctcycle.evaluation.inserted.bench import MEASURES, InsertionStudy
-from ctcycle.evaluation.inserted.noise import full_domain_noise
+from ctcycle.evaluation.inserted.bench import MEASURES, InsertionStudy, lesion_name
+from ctcycle.evaluation.inserted.noise import flat_noise, full_domain_noise
+from ctcycle.evaluation.inserted.responses import blurred
 from ctcycle.evaluation.inserted.sites import (
     InsertionSettings,
     SiteChoice,
     kernel_sigma_mm,
+    scan_sigma_mm,
 )
 from ctcycle.evaluation.methods.filters import nlm
 from ctcycle.evaluation.pairs import HUPair
-from ctcycle.metrics.lesions.insertion import Lesion, gaussian_transfer, lesion_responses, make_stamp
+from ctcycle.metrics.lesions.insertion import LESIONS, Lesion, gaussian_transfer, lesion_responses, make_stamp
 from ctcycle.metrics.spectral.nps import noise_power
 
 PAIRS = pairs(1, 2)
@@ -78,8 +83,10 @@ def test_erased_small_lesions_are_found_and_large_ones_are_kept():
 
 @pytest.mark.parametrize("denoise", [nlm, lambda hu: ndimage.gaussian_filter(hu, 2.0)])
 def test_sharing_a_pass_changes_the_response_by_less_than_a_percent(denoise):
+    """A small faint lesion, between large ones of the highest contrast and of either sign."""
     low = PAIRS[0].low_hu.astype(np.float64)
-    stamp = make_stamp(Lesion(5.0, 40.0), 0.7, gaussian_transfer(0.5))
+    lesions = [Lesion(5.0, 40.0), Lesion(1.5, -20.0), Lesion(5.0, -40.0)]
+    stamps = [make_stamp(lesion, 0.7, gaussian_transfer(0.5)) for lesion in lesions]
     choice = SiteChoice(SETTINGS)
     choice.add(PAIRS[0], PAIRS[0].low_hu)
     sites = choice.kept[0].sites
@@ -87,13 +94,58 @@ def test_sharing_a_pass_changes_the_response_by_less_than_a_percent(denoise):
     def on_hu(hu):
         return denoise(hu.astype(np.float32))
 
-    shared = lesion_responses(on_hu, low, sites, stamp)
-    alone = np.concatenate([lesion_responses(on_hu, low, [site], stamp) for site in sites])
-    core = stamp.core
-    assert len(sites) > 1
-    assert np.allclose(
-        shared[:, core].mean(axis=1), alone[:, core].mean(axis=1), atol=0.01 * stamp.image_hu[core].mean()
-    )
+    assert len(sites) == len(lesions)
+    shared = lesion_responses(on_hu, low, sites, stamps)
+    for site, stamp, response in zip(sites, stamps, shared, strict=True):
+        (alone,) = lesion_responses(on_hu, low, [site], stamp)
+        assert response[stamp.core].mean() == pytest.approx(
+            alone[stamp.core].mean(), abs=0.01 * abs(stamp.image_hu[stamp.core].mean())
+        )
+
+
+def one_at_a_time(denoise, given, settings):
+    """The contrast kept at all sites, by name of lesion, each lesion alone in its slice."""
+    choice = SiteChoice(settings)
+    for pair in given:
+        choice.add(pair, denoise(pair.low_hu))
+    noise = flat_noise((item.pair.low_hu, item.pair.low_hu, 0.7) for item in choice.kept)
+    found = {}
+    for item, lesion in product(choice.kept, LESIONS):
+        stamp = blurred(lesion, 0.7, round(scan_sigma_mm(noise), 2), item.window_px)
+        for site in item.sites:
+            (response,) = lesion_responses(
+                lambda hu: denoise(hu.astype(np.float32)), item.pair.low_hu, [site], stamp, item.output_hu
+            )
+            kept = response[stamp.core].mean() / stamp.image_hu[stamp.core].mean()
+            found.setdefault(lesion_name(lesion), []).append(kept)
+    return found
+
+
+def shrink(hu):
+    """Keep what stands out from its surroundings, and little of the rest: fainter lesions lose more."""
+    detail = hu - ndimage.gaussian_filter(hu, 2)
+    return hu - 0.7 * np.clip(detail, -20, 20)
+
+
+def test_many_lesions_a_pass_keep_the_contrast_of_one_at_a_time_within_its_standard_error():
+    given, settings, calls = pairs(3, 2), replace(SETTINGS, slices=6, responses=8), []
+
+    def counted(hu):
+        calls.append(1)
+        return shrink(hu)
+
+    study = InsertionStudy("method", counted, settings)
+    for pair in given:
+        study.add(pair, shrink(pair.low_hu))
+    shared = {finding.measure: finding.value for finding in study.result().findings}
+    assert len(calls) == 6 * 9 + 1  # 18 sites: 9 passes give 8 responses to each of 19 lesions; and a picture
+    off = []
+    for name, alone in one_at_a_time(shrink, given, settings).items():
+        error = np.std(alone, ddof=1) / np.sqrt(8 if name == "dot" else 16)
+        off.append((shared[f"contrast_kept_{name}"] - np.mean(alone)) / error)
+    assert len(off) == 10
+    assert max(map(abs, off)) < 2
+    assert np.sqrt(np.mean(np.square(off))) < 1
 
 
 @pytest.mark.parametrize("sigma_mm", [0.35, 0.5, 0.7])

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 from evaluated import content
+from PIL import Image
 
+from ctcycle.evaluation.findings import Measure
+from ctcycle.evaluation.page import figures
 from ctcycle.evaluation.page.content import MethodInfo, ReportContent
 from ctcycle.evaluation.page.report import write_report
+from ctcycle.evaluation.page.tables import _meanings
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -75,6 +79,47 @@ def test_every_part_with_data_is_there(page: Page) -> None:
     assert "Simulated patients only." in page.texts
 
 
+def test_words_instead_of_code_names(page: Page) -> None:
+    (alt,) = [str(a["alt"]) for tag, a in page.tags if tag == "img" and str(a["alt"]).startswith("Training")]
+    assert "Training of CycleGAN" in alt
+    assert figures._readable("gen_adversarial_low") == "adversarial, low dose"
+    assert figures._readable("disc_full") == "discriminator, full dose"
+    assert figures._readable("filter_gain") == "filter gain"
+
+
+def test_measures_with_the_same_meaning_share_a_line() -> None:
+    about = [
+        ("Contrast kept, 3 mm, 20 HU", "Response over lesion."),
+        ("Contrast kept, dot of 1 mm", "Response over lesion."),
+        ("Noise removed", "In flat windows."),
+        ("Slope", "Same."),
+        ("Bias", "Same."),
+        ("Unexplained", ""),
+    ]
+    measures = [Measure(f"m{n}", title, "", "higher", description) for n, (title, description) in enumerate(about)]
+    assert _meanings(measures) == [
+        "Contrast kept: Response over lesion.",
+        "Noise removed: In flat windows.",
+        "Slope; Bias: Same.",
+    ]
+
+
+def test_pictures_of_input_and_constants_are_left_out() -> None:
+    known = content()
+    (picture,) = known.pictures
+    methods = (*known.methods, MethodInfo("flat", "Constant", "constant"))
+    pictures = [replace(picture, method=name) for name in ("input", "nlm", "flat")]
+    (grid,) = figures.worst(replace(known, methods=methods, pictures=pictures))
+    assert grid.title.startswith("Non-local means")
+    assert grid.small
+
+
+def test_small_grids_stand_side_by_side(folder: Path) -> None:
+    text = (folder / "report.html").read_text()
+    assert text.count('<div class="gallery">') == 1
+    assert text.count('<div class="plots">') == 5  # one for each part with plots
+
+
 def test_readers_who_see_nothing_or_no_colour(page: Page) -> None:
     assert all(a.get("alt") for tag, a in page.tags if tag == "img")
     assert all(a.get("scope") in {"row", "col"} for tag, a in page.tags if tag == "th")
@@ -104,3 +149,23 @@ def test_the_same_as_files(folder: Path) -> None:
     assert (line["value"], line["mark"], line["bench"]) == ("0.51", "bad", "insertion")
     names = {path.name for path in (folder / "figures").iterdir()}
     assert {"report_error_and_texture.png", "report_nps_pairs.png", "report_patients_1.png"} <= names
+    windows = {f"report_slice_1_{name}.png" for name in ("soft_tissue", "lung", "bone", "magnified", "differences")}
+    assert {*windows, "report_worst_1.png"} <= names
+    with Image.open(folder / "figures" / "report_slice_1_soft_tissue.png") as image:
+        assert image.width > 4 * 140  # four images side by side
+
+
+def test_what_does_not_fit_into_the_page_is_a_file_and_soft_tissue_fits_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = content()
+    two = replace(known, panels=(known.panels[0], replace(known.panels[0], slice_index=8)), pictures=())
+    size = {grid.name: sum(len(png) for _, png in grid.pictures) for grid in figures.slices(two)}
+    monkeypatch.setattr(figures, "MAX_PICTURE_BYTES", size["slice_1_soft_tissue"] + size["slice_2_soft_tissue"])
+    write_report(tmp_path, two)
+    texts = Page((tmp_path / "report.html").read_text()).texts
+    assert [text for text in texts if "Patient P03" in text] == [
+        f"Patient P03, slice {number}, soft tissue window" for number in (7, 8)
+    ]
+    assert "Left out to keep this file small: 8 more, which are in the folder figures." in texts
+    assert {f"report_{name}.png" for name in size} <= {path.name for path in (tmp_path / "figures").iterdir()}

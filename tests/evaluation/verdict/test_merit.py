@@ -117,3 +117,37 @@ def test_the_gain_beyond_the_input_decides_where_it_is_known() -> None:
     own = findings("net", slope=0.98)
     (verdict,) = verdicts(["net"], [*own, Finding("net", "pairs", "slope_beyond_input", 0.001)])
     assert "scaled" not in " ".join(verdict.sentences)
+
+
+CORRECTED = [
+    *(("bias_lung_hu", 0.4, None), ("bias_lung_beyond_input_hu", -6.0, Mark.GOOD)),  # the input was off by 6.4 HU
+    *(("bias_bone_hu", -7.6, None), ("bias_bone_beyond_input_hu", -0.7, Mark.GOOD)),
+    *(("bias_soft_hu", 3.1, None), ("bias_soft_beyond_input_hu", 2.9, Mark.BAD)),
+    *(("bias_fat_hu", 1.5, None), ("bias_fat_beyond_input_hu", 4.0, Mark.NEUTRAL)),
+]
+
+
+def test_a_corrected_error_of_the_input_is_neither_marked_nor_told_as_a_fault() -> None:
+    own = [Finding("net", "pairs", measure, value) for measure, value, _ in CORRECTED]
+    marks = {item.finding.measure: item.mark for item in marked(own)}
+    assert marks == {measure: mark for measure, _, mark in CORRECTED if mark}
+    good = [finding for finding in own if "lung" in finding.measure or "bone" in finding.measure]
+    (verdict,) = verdicts(["net"], good)
+    assert verdict.answers == {"HU": Mark.GOOD}
+    assert "too" not in " ".join(verdict.sentences)
+
+
+def test_the_error_of_another_bench_or_method_excuses_nothing() -> None:
+    own = [
+        Finding("net", "pairs", "bias_lung_beyond_input_hu", -6.0),
+        Finding("net", "physics", "bias_lung_hu", 0.0),
+        Finding("nlm", "pairs", "bias_lung_hu", 0.0),
+    ]
+    assert [item.mark for item in marked(own)] == [Mark.BAD]
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.004, 0.004), (-0.0, 0.0)])
+def test_no_share_is_a_negative_nothing(low: float, high: float) -> None:
+    kept = Finding("net", "pairs", "contrast_kept_3mm_20hu", low, low, high)
+    (verdict,) = verdicts(["net"], [kept])
+    assert "Keeps 0 % of the contrast of a 3 mm, 20 HU lesion (95 %: 0 to 0 %)." in verdict.sentences

@@ -1,0 +1,1 @@
+"""What the tasks `evaluate` and `bench` are made of: methods, benches and the report."""
