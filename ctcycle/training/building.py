@@ -7,22 +7,32 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from ignite.engine import Engine
+from torch import nn
 from torch.utils.data import DataLoader
 
 from ctcycle.config.methods import AnySettings, CalibratedPairsSettings, PhysicsCycleGANSettings, SupervisedSettings
 from ctcycle.data.slices import StoredSlices
+from ctcycle.errors import ConfigError
 from ctcycle.inference.denoiser import Denoiser, resolve_device
+from ctcycle.runs import ranks
 from ctcycle.training.adversarial.gain import measure_gain, needs_gain
-from ctcycle.training.data import load_training_data
 from ctcycle.training.handlers.average import WeightAverage
-from ctcycle.training.method import Method, Patches, build_method, memory_format
-from ctcycle.training.sampling import EpochSampler, PatchPair, make_loader
+from ctcycle.training.method import Method, Patches, build_method
+from ctcycle.training.monitor.validation import ValidationPairs, make_evaluator
+from ctcycle.training.patches.growth import batch_sizes
+from ctcycle.training.patches.loading import load_training_data
+from ctcycle.training.patches.sampling import EpochSampler, PatchPair, make_loader
 from ctcycle.training.simulated_noise.calibration import calibrate
 from ctcycle.training.simulated_noise.noise_filter import NoiseFilter
+from ctcycle.training.speed.accumulation import check_parts
+from ctcycle.training.speed.layout import Layout
+from ctcycle.training.speed.networks import prepare_generators
+from ctcycle.training.speed.precision import Precision
 from ctcycle.training.updates import Losses
-from ctcycle.training.validation import ValidationPairs, make_evaluator
 
 _log = logging.getLogger(__name__)
+_TOO_SMALL = ("Padding size should be less than", "Kernel size can't be greater than")
+"""In messages of torch about images that are smaller than a network can take."""
 
 
 @dataclass
@@ -33,11 +43,14 @@ class Parts:
         settings: the training's settings.
         device: device of the networks.
         method: networks and update function.
+        precision: precision of forward passes.
         average: running mean of the denoiser's weights.
         sampler: order of the samples in an epoch.
         loader: batches of patches.
         low_dose: the low-dose training slices.
+        full_dose: the full-dose training slices.
         pairs: validation slices; empty if there are none.
+        layout: memory format of networks and batches.
         trainer: the engine that trains; its output is the loss terms.
         evaluator: the engine that validates the denoiser.
     """
@@ -45,11 +58,14 @@ class Parts:
     settings: AnySettings
     device: torch.device
     method: Method
+    precision: Precision
     average: WeightAverage
     sampler: EpochSampler
     loader: DataLoader[PatchPair]
     low_dose: StoredSlices
+    full_dose: StoredSlices
     pairs: ValidationPairs
+    layout: Layout
     trainer: Engine = field(init=False)
     evaluator: Engine = field(init=False)
 
@@ -61,11 +77,20 @@ class Parts:
 
     def update(self, engine: Engine, batch: PatchPair) -> Losses:
         """Move a batch to the device and update the networks on it; return the loss terms."""
-        layout = memory_format(self.settings.generator)
         moved = {
-            name: images.to(self.device, non_blocking=True, memory_format=layout) for name, images in batch.items()
+            name: images.to(self.device, non_blocking=True, memory_format=self.layout.format)
+            for name, images in batch.items()
         }
-        return self.method(engine, moved)
+        try:
+            return ranks.average_terms(self.method(engine, moved))
+        except RuntimeError as error:
+            if not any(text in str(error) for text in _TOO_SMALL):
+                raise
+            side = " x ".join(map(str, next(iter(batch.values())).shape[-2:]))
+            raise ConfigError(
+                f"data.patch_size: patches of {side} px are too small for the networks; set larger patches, or fewer "
+                "downsamplings or layers"
+            ) from error
 
     def denoiser(self) -> Denoiser:
         """Return a denoiser with a copy of the current averaged weights."""
@@ -82,15 +107,39 @@ def build(settings: AnySettings) -> Parts:
     device = resolve_device(settings.device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    training = settings.training
-    patches, pairs = load_training_data(settings)
+    training, sizes = settings.training, batch_sizes(settings)
+    every_size = sorted({sizes(epoch) for epoch in range(training.epochs)})
+    ranks.check_batches(every_size)
+    patches, pairs = ranks.first_before_others(lambda: load_training_data(settings))
     iterations = training.iterations_per_epoch or max(1, len(patches.low) // training.batch_size)
-    sampler = EpochSampler(iterations * training.batch_size)
-    loader = make_loader(patches, sampler, training.batch_size, settings.data.workers)
+    sampler = EpochSampler(iterations, sizes)
+    loader = make_loader(patches, sampler, settings.data.workers)
     method = build_method(settings, device, _gain(settings, patches))
+    ranks.check_networks(method.networks)
+    check_parts(method.networks, training.accumulate, every_size)
     _start_noise_filter(settings, method, patches)
     average = WeightAverage(method.networks["low2full"], training.ema_decay)
-    return Parts(settings, device, method, average, sampler, loader, patches.low, pairs)  # type: ignore[arg-type]
+    method.updates.parts = training.accumulate
+    prepare_generators(method.networks, training)
+    if (count := ranks.world()) > 1:
+        _log.info(
+            "training on %d ranks, %d of %d images each", count, training.batch_size // count, training.batch_size
+        )
+    precision = Precision(training, method.updates, device)
+    layout = Layout(training, nn.ModuleList([method.networks, average.result]), method.networks["low2full"])
+    return Parts(
+        settings,
+        device,
+        method,
+        precision,
+        average,
+        sampler,
+        loader,
+        patches.low,  # type: ignore[arg-type]
+        patches.full,  # type: ignore[arg-type]
+        pairs,
+        layout,
+    )
 
 
 def _start_noise_filter(settings: AnySettings, method: Method, patches: Patches) -> None:

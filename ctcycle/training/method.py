@@ -18,7 +18,6 @@ from ignite.engine import Engine
 from torch import nn
 from torch.optim import Adam
 
-from ctcycle.config.components import Component
 from ctcycle.config.methods import (
     AnySettings,
     CalibratedPairsSettings,
@@ -29,15 +28,18 @@ from ctcycle.config.methods import (
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.slices import SliceData
 from ctcycle.errors import ConfigError
-from ctcycle.networks.specs import GeneratorSpec
+from ctcycle.networks.layers import fast_layout
 from ctcycle.runs.models import load_denoiser
+from ctcycle.simulation.processes import available_cores
 from ctcycle.training.adversarial.image_pool import ImagePool
-from ctcycle.training.sampling import PairedPatches, UnpairedPatches
+from ctcycle.training.patches.lesions import LesionDraw
+from ctcycle.training.patches.sampling import PairedPatches, UnpairedPatches
+from ctcycle.training.patches.transforms import GrowingTransform, PatchTransform
 from ctcycle.training.simulated_noise.draws import simulate_noise
-from ctcycle.training.transforms import PatchTransform
 from ctcycle.training.updates import Batch, Losses, Updates
 
 Patches = UnpairedPatches | PairedPatches
+Transform = PatchTransform | GrowingTransform
 ProgressBar = Callable[[Iterable[int]], Iterable[int]]
 """Wraps an iterable and shows progress while it is consumed, like `tqdm`."""
 
@@ -76,7 +78,7 @@ class Method(ABC):
 
     @staticmethod
     @abstractmethod
-    def make_patches(settings: Any, slices: SliceData, transform: PatchTransform, progress: ProgressBar) -> Patches:
+    def make_patches(settings: Any, slices: SliceData, transform: Transform, progress: ProgressBar) -> Patches:
         """Return the data set of training patches."""
 
     @abstractmethod
@@ -117,14 +119,20 @@ class UnpairedMethod(Method):
     def make_patches(
         settings: CycleGANSettings | NoiseSwapSettings | CalibratedPairsSettings | PhysicsCycleGANSettings,
         slices: SliceData,
-        transform: PatchTransform,
+        transform: Transform,
         progress: ProgressBar,
     ) -> UnpairedPatches:
         """Return patches of both domains, combined as ``data.partners`` says, with simulated noise if it is used."""
         low, full = slices.unpaired(settings.data.protocol, settings.seed)
         fixed, physics = settings.data.partners == "fixed", getattr(settings, "simulated_noise", None)
-        noise = simulate_noise(full, physics, settings.seed, settings.data.workers, progress) if physics else None
-        return UnpairedPatches(low, full, transform, settings.seed, fixed, noise)
+        workers = available_cores() if settings.data.workers is None else settings.data.workers
+        noise = simulate_noise(full, physics, settings.seed, workers, progress) if physics else None
+        lesions = getattr(settings.data, "lesions", None)
+        return UnpairedPatches(
+            *(low, full, transform, settings.seed, fixed, noise),
+            lesions=LesionDraw(lesions) if lesions else None,
+            pixel_mm=[full.series[ref.series].pixel_mm for ref in full.refs],
+        )
 
 
 def method_class(name: str) -> type[Method]:
@@ -151,7 +159,8 @@ def build_method(settings: AnySettings, device: torch.device, gain: float = 1.0)
         networks = nn.ModuleDict(kind.make_networks(settings, gain))
     if settings.initial is not None:
         _load_initial(settings.initial, networks["low2full"], settings.data.hu_window)
-    networks.to(device).to(memory_format=memory_format(settings.generator))  # type: ignore[call-overload]
+    layout = fast_layout(networks["low2full"])
+    networks.to(device).to(memory_format=layout)  # type: ignore[call-overload]
     return kind.create(settings, networks, _updates(kind, settings, networks, device))
 
 
@@ -160,12 +169,6 @@ def learning_rates(settings: AnySettings) -> dict[str, float]:
     optimizer, noise = settings.optimizer, getattr(settings, "simulated_noise", None)
     judges = optimizer.lr if optimizer.lr_discriminator is None else optimizer.lr_discriminator
     return {"gen": optimizer.lr, "disc": judges, "noise": getattr(noise, "lr", optimizer.lr)}
-
-
-def memory_format(spec: GeneratorSpec | Component) -> torch.memory_format:
-    """Return channels last for plain convolutions, a third faster on CPUs; group norms are slower with it."""
-    plain = isinstance(spec, GeneratorSpec) and spec.norm in {"none", "batch"}
-    return torch.channels_last if plain else torch.contiguous_format
 
 
 def _load_initial(model: Path, generator: nn.Module, window: HUWindow) -> None:
@@ -188,7 +191,6 @@ def _updates(kind: type[Method], settings: AnySettings, networks: nn.ModuleDict,
     return Updates(
         optimisers,
         clip_norm=settings.optimizer.clip_norm,
-        autocast=torch.bfloat16 if settings.training.precision == "bf16" else None,
         noise_rng=torch.Generator(device),
     )
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ctcycle.runs import ranks
+
 Batch = Mapping[str, Tensor]
 """``{"low_dose", "full_dose"}``, each (N, 1, H, W) in the network's range."""
 
@@ -34,6 +36,8 @@ class Updates:
         optimisers: "gen", and "disc" if there are discriminators.
         clip_norm: largest gradient norm; None disables clipping.
         autocast: dtype of forward passes; None means float32.
+        scaler: scales losses so that small gradients survive in float16; None in other precisions.
+        parts: number of parts that each batch is computed in, one after the other, to save memory.
         adversarial: factor of the adversarial weight, set by the schedule.
         rng: CPU generator for the image pools, re-seeded in every iteration.
         noise_rng: generator on the device for noise channels, re-seeded in every iteration.
@@ -42,18 +46,41 @@ class Updates:
     optimisers: Mapping[str, torch.optim.Optimizer]
     clip_norm: float | None = None
     autocast: torch.dtype | None = None
+    scaler: torch.amp.GradScaler | None = None
+    parts: int = 1
     adversarial: float = 1.0
     rng: torch.Generator = field(default_factory=torch.Generator)
     noise_rng: torch.Generator = field(default_factory=torch.Generator)
 
     def minimise(self, loss: Tensor, optimiser: str) -> None:
-        """Take one step of ``optimiser`` on ``loss``."""
-        optim = self.optimisers[optimiser]
-        optim.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        """Take one step of ``optimiser`` on ``loss``; with several ranks, on the mean of their losses."""
+        self.clear(optimiser)
+        self.add_gradients(loss)
+        self.step(optimiser)
+
+    def clear(self, optimiser: str) -> None:
+        """Forget the gradients of the parameters of ``optimiser``."""
+        self.optimisers[optimiser].zero_grad(set_to_none=True)
+
+    def add_gradients(self, loss: Tensor) -> None:
+        """Add the gradients of ``loss`` to those of the parameters."""
+        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        scaled.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, optimiser: str) -> None:
+        """Take one step of ``optimiser`` on the gradients so far; with several ranks, on their mean."""
+        optim, scaler = self.optimisers[optimiser], self.scaler
+        parameters = [parameter for group in optim.param_groups for parameter in group["params"]]
+        ranks.average_gradients(parameters)
+        if scaler is not None:
+            scaler.unscale_(optim)
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_([p for group in optim.param_groups for p in group["params"]], self.clip_norm)
-        optim.step()
+            nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+        if scaler is None:
+            optim.step()
+        else:  # no step if a gradient overflowed
+            scaler.step(optim)
+            scaler.update()
 
     def forward_precision(self, device: torch.device) -> torch.autocast:
         """Return the autocast context for forward passes."""

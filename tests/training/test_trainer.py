@@ -20,17 +20,26 @@ from tiny_data import METHODS, TinyData, assert_same, assert_same_run, train, tr
 
 from ctcycle.ct.hounsfield import MU_WATER, HUWindow
 from ctcycle.data.slices import load_slices, open_store
-from ctcycle.errors import BundleError, ConfigError, DivergedError, ManifestError, OutputError, StoppedError
+from ctcycle.errors import (
+    BundleError,
+    ConfigError,
+    DivergedError,
+    ManifestError,
+    OutputError,
+    SeriesError,
+    StoppedError,
+)
 from ctcycle.inference.denoiser import Denoiser
 from ctcycle.inference.fingerprint import measure_fingerprint
 from ctcycle.runs.checkpoints import read_checkpoint
 from ctcycle.runs.fingerprints import read_run_fingerprint
 from ctcycle.runs.folder import RunFolder
 from ctcycle.signals import SIGNALS
+from ctcycle.simulation.processes import available_cores
 from ctcycle.tasks import running
-from ctcycle.training.data import load_training_data
+from ctcycle.training.monitor.validation import HUScores, make_evaluator
+from ctcycle.training.patches.loading import load_training_data
 from ctcycle.training.trainer import TrainingRun
-from ctcycle.training.validation import HUScores, make_evaluator
 
 Saved = dict[str, Any]
 
@@ -64,6 +73,29 @@ def test_a_stopped_run_goes_on_to_the_last_bit(method: str, tiny: TinyData, tmp_
     assert last(run)["iteration"] == 12
 
 
+CONSTANT = ("schedule.decay_start=1", "schedule.finish_start=1")
+
+
+def test_a_finished_run_goes_on_to_more_epochs_as_if_they_had_been_planned(tiny: TinyData, tmp_path: Path) -> None:
+    whole = train(tiny, tmp_path / "whole", "cyclegan", *CONSTANT)
+    run = train(tiny, tmp_path / "run", "cyclegan", *CONSTANT, "training.epochs=2")
+    assert (run / "finished").exists()
+    train(tiny, run, "cyclegan", *CONSTANT)
+    assert_same_run(run, whole)
+    with pytest.raises(ConfigError, match=r"training\.epochs=2 instead of 4"):
+        train(tiny, run, "cyclegan", *CONSTANT, "training.epochs=2")
+
+
+def test_a_finished_run_whose_rates_have_decayed_says_how_to_go_on(tiny: TinyData, tmp_path: Path) -> None:
+    run = train(tiny, tmp_path / "run", "supervised", "training.epochs=1")
+    before = last(run)
+    with pytest.raises(ConfigError, match=rf"decay_start=0\.5 depends; .*initial={run}, .* training\.epochs=3"):
+        train(tiny, run, "supervised")
+    assert_same(last(run), before)
+    other = train(tiny, tmp_path / "other", "supervised", f"initial={run}", "training.epochs=3")
+    assert last(other)["iteration"] == 9
+
+
 def test_a_stopped_run_resumes_with_the_same_fixed_partners(tiny: TinyData, tmp_path: Path) -> None:
     fixed, run = ("data.protocol=shuffled", "data.partners=fixed"), tmp_path / "parts"
     whole = train(tiny, tmp_path / "whole", "cyclegan", *fixed)
@@ -74,6 +106,55 @@ def test_a_stopped_run_resumes_with_the_same_fixed_partners(tiny: TinyData, tmp_
         train(tiny, run, "cyclegan", *fixed)
     train(tiny, run, "cyclegan", *fixed)
     assert_same_run(run, whole)
+
+
+def test_a_stopped_run_resumes_with_the_same_lesions_and_contrast_lost(tiny: TinyData, tmp_path: Path) -> None:
+    options, run = ("data.lesions={radius_mm: [1, 2]}", "loss.contrast=0.5"), tmp_path / "parts"
+    whole = train(tiny, tmp_path / "whole", "supervised", *options)
+    with (
+        at_iteration(7, lambda _: signal.raise_signal(signal.SIGTERM)),
+        pytest.raises(StoppedError, match="stopped by a signal after iteration 7"),
+    ):
+        train(tiny, run, "supervised", *options)
+    assert int(last(run)["networks"]["contrast.updates"]) == 7
+    train(tiny, run, "supervised", *options)
+    assert_same_run(run, whole)
+
+
+GROWING = "data.growing_patches=[{until: 0.5, side: 16, batch_size: 3}]"
+VARIANTS = [
+    ("cyclegan", ("loss.form=bce", "loss.gradient_penalty=r1", "discriminator.spectral_norm=false")),
+    ("cyclegan", ("loss.form=hinge", "loss.identity_domain=source")),
+    ("cyclegan", ("loss.form=wgan_gp", "discriminator.spectral_norm=false", GROWING)),
+    ("noise_swap", ("loss.form=wgan_gp", "loss.identity=0")),
+    ("physics_cyclegan", ("loss.form=wgan_gp", "image_pool=3", GROWING)),
+    ("supervised", (GROWING,)),
+]
+
+
+@pytest.mark.parametrize(("method", "variant"), VARIANTS, ids=str)
+def test_variants_resume_to_the_last_bit(method: str, variant: tuple[str, ...], tiny: TinyData, tmp_path: Path) -> None:
+    """Stopped within the first epoch with large patches, where patches grow."""
+    whole, run = train(tiny, tmp_path / "whole", method, *variant), tmp_path / "parts"
+    with (
+        at_iteration(8, lambda _: signal.raise_signal(signal.SIGTERM)),
+        pytest.raises(StoppedError, match="stopped by a signal after iteration 8"),
+    ):
+        train(tiny, run, method, *variant)
+    train(tiny, run, method, *variant)
+    assert_same_run(run, whole)
+    names = {name for record in RunFolder(run).read_metrics() for name in record}
+    penalised = "loss.form=wgan_gp" in variant or "loss.gradient_penalty=r1" in variant
+    assert ("train/penalty_full" in names) == penalised
+
+
+def test_patches_and_batches_grow_during_training(tiny: TinyData, tmp_path: Path) -> None:
+    shapes = []
+    with at_iteration(6, lambda batch: shapes.append(tuple(batch["low_dose"].shape))):
+        train(tiny, tmp_path / "six", "supervised", GROWING)
+    with at_iteration(7, lambda batch: shapes.append(tuple(batch["low_dose"].shape))):
+        train(tiny, tmp_path / "seven", "supervised", GROWING)
+    assert shapes == [(3, 1, 16, 16), (2, 1, 32, 32)]
 
 
 def test_checkpoints_by_the_clock_cost_a_crash_one_iteration(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
@@ -104,7 +185,8 @@ def test_a_signal_in_a_validation_gives_it_up_and_it_is_done_when_the_run_goes_o
     monkeypatch.setattr(HUScores, "update", score)
     assert stop.value.exit_code == 143
     assert last(run)["validation_due"]
-    assert [record["epoch"] for record in RunFolder(run).read_metrics() if "epoch" in record] == [2][: epoch // 2 - 1]
+    validated = [record["epoch"] for record in RunFolder(run).read_metrics() if "val/psnr" in record]
+    assert validated == [2][: epoch // 2 - 1]
     assert_same_run(train(tiny, run, "supervised"), tiny_run)
 
 
@@ -157,9 +239,26 @@ def test_workers_outlive_a_signal_to_the_whole_job_and_end_with_the_run(tiny: Ti
 
     with at_iteration(3, signal_all):
         run = train(tiny, tmp_path / "run", "supervised", "data.workers=2", "training.epochs=2")
-    assert len(workers) == 2
+    assert len(workers) == min(2, available_cores())
     assert last(run)["iteration"] == 6
     assert multiprocessing.active_children() == []
+
+
+def test_a_killed_worker_is_told_in_a_sentence_and_the_run_can_be_resumed(tiny: TinyData, tmp_path: Path) -> None:
+    """As the kernel kills a process when memory runs out."""
+
+    def kill(_: object) -> None:
+        worker = multiprocessing.active_children()[0]
+        os.kill(worker.pid or 0, signal.SIGKILL)
+        worker.join(10)
+
+    settings = ("data.workers=2", "training.epochs=2")
+    with at_iteration(3, kill), pytest.raises(SeriesError, match=r"was killed, probably for lack of memory") as error:
+        train(tiny, tmp_path / "run", "supervised", *settings)
+    assert error.value.exit_code == 3
+    assert "set data.workers to a smaller number" in str(error.value)
+    assert multiprocessing.active_children() == []
+    assert last(train(tiny, tmp_path / "run", "supervised", *settings))["iteration"] == 6
 
 
 def test_everything_that_training_changes_is_in_the_checkpoint(tiny: TinyData, tmp_path: Path) -> None:
@@ -324,7 +423,10 @@ def test_without_validation_pairs_the_last_weights_are_the_best(tiny: TinyData, 
     run = train(TinyData(tiny.series, manifest), tmp_path / "run", "supervised", "training.epochs=1")
     best, ema = read_checkpoint(run / "checkpoints" / "best.pt")["denoiser"], last(run)["ema"]
     assert_same(best, {name.removeprefix("module."): value for name, value in ema.items() if name != "n_averaged"})
-    assert "no paired validation data: the last checkpoint will be used as best.pt" in (run / "log.txt").read_text()
+    assert (
+        "no paired validation data: best.pt is chosen by training.watch, or is the last checkpoint if that is off"
+        in (run / "log.txt").read_text()
+    )
 
 
 def test_the_manifest_in_the_run_folder_can_be_used(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Building blocks shared by the adversarial methods: losses, image pool, pasted noise, noise gain."""
+"""Building blocks shared by the adversarial methods: losses, gradient penalty, image pool, pasted noise, noise gain."""

@@ -3,9 +3,13 @@
 import torch
 from torch import Tensor
 
+from ctcycle.runs import ranks
+
 
 class ImagePool:
     """A pool that returns a mix of new and old generated images (Zhu et al. 2017 use a size of 50).
+
+    Every rank keeps the same pool, of the images of all ranks.
 
     Args:
         size: number of images kept; 0 disables the pool, and every image is returned unchanged.
@@ -19,7 +23,7 @@ class ImagePool:
         """Return a batch for the discriminator in which each image is swapped for an older one with probability ½.
 
         A swapped-out image takes the place of the older one in the pool. Until the pool is full, every image is stored
-        and returned unchanged.
+        and returned unchanged. Images of another size, from before patches grew, are dropped.
 
         Args:
             images: (N, C, H, W), detached.
@@ -27,7 +31,11 @@ class ImagePool:
         """
         if self.size == 0:
             return images
-        return torch.stack([self._exchange_one(image, rng) for image in images])
+        if self._images and self._images[0].shape != images.shape[1:]:
+            self._images = []
+        return ranks.with_whole_batch(
+            lambda whole: torch.stack([self._exchange_one(image, rng) for image in whole]), images
+        )
 
     def _exchange_one(self, image: Tensor, rng: torch.Generator) -> Tensor:
         if len(self._images) < self.size:

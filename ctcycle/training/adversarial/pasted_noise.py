@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctcycle.networks.discriminator import HighPass
+from ctcycle.runs import ranks
 
 
 class PastedNoise(nn.Module):
@@ -42,7 +43,8 @@ class PastedNoise(nn.Module):
         residual = low - denoised
         residual = residual - residual.mean(dim=(-2, -1), keepdim=True)
         now = torch.stack([self.highpass(image).square().mean() for image in (low, full, residual)]).float()
-        self.energies.lerp_(now, 1.0 if self.updates == 0 else 1 - self.momentum)
+        weight = torch.full_like(now, 1 - self.momentum).masked_fill_(self.updates == 0, 1.0)  # without a wait
+        self.energies.lerp_(ranks.averaged(now), weight)
         self.updates += 1
         return full + self.factor() * residual
 

@@ -50,7 +50,7 @@ class TrainingState:
                 part.load_state_dict(state[name])
 
 
-_LATER_ENTRIES = {"collapse", "validation_due"}
+_LATER_ENTRIES = {"collapse", "validation_due", "data", "watch", "initial", "precision", "layout"}
 """Entries that older checkpoints do not have."""
 
 
@@ -102,31 +102,37 @@ class Checkpoints:
 
 
 class BestWeights:
-    """Saves the denoiser whenever its validation PSNR is the best so far.
+    """Saves the denoiser whenever its validation PSNR, or without pairs its penalty, is the best so far.
 
     Args:
         folder: the run's checkpoint folder.
         weights: returns the denoiser's current weights.
+        paired: whether there are validation pairs; if not, the lowest ``watch/penalty`` is the best.
 
     Attributes:
-        scores: scores and epoch of the best validation; empty before the first one.
+        scores: scores and epoch of the best validation or measurement; empty before the first one.
     """
 
-    def __init__(self, folder: CheckpointFolder, weights: Callable[[], Mapping[str, Tensor]]) -> None:
-        self.folder, self.weights = folder, weights
+    def __init__(
+        self, folder: CheckpointFolder, weights: Callable[[], Mapping[str, Tensor]], *, paired: bool = True
+    ) -> None:
+        self.folder, self.weights, self.paired = folder, weights, paired
         self.scores: dict[str, float] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Check after every validation of ``engine``; attach this after the handlers that log the scores."""
+        """Check after every validation or measurement of ``engine``; attach this after those that log the scores."""
         register(engine)
-        engine.add_event_handler(TrainingEvents.VALIDATED, self)
+        engine.add_event_handler(TrainingEvents.VALIDATED if self.paired else TrainingEvents.MEASURED, self)
 
     def __call__(self, engine: Engine) -> None:
         """Save the weights if the latest scores are the best."""
         scores: dict[str, float] = engine.state.scores  # type: ignore[attr-defined]
-        if not self.scores or scores["val/psnr"] > self.scores["val/psnr"]:
+        if not self.scores or self._merit(scores) > self._merit(self.scores):
             self.scores = {"epoch": engine.state.epoch, **scores}
             self.save()
+
+    def _merit(self, scores: Mapping[str, float]) -> float:
+        return scores["val/psnr"] if self.paired else -scores["watch/penalty"]
 
     def save(self) -> None:
         """Save the current weights as the best."""

@@ -17,12 +17,14 @@ class CollapseWatch:
     Args:
         patience: iterations of stalled training before the warning.
         warn: called with the message.
+        bounded: whether a discriminator loss near 0 means that it always wins; false for Wasserstein losses, which are
+            negative.
     """
 
-    def __init__(self, patience: int, warn: Callable[[str], None]) -> None:
+    def __init__(self, patience: int, warn: Callable[[str], None], *, bounded: bool = True) -> None:
         if patience < 1:
             raise ValueError(f"patience is {patience}; it must be at least 1")
-        self.patience, self.warn = patience, warn
+        self.patience, self.warn, self.bounded = patience, warn, bounded
         self._warned = False
         self._won_after = self._still_after = 0
         self._reference: dict[str, float] = {}
@@ -39,7 +41,7 @@ class CollapseWatch:
         fooling = {name: value for name, value in means.items() if name.startswith("gen_adversarial")}
         if self._warned or not (judging and fooling):
             return
-        if max(judging) >= 0.01:
+        if max(judging) >= 0.01 or not self.bounded:
             self._won_after = iteration
         if any(abs(value - self._reference.get(name, math.inf)) > 1e-3 * abs(value) for name, value in fooling.items()):
             self._still_after, self._reference = iteration, fooling

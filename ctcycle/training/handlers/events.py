@@ -8,10 +8,12 @@ class TrainingEvents(EventEnum):
 
     LOSSES_AVERAGED: ``state.loss_means`` holds the mean of each loss term since the previous event.
     VALIDATED: ``state.scores`` holds the denoiser's scores, ``val/...``, and ``state.denoiser`` the denoiser.
+    MEASURED: ``state.scores`` holds what was measured without pairs, ``watch/...``.
     """
 
     LOSSES_AVERAGED = "losses_averaged"
     VALIDATED = "validated"
+    MEASURED = "measured"
 
 
 def register(engine: Engine) -> None:

@@ -6,8 +6,15 @@ import torch
 from ignite.engine import Engine, Events
 
 from ctcycle.config.training import Schedule
+from ctcycle.runs import ranks
 from ctcycle.training.handlers.schedules import adversarial_factor, iteration_seed, learning_rate_factor
 from ctcycle.training.updates import Updates
+
+
+def current_rates(updates: Updates) -> dict[str, float]:
+    """Return the learning rate of each optimiser and the factor of the adversarial weight, by their MLflow names."""
+    found = {f"lr/{name}": float(one.param_groups[0]["lr"]) for name, one in updates.optimisers.items()}
+    return found | {"schedule/adversarial": float(updates.adversarial)}
 
 
 class ScheduleHandler:
@@ -39,6 +46,7 @@ class ScheduleHandler:
         self.updates.adversarial = adversarial_factor(progress, self.schedule)
         number = iteration_seed(self.seed, state.iteration)
         self.updates.reseed(number)
-        torch.default_generator.manual_seed(number)  # used by dropout
+        own = number + ranks.rank()  # used by dropout, which must differ between the parts of a batch
+        torch.default_generator.manual_seed(own)
         if torch.cuda.is_available():
-            torch.cuda.manual_seed_all(number)
+            torch.cuda.manual_seed_all(own)

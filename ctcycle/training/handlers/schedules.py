@@ -14,11 +14,20 @@ def learning_rate_factor(progress: float, schedule: Schedule) -> float:
 
 
 def adversarial_factor(progress: float, schedule: Schedule) -> float:
-    """Return the factor of the adversarial weight: 1, from ``finish_start`` on ``finish_adversarial``.
+    """Return the factor of the adversarial weight: 1 until ``finish_start``, ``finish_adversarial`` at the end.
 
-    ``progress`` is in [0, 1].
+    It falls geometrically over the share ``finish_ramp`` of the finishing phase, and then stays. At one blow, the
+    denoiser may end as the identity, which satisfies all other losses.
+
+    Args:
+        progress: in [0, 1].
+        schedule: start, end value and ramp.
     """
-    return schedule.finish_adversarial if progress >= schedule.finish_start else 1.0
+    if progress < schedule.finish_start or schedule.finish_start == 1:
+        return 1.0
+    ramp = schedule.finish_ramp * (1 - schedule.finish_start)
+    done = min(1.0, (progress - schedule.finish_start) / ramp) if ramp else 1.0
+    return float(schedule.finish_adversarial**done) if schedule.finish_adversarial else float(done < 1)
 
 
 def iteration_seed(seed: int, iteration: int) -> int:

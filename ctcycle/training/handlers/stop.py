@@ -6,6 +6,7 @@ from typing import NoReturn
 from ignite.engine import Engine, Events
 
 from ctcycle.errors import StoppedError
+from ctcycle.runs import ranks
 from ctcycle.signals import StopRequest
 from ctcycle.training.handlers.checkpoints import Checkpoints
 from ctcycle.training.handlers.events import ends_epoch
@@ -32,14 +33,14 @@ class Stop:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
 
     def now(self, engine: Engine) -> None:
-        """Save the state and stop if a signal has requested it.
+        """Save the state and stop if a signal has requested it, on any rank.
 
         Raises:
             StoppedError: a signal was received.
         """
-        if self.request.code:
-            self.checkpoints.save_if_new()
-            self._stop(engine, self.request.code, "by a signal")
+        if code := ranks.highest(self.request.code):
+            ranks.only_first(self.checkpoints.save_if_new)
+            self._stop(engine, code, "by a signal")
 
     def _inside_epoch(self, engine: Engine) -> None:
         if not ends_epoch(engine):  # at the end of an epoch, validate first

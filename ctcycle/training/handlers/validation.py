@@ -7,14 +7,14 @@ from typing import Any
 from ignite.engine import Engine, Events
 
 from ctcycle.training.handlers.events import TrainingEvents, register
-from ctcycle.training.validation import ValidationPairs
+from ctcycle.training.monitor.validation import ValidationPairs
 
 
 class ValidationHandler:
     """Runs an evaluator after every ``every`` epochs and after the last one, and fires VALIDATED with the scores.
 
     Args:
-        evaluator: from `ctcycle.training.validation.make_evaluator`.
+        evaluator: from `ctcycle.training.monitor.validation.make_evaluator`.
         pairs: the validation pairs; if there are none, validation is skipped.
         every: epochs between two validations.
         interruptible: returns a context in which a signal may interrupt the evaluator.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -12,12 +13,15 @@ from torch.nn import functional as F
 from ctcycle.components import build_generator
 from ctcycle.config.methods import CycleGANLoss, CycleGANSettings
 from ctcycle.networks.discriminator import Discriminator
+from ctcycle.runs import ranks
 from ctcycle.training.adversarial.gain import with_gain
 from ctcycle.training.adversarial.image_pool import ImagePool
-from ctcycle.training.adversarial.losses import discriminator_loss, generator_loss
+from ctcycle.training.adversarial.losses import generator_loss
 from ctcycle.training.adversarial.pasted_noise import PastedNoise, swap_term
+from ctcycle.training.adversarial.penalty import judge_both, mixing_shares, total
 from ctcycle.training.method import UnpairedMethod
-from ctcycle.training.updates import Batch, Losses, Updates, detached, frozen
+from ctcycle.training.speed.accumulation import minimise_parts, without_gradients
+from ctcycle.training.updates import Batch, Losses, Updates, frozen
 
 
 @dataclass
@@ -38,7 +42,7 @@ class CycleGAN(UnpairedMethod):
 
     L1_TERMS: ClassVar = ("gen_cycle", "gen_identity", "gen_noise_swap")
     LOSS_GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "adversarial": ("adversarial", "disc"),
+        "adversarial": ("adversarial", "disc", "penalty"),
         "cycle, identity and noise swap": ("cycle", "identity", "swap"),
     }
 
@@ -66,54 +70,86 @@ class CycleGAN(UnpairedMethod):
 
     def __call__(self, _engine: Engine | None, batch: Batch) -> Losses:
         """Update the networks on ``batch`` and return the detached loss terms."""
-        low, full = batch["low_dose"], batch["full_dose"]
-        nets, device = self.networks, low.device
-        with frozen(nets["disc_full"], nets["disc_low"]), self.updates.forward_precision(device):
-            fake_full, fake_low = nets["low2full"](low), self.degrade(full)
-            terms = self._generator_terms(low, full, fake_full, fake_low)
-            total = self._total(terms)
-        self.updates.minimise(total, "gen")
-        old_full = self.pool_full.exchange(fake_full.detach(), self.updates.rng)
-        old_low = self.pool_low.exchange(fake_low.detach(), self.updates.rng)
-        with self.updates.forward_precision(device):
-            judged = {
-                "disc_full": self._judge("disc_full", full, old_full),
-                "disc_low": self._judge("disc_low", low, old_low),
-            }
-        self.updates.minimise(judged["disc_full"] + judged["disc_low"], "disc")
-        return detached({**terms, **judged})
+        terms, fakes = minimise_parts(self, self._generators_loss, self._with_draws(batch), "gen")
+        low, full, rng = batch["low_dose"], batch["full_dose"], self.updates.noise_rng
+        judged = {"low_dose": low, "full_dose": full}
+        judged["fake_full"] = self.pool_full.exchange(fakes["fake_full"], self.updates.rng)
+        judged["fake_low"] = self.pool_low.exchange(fakes["fake_low"], self.updates.rng)
+        if self.loss.penalty == "wgan_gp":
+            judged |= {"share_full": mixing_shares(full, rng), "share_low": mixing_shares(low, rng)}
+        return terms | minimise_parts(self, self._discriminators_loss, judged, "disc")[0]
 
-    def degrade(self, full: Tensor) -> Tensor:
-        """Return fake low-dose patches (N, 1, H, W), drawing white noise if full2low has a noise channel."""
-        net = self.networks["full2low"]
-        if getattr(net, "in_channels", 1) == 1:
-            return net(full)  # type: ignore[no-any-return]
-        noise = torch.randn(full.shape, generator=self.updates.noise_rng, device=full.device, dtype=full.dtype)
-        return net(torch.cat([full, noise], dim=1))  # type: ignore[no-any-return]
+    def _with_draws(self, batch: Batch) -> Batch:
+        """Return the patches with everything that is drawn or measured on a whole batch."""
+        low, full, loss = batch["low_dose"], batch["full_dose"], self.loss
+        drawn = {"low_dose": low, "full_dose": full, **self._noise("noise_of_full", full)}
+        if loss.low_cycle:
+            drawn |= self._noise("noise_of_fake", full)
+        if self._has_identity and loss.low_identity and loss.identity_domain == "target":
+            drawn |= self._noise("noise_of_low", low)
+        if loss.noise_swap and self.updates.parts > 1:
+            with self.updates.forward_precision(low.device):
+                denoised = without_gradients(
+                    lambda part: self.networks["low2full"](part["low_dose"]), {"low_dose": low}, self.updates.parts
+                )
+            drawn["noisy_full"] = self.networks["swap"](low, full, denoised)
+        return drawn
 
-    def _generator_terms(self, low: Tensor, full: Tensor, fake_full: Tensor, fake_low: Tensor) -> Losses:
-        nets, loss = self.networks, self.loss
+    def _noise(self, name: str, images: Tensor) -> dict[str, Tensor]:
+        """Return white noise (N, 1, H, W) for full2low, if it has a noise channel."""
+        if getattr(self.networks["full2low"], "in_channels", 1) == 1:
+            return {}
+        draw = partial(torch.randn, generator=self.updates.noise_rng, device=images.device, dtype=images.dtype)
+        return {name: ranks.for_my_part(lambda count: draw((count, *images.shape[1:])), len(images))}
+
+    def degrade(self, full: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return fake low-dose patches (N, 1, H, W); white noise for full2low's noise channel is drawn if not given."""
+        drawn = self._noise("noise", full).get("noise") if noise is None else noise
+        images = full if drawn is None else torch.cat([full, drawn], dim=1)
+        return self.networks["full2low"](images)  # type: ignore[no-any-return]
+
+    def _generators_loss(self, batch: Batch) -> tuple[Tensor, Losses, Losses]:
+        nets, low, full = self.networks, batch["low_dose"], batch["full_dose"]
+        with frozen(nets["disc_full"], nets["disc_low"]), self.updates.forward_precision(low.device):
+            fakes = {"fake_full": nets["low2full"](low), "fake_low": self.degrade(full, batch.get("noise_of_full"))}
+            terms = self._generator_terms(batch, fakes["fake_full"], fakes["fake_low"])
+            return self._total(terms), terms, fakes
+
+    def _discriminators_loss(self, batch: Batch) -> tuple[Tensor, Losses, Losses]:
+        with self.updates.forward_precision(batch["low_dose"].device):
+            judged = judge_both(self.networks, batch, self.loss, self.updates.noise_rng)
+        return total(judged.values()), judged, {}
+
+    def _generator_terms(self, batch: Batch, fake_full: Tensor, fake_low: Tensor) -> Losses:
+        nets, loss, low, full = self.networks, self.loss, batch["low_dose"], batch["full_dose"]
         terms = {
             "gen_adversarial_full": generator_loss(loss.form, nets["disc_full"](fake_full)),
             "gen_adversarial_low": generator_loss(loss.form, nets["disc_low"](fake_low)),
             "gen_cycle_full": F.l1_loss(nets["low2full"](fake_low), full),
         }
         if loss.low_cycle:
-            terms["gen_cycle_low"] = F.l1_loss(self.degrade(fake_full), low)
-        if loss.identity:
-            terms |= self._identity_terms(low, full, fake_full, fake_low)
-        if loss.noise_swap:
+            terms["gen_cycle_low"] = F.l1_loss(self.degrade(fake_full, batch.get("noise_of_fake")), low)
+        if self._has_identity:
+            terms |= self._identity_terms(batch, fake_full, fake_low)
+        if "noisy_full" in batch:
+            terms["gen_noise_swap"] = F.l1_loss(nets["low2full"](batch["noisy_full"]), full)
+        elif loss.noise_swap:
             terms["gen_noise_swap"] = swap_term(nets, low, full, fake_full)
         return terms
 
-    def _identity_terms(self, low: Tensor, full: Tensor, fake_full: Tensor, fake_low: Tensor) -> Losses:
+    @property
+    def _has_identity(self) -> bool:
+        return bool(self.loss.identity) and self.loss.identity_domain != "none"
+
+    def _identity_terms(self, batch: Batch, fake_full: Tensor, fake_low: Tensor) -> Losses:
         """Return L1 terms that keep each generator's target domain unchanged (in the report's formulas, its source)."""
-        source = self.loss.identity_domain == "source"
+        low, full, source = batch["low_dose"], batch["full_dose"], self.loss.identity_domain == "source"
         terms = {
             "gen_identity_full": F.l1_loss(*((fake_full, low) if source else (self.networks["low2full"](full), full)))
         }
         if self.loss.low_identity:
-            terms["gen_identity_low"] = F.l1_loss(*((fake_low, full) if source else (self.degrade(low), low)))
+            same = (fake_low, full) if source else (self.degrade(low, batch.get("noise_of_low")), low)
+            terms["gen_identity_low"] = F.l1_loss(*same)
         return terms
 
     def _total(self, terms: Losses) -> Tensor:
@@ -123,10 +159,7 @@ class CycleGAN(UnpairedMethod):
             "gen_identity": self.loss.identity,
             "gen_noise": self.loss.noise_swap,
         }
-        return torch.stack([weights[name.rsplit("_", 1)[0]] * term for name, term in terms.items()]).sum()
-
-    def _judge(self, name: str, real: Tensor, fake: Tensor) -> Tensor:
-        return discriminator_loss(self.loss.form, self.networks[name](real), self.networks[name](fake))
+        return total(weights[name.rsplit("_", 1)[0]] * term for name, term in terms.items())
 
 
 METHOD = CycleGAN

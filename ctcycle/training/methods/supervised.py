@@ -1,54 +1,56 @@
-"""Supervised training on paired slices."""
+"""Supervised training on paired slices, optionally with lesions drawn into both images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from ignite.engine import Engine
-from torch import nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from ctcycle.components import build_generator
 from ctcycle.config.methods import SupervisedSettings
+from ctcycle.data.checked_pairs import check_once
 from ctcycle.data.pair_check import PairGuard, pair_name
 from ctcycle.data.pairs import SlicePair
-from ctcycle.data.slices import SliceData, StoredSlices
+from ctcycle.data.slices import SliceData, StoredSlices, store_folder
 from ctcycle.errors import ManifestError
-from ctcycle.training.method import Method, ProgressBar
-from ctcycle.training.sampling import PairedPatches
-from ctcycle.training.transforms import PatchTransform
-from ctcycle.training.updates import Batch, Losses, Updates, detached
+from ctcycle.training.method import Method, ProgressBar, Transform
+from ctcycle.training.pair_loss import PairLoss, contrast_penalty
+from ctcycle.training.patches.lesions import LesionDraw
+from ctcycle.training.patches.sampling import PairedPatches
+from ctcycle.training.speed.accumulation import minimise_parts
+from ctcycle.training.updates import Batch, Losses, Updates
 
 
 @dataclass
 class Supervised(Method):
-    """``L1(G(low), full)`` on pairs, or the Huber loss (1964) divided by its threshold (smooth L1).
+    """``L1(G(low), full)`` on pairs, or another `PairLoss`.
 
     Attributes:
-        networks: "low2full".
+        networks: "low2full", and "contrast" where lost contrast is penalised.
         updates: optimisers, and the values set by the schedule.
-        quadratic_below: threshold below which the loss is quadratic, in the network's units; 0 is L1.
+        loss: L1 or Huber, and the weight of the penalty on lost contrast.
     """
 
-    quadratic_below: float = 0.0
+    loss: PairLoss = field(default_factory=PairLoss)
 
     L1_TERMS: ClassVar = ("gen_supervised",)
-    LOSS_GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {"supervised": ("supervised",)}
+    LOSS_GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {"supervised": ("supervised",), "contrast": ("contrast",)}
 
     @staticmethod
     def make_networks(settings: SupervisedSettings, _gain: float) -> dict[str, nn.Module]:
-        """Return the denoiser, the only network."""
-        return {"low2full": build_generator(settings.generator)}
+        """Return the denoiser, and the penalty on lost contrast if there is one."""
+        return {"low2full": build_generator(settings.generator), **contrast_penalty(settings.loss)}
 
     @classmethod
     def create(cls, settings: SupervisedSettings, networks: nn.ModuleDict, updates: Updates) -> "Supervised":
-        """Return the method, with the loss threshold converted from HU to the network's units."""
-        return cls(networks, updates, settings.loss.quadratic_below_hu / settings.data.hu_window.hu_per_unit)
+        """Return the method."""
+        return cls(networks, updates, PairLoss.of(settings.loss, settings.data.hu_window.hu_per_unit))
 
     @staticmethod
     def make_patches(
-        settings: SupervisedSettings, slices: SliceData, transform: PatchTransform, progress: ProgressBar
+        settings: SupervisedSettings, slices: SliceData, transform: Transform, progress: ProgressBar
     ) -> PairedPatches:
         """Return pairs of patches; if ``data.guard`` is set, check that each pair shows the same anatomy."""
         data, pairs = settings.data, slices.pairs("train")
@@ -56,20 +58,25 @@ class Supervised(Method):
             order = np.random.default_rng([settings.seed]).permutation(len(pairs))
             pairs = [SlicePair(pair.low_dose, pairs[other].full_dose) for pair, other in zip(pairs, order, strict=True)]
         low, full = (StoredSlices(slices.series, [getattr(pair, dose) for pair in pairs]) for dose in SlicePair._fields)
-        patches = PairedPatches(low, full, transform, settings.seed, data.same_crop)
+        lesions = LesionDraw(data.lesions) if data.lesions else None
+        pixel_mm = [low.series[ref.series].pixel_mm for ref in low.refs]
+        patches = PairedPatches(low, full, transform, settings.seed, data.same_crop, lesions, pixel_mm)
         if data.guard:
             guard = PairGuard(data.guard_threshold, "set data.guard=false to train anyway")
-            guard.check(low, full, pairs, progress)
+            check_once(guard, low, full, pairs, store_folder(data.manifest, data.store), progress)
             check_same_crop(patches, pairs)
         return patches
 
     def __call__(self, _engine: Engine | None, batch: Batch) -> Losses:
         """Update the network on ``batch`` and return the detached loss term."""
+        return minimise_parts(self, self._loss, batch, "gen")[0]
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Losses, Losses]:
         low, full = batch["low_dose"], batch["full_dose"]
         with self.updates.forward_precision(low.device):
-            term = F.smooth_l1_loss(self.networks["low2full"](low), full, beta=self.quadratic_below)
-        self.updates.minimise(term, "gen")
-        return detached({"gen_supervised": term})
+            output = self.networks["low2full"](low)
+            terms = {"gen_supervised": self.loss.error(output, full)}
+        return self.loss.with_contrast(terms, output, batch, self.networks), terms, {}
 
 
 def check_same_crop(data: PairedPatches, pairs: Sequence[SlicePair]) -> None:

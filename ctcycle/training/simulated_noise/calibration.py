@@ -21,7 +21,7 @@ _STRIDE_PX = 16
 _SMOOTH_PX = 3.0
 _TISSUE_HU = (-50.0, 150.0)
 _MOST_SLICES, _PER_SLICE, _MOST_PATCHES = 256, 4, 512
-_ANATOMY_RINGS = 3
+ANATOMY_RINGS = 3
 """Lowest rings of the spectrum, in which anatomy outweighs the noise."""
 
 
@@ -58,7 +58,7 @@ def flat_places(slices: Slices) -> list[Place]:
     """
     found: list[Place] = []
     for index in np.unique(np.linspace(0, len(slices) - 1, min(_MOST_SLICES, len(slices))).astype(int)):
-        found += sorted(_candidates(int(index), slices[index]), key=lambda place: place.flatness_hu)[:_PER_SLICE]
+        found += sorted(tissue_places(int(index), slices[index]), key=lambda place: place.flatness_hu)[:_PER_SLICE]
     if not found:
         raise SeriesError(
             "calibration: no flat patch of soft tissue; set simulated_noise.calibrate=false and the level by hand"
@@ -67,7 +67,8 @@ def flat_places(slices: Slices) -> list[Place]:
     return found[: min(_MOST_PATCHES, max(1, len(found) // 2))]
 
 
-def _candidates(index: int, image: NDArray[np.int16]) -> list[Place]:
+def tissue_places(index: int, image: NDArray[np.int16]) -> list[Place]:
+    """Return the patches of soft tissue of slice number ``index``, (H, W) in HU; they overlap by half."""
     hu = image.astype(np.float64)
     smooth = ndimage.gaussian_filter(hu, _SMOOTH_PX, mode="reflect")
     starts = [range(0, length - PATCH_PX + 1, _STRIDE_PX) for length in hu.shape]
@@ -138,7 +139,7 @@ def transfer(low: Spectrum, full: Spectrum, noise: Spectrum) -> Spectrum:
     The lowest three rings are replaced by the mean of the next two, since anatomy outweighs the noise there.
     """
     gain = np.sqrt(np.maximum(low - full, 0) / np.maximum(noise, 1e-12))
-    gain[:_ANATOMY_RINGS] = gain[_ANATOMY_RINGS : _ANATOMY_RINGS + 2].mean()
+    gain[:ANATOMY_RINGS] = gain[ANATOMY_RINGS : ANATOMY_RINGS + 2].mean()
     return np.asarray(np.convolve(np.pad(gain, 1, mode="edge"), np.full(3, 1 / 3), mode="valid"))
 
 

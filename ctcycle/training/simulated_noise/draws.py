@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,6 @@ from ctcycle.simulation.low_dose_noise import LowerDose, line_integrals, noise_d
 from ctcycle.simulation.processes import share_out
 
 _VERSION = 1
-_FIELD_OF_VIEW_MM = 360.0
-"""Assumed for series that do not record their pixel spacing."""
-
 ProgressBar = Callable[[Iterable[int]], Iterable[int]]
 
 
@@ -90,7 +87,7 @@ def simulate_noise(
 def _job(series: StoredSeries, settings: SimulatedNoise, seed: int) -> _Job:
     physics = settings.model_dump(include={"kernel", "draws", "views", "dose_fraction", "photons", "electronic_noise"})
     name = json.dumps([_VERSION, __version__, series.path.stem, series.spacing_mm, physics, seed])
-    key = hashlib.blake2b(name.encode(), digest_size=20)
+    key = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=20)
     number = int.from_bytes(key.digest()[:4], "big")
     return _Job(series, series.path.parent.parent / "noise" / f"{key.hexdigest()}.npy", number)
 
@@ -109,7 +106,7 @@ def _complete(job: _Job, draws: int) -> bool:
 
 def _simulate(settings: SimulatedNoise, job: _Job) -> None:
     hu = job.series.hu.astype(np.float32)
-    pixel_mm = pixel_size(job.series.spacing_mm, hu.shape)
+    pixel_mm = job.series.pixel_mm
     dose = LowerDose(settings.dose_fraction, settings.kernel, None, settings.photons, settings.electronic_noise)
     rays = line_integrals(hu, pixel_mm, settings.views)
     noise = noise_draws(hu, rays, pixel_mm, dose, (job.seed, settings.draws))
@@ -120,9 +117,3 @@ def _simulate(settings: SimulatedNoise, job: _Job) -> None:
 def _to_int16(noise: NDArray[np.float32]) -> NDArray[np.int16]:
     limit = np.iinfo(np.int16).max  # symmetric, so that the sign can be changed
     return np.rint(noise).clip(-limit, limit).astype(np.int16)
-
-
-def pixel_size(spacing_mm: tuple[float, float, float], shape: Sequence[int]) -> float:
-    """Return the side of a square pixel of the same area, in mm; unknown spacings are taken for a field of 360 mm."""
-    _, row, column = spacing_mm
-    return float(np.sqrt(row * column)) if row > 0 and column > 0 else _FIELD_OF_VIEW_MM / max(shape[1:])

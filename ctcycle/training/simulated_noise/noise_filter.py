@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctcycle.ct.hounsfield import HUWindow
+from ctcycle.runs import ranks
 
 
 class NoiseFilter(nn.Module):
@@ -77,10 +78,10 @@ class AveragedFilter(nn.Module):
     @torch.no_grad()
     def update(self, source: NoiseFilter) -> None:
         """Add the current filter to the average."""
-        count = int(self.updates)
-        weight = 1 - min(self.decay, (1 + count) / (10 + count))
+        count = self.updates.double()  # a number would make the CPU wait for the device
+        weight = 1 - ((1 + count) / (10 + count)).clamp(max=self.decay)
         for mean, now in zip(self.mean.parameters(), source.parameters(), strict=True):
-            mean.lerp_(now, weight)
+            mean.lerp_(now, weight.to(now.dtype))
         self.updates += 1
 
     @torch.no_grad()
@@ -94,5 +95,7 @@ def jittered(noise: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Return noise (N, 1, H, W) with the level of each patch varied uniformly by up to ``share``, up and down."""
     if not share:
         return noise
-    level = torch.rand((len(noise), 1, 1, 1), generator=rng, device=noise.device, dtype=noise.dtype)
+    level = ranks.for_my_part(
+        lambda count: torch.rand((count, 1, 1, 1), generator=rng, device=noise.device, dtype=noise.dtype), len(noise)
+    )
     return noise * (1 + share * (2 * level - 1))

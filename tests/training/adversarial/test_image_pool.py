@@ -56,6 +56,14 @@ def test_a_batch_larger_than_the_pool_is_taken_image_by_image() -> None:
     assert single != list(range(9))
 
 
+def test_images_of_another_size_are_dropped() -> None:
+    pool, rng = ImagePool(3), torch.Generator().manual_seed(0)
+    pool.exchange(images(1, 2, 3), rng)
+    larger = torch.ones(2, 1, 5, 5)
+    assert torch.equal(pool.exchange(larger, rng), larger)
+    assert [image.shape for image in pool.state_dict()["images"]] == [(1, 5, 5)] * 2
+
+
 def test_images_kept_are_copies() -> None:
     pool, batch = ImagePool(1), images(1)
     pool.exchange(batch, torch.Generator())

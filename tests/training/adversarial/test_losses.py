@@ -8,7 +8,7 @@ from ctcycle.training.adversarial.losses import discriminator_loss, generator_lo
 
 REAL = torch.tensor([[[[0.5, -2.0], [3.0, 1.0]]]], dtype=torch.float64)
 FAKE = torch.tensor([[[[0.25, -1.5], [2.0, -40.0]]]], dtype=torch.float64)
-FORMS = ("least_squares", "bce", "hinge")
+FORMS = ("least_squares", "bce", "hinge", "wgan_gp")
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
@@ -23,6 +23,8 @@ def expected(form: str) -> tuple[float, float]:
     if form == "bce":  # Goodfellow et al. 2014; the generator's is the not saturating one
         judged = -np.mean(np.log(sigmoid(real))) / 2 - np.mean(np.log(1 - sigmoid(fake))) / 2
         return -np.mean(np.log(sigmoid(fake))), judged
+    if form == "wgan_gp":  # Gulrajani et al. 2017, eq. 3, without the penalty
+        return -np.mean(fake), np.mean(fake) - np.mean(real)
     judged = np.mean(np.maximum(0, 1 - real)) / 2 + np.mean(np.maximum(0, 1 + fake)) / 2
     return -np.mean(fake), judged  # Lim & Ye 2017
 
@@ -72,7 +74,7 @@ def test_extreme_logits_give_finite_losses(form: str) -> None:
 
 
 def test_unknown_forms_are_named() -> None:
-    with pytest.raises(ValueError, match="'wgan' is not one of least_squares, bce, hinge"):
+    with pytest.raises(ValueError, match="'wgan' is not one of least_squares, bce, hinge, wgan_gp"):
         generator_loss("wgan", FAKE)
     with pytest.raises(ValueError, match="'wgan' is not one of"):
         discriminator_loss("wgan", REAL, FAKE)

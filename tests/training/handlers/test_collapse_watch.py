@@ -49,6 +49,16 @@ def test_discriminators_that_always_win_are_told_once_with_what_to_try(stop_afte
     assert "try a smaller optimizer.lr_discriminator, image_pool=50 or discriminator.spectral_norm=true" in told
 
 
+def test_wasserstein_losses_below_zero_are_no_victory() -> None:
+    told: list[str] = []
+    watching, engine = CollapseWatch(100, told.append, bounded=False), Engine(lambda *_: None)
+    watching.attach(engine)
+    for number in range(1, 40):
+        engine.state.iteration, engine.state.loss_means = 20 * number, moving(number, disc_full=-3.0, disc_low=-2.0)
+        engine.fire_event(TrainingEvents.LOSSES_AVERAGED)
+    assert told == []
+
+
 def test_losses_that_do_not_move_are_told() -> None:
     (told,) = watch([moving(0), *[HEALTHY] * 10])
     assert told.startswith("iteration 140: adversarial losses unchanged for 100 iterations")

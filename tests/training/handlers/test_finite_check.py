@@ -24,3 +24,20 @@ def test_all_terms_that_are_not_finite_are_named() -> None:
     engine.logger.disabled = True
     with pytest.raises(DivergedError, match="a, c is not finite"):
         engine.run([0])
+
+
+def test_a_device_is_waited_for_only_now_and_then() -> None:
+    engine = engine_of([{"a": 1.0, "b": 1.0}, {"a": math.nan}, {"a": 1.0}, {"a": 1.0}])
+    FiniteCheck(every=3).attach(engine)
+    engine.logger.disabled = True
+    with pytest.raises(DivergedError, match=r"^iteration 3: a is not finite"):
+        engine.run([0] * 4)
+    assert engine.state.iteration == 3
+
+
+def test_terms_are_judged_anew_after_each_check() -> None:
+    engine = engine_of([{"a": 1.0}] * 4 + [{"b": 1.0}])
+    FiniteCheck(every=2).attach(engine)
+    engine.run([0] * 5)
+    with pytest.raises(ValueError, match="every is 0"):
+        FiniteCheck(0)

@@ -37,7 +37,8 @@ def test_all_is_set_before_each_iteration() -> None:
     assert factors[4] == 1.0 > factors[5]
     assert [row[0] for row in seen] == pytest.approx([0.1 * factor for factor in factors])
     assert [row[1] for row in seen] == pytest.approx([0.4 * factor for factor in factors])
-    assert [row[2] for row in seen] == [1.0] * 4 + [0.05] * 4
+    fall = [0.05 ** (done / 4) for done in range(4)]  # geometric, over the second half
+    assert [row[2] for row in seen] == pytest.approx([1.0] * 4 + fall)
     assert len({row[3] for row in seen}) == 8
 
 

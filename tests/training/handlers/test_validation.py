@@ -7,7 +7,7 @@ from ignite.engine import Engine, Events
 
 from ctcycle.training.handlers.events import TrainingEvents
 from ctcycle.training.handlers.validation import ValidationHandler
-from ctcycle.training.validation import ValidationPairs
+from ctcycle.training.monitor.validation import ValidationPairs
 
 IMAGES = tuple(np.zeros((2, 8, 8), np.int16))
 PAIRS = ValidationPairs(IMAGES, IMAGES)

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from ctcycle.training.adversarial.pasted_noise import PastedNoise
 from ctcycle.training.methods.cyclegan import CycleGAN
 from ctcycle.training.methods.noise_swap import NoiseSwap
 from ctcycle.training.methods.supervised import Supervised
+from ctcycle.training.pair_loss import ContrastLost, PairLoss
+from ctcycle.training.patches.lesions import CLASSES
 from ctcycle.training.updates import Batch, Updates, frozen
 
 RATE = {"gen": 0.01, "disc": 0.02}
@@ -69,7 +72,7 @@ class Watched(Updates):
     notes: list[tuple[str, set[str], set[str]]] = field(default_factory=list)
 
     def minimise(self, loss: Tensor, optimiser: str) -> None:
-        nets = {name: net for name, net in self.networks.items() if name != "swap"}
+        nets = {name: net for name, net in self.networks.items() if list(net.parameters())}
         before = {name: nn.utils.parameters_to_vector(net.parameters()).clone() for name, net in nets.items()}
         for net in nets.values():
             net.zero_grad()
@@ -115,7 +118,7 @@ def cyclegan_by_hand(weights: Mapping[str, Tensor], images: Batch, loss: CycleGA
     }
     if loss.low_cycle:
         terms["gen_cycle_low"] = mean_distance(to_low(fake_full), x)
-    if loss.identity:
+    if loss.identity and loss.identity_domain != "none":
         source = loss.identity_domain == "source"
         terms["gen_identity_full"] = mean_distance(fake_full, x) if source else mean_distance(to_full(y), y)
         if loss.low_identity:
@@ -132,7 +135,15 @@ def cyclegan_by_hand(weights: Mapping[str, Tensor], images: Batch, loss: CycleGA
             loss.form, line(weights["disc_low"], x), line(weights["disc_low"], fake_low.detach())
         ),
     }
+    for name in ("full", "low") if loss.penalty != "none" else ():
+        disc[f"penalty_{name}"] = penalty_by_hand(weights[f"disc_{name}"], x[0].numel(), loss)
     return terms, total, disc
+
+
+def penalty_by_hand(weights: Tensor, pixels: int, loss: AdversarialLoss) -> Tensor:
+    """Of a line: the mean of all its logits has the gradient a / n in each of n pixels."""
+    norm = weights[0].abs() / pixels**0.5
+    return loss.penalty_weight * (norm**2 / 2 if loss.penalty == "r1" else (norm - 1) ** 2)
 
 
 def weight_of(term: str, loss: AdversarialLoss) -> float:
@@ -156,6 +167,11 @@ SWITCHES: list[dict[str, Any]] = [
     {},
     {"form": "bce"},
     {"form": "hinge", "adversarial": 2.0, "cycle": 3.0, "identity": 0.5},
+    {"form": "wgan_gp"},
+    {"form": "wgan_gp", "penalty_weight": 3.0, "identity_domain": "none"},
+    {"form": "hinge", "gradient_penalty": "wgan_gp"},
+    {"gradient_penalty": "r1", "penalty_weight": 40.0},
+    {"gradient_penalty": "none"},
     {"identity_domain": "source"},
     {"identity": 0.0},
     {"low_cycle": False},
@@ -186,7 +202,7 @@ def test_cyclegan_terms_and_updates_are_those_worked_out_by_hand(switches: dict[
     check_descent(nets, before, "disc", sum(disc.values()))
 
 
-@pytest.mark.parametrize("form", ["least_squares", "hinge"])
+@pytest.mark.parametrize("form", ["least_squares", "hinge", "wgan_gp"])
 def test_noise_swap_terms_and_updates_are_those_worked_out_by_hand(form: Any) -> None:
     loss, images = AdversarialLoss(form=form, adversarial=0.5, identity=1.5, noise_swap=10.0), batch()
     nets = nn.ModuleDict({name: net for name, net in lines(swap=True).items() if not name.endswith("low")})
@@ -203,11 +219,14 @@ def test_noise_swap_terms_and_updates_are_those_worked_out_by_hand(form: Any) ->
         "gen_noise_swap": (line(gen, pasted) - y).abs().mean(),
     }
     disc = discriminator_loss(form, line(judge, y), line(judge, fake.detach()))
-    expected = {name: value.item() for name, value in {**terms, "disc_full": disc}.items()}
+    judged = {"disc_full": disc}
+    if form == "wgan_gp":
+        judged["penalty_full"] = penalty_by_hand(judge, x[0].numel(), loss)
+    expected = {name: value.item() for name, value in {**terms, **judged}.items()}
     assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, rel=1e-6)
     total = sum(weight * value for weight, value in zip((0.5 * 0.05, 1.5, 10.0), terms.values(), strict=True))
     check_descent(nets, before, "gen", total)
-    check_descent(nets, before, "disc", disc)
+    check_descent(nets, before, "disc", sum(judged.values()))
 
 
 def test_the_supervised_term_and_update_are_those_worked_out_by_hand() -> None:
@@ -222,12 +241,28 @@ def test_the_supervised_term_and_update_are_those_worked_out_by_hand() -> None:
 def test_small_differences_count_squared_where_asked() -> None:
     nets, images = nn.ModuleDict({"low2full": Line(0.9, 0.05)}), batch()
     before = weights_of(nets)
-    found = Supervised(nets, updates(nets), quadratic_below=0.3)(None, images)
+    found = Supervised(nets, updates(nets), PairLoss(quadratic_below=0.3))(None, images)
     difference = (line(before["low2full"], images["low_dose"]) - images["full_dose"]).abs()
     term = torch.where(difference < 0.3, difference**2 / 0.6, difference - 0.15).mean()  # Huber 1964, over 0.3
     assert 0 < (difference < 0.3).float().mean() < 1
     assert found["gen_supervised"].item() == pytest.approx(term.item())
     check_descent(nets, before, "gen", term)
+
+
+def test_lost_contrast_is_added_with_its_weight() -> None:
+    nets, images = nn.ModuleDict({"low2full": Line(0.9, 0.05), "contrast": ContrastLost()}).double(), batch()
+    lesions = torch.randn(3, 1 + CLASSES, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    nets["contrast"].updates += 51
+    nets["contrast"].inserted += 1.0
+    nets["contrast"].lost -= 0.4
+    before, again = weights_of(nets), copy.deepcopy(nets["contrast"])
+    found = Supervised(nets, updates(nets), PairLoss(contrast_weight=0.3))(None, {**images, "lesions": lesions})
+    output = line(before["low2full"], images["low_dose"])
+    supervised = (output - images["full_dose"]).abs().mean()
+    penalty = again(output, images["full_dose"], lesions)
+    assert penalty.item() > 0
+    assert found["contrast_lost"].item() == pytest.approx(penalty.item(), rel=1e-6)
+    check_descent(nets, before, "gen", supervised + 0.3 * penalty)
 
 
 def test_the_finishing_factor_lowers_the_weight_and_not_the_logged_term() -> None:
@@ -382,6 +417,9 @@ STEPS: dict[str, Callable[..., Any]] = {
     "cyclegan": lambda nets, updates: CycleGAN(nets, updates, CycleGANLoss(noise_swap=1.0), ImagePool(2), ImagePool(2)),
     "noise_swap": lambda nets, updates: NoiseSwap(nets, updates, AdversarialLoss(noise_swap=1.0), ImagePool(2)),
     "supervised": Supervised,
+    "wgan_gp": lambda nets, updates: CycleGAN(
+        nets, updates, CycleGANLoss(form="wgan_gp", noise_swap=1.0), ImagePool(2), ImagePool(2)
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 """Update functions with simulated noise: what learns from what."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -13,9 +14,13 @@ from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.networks.discriminator import Discriminator
 from ctcycle.networks.resnet import ResNetGenerator
 from ctcycle.networks.specs import DiscriminatorSpec, GeneratorSpec
-from ctcycle.training.adversarial.losses import generator_loss
+from ctcycle.training.adversarial.image_pool import ImagePool
+from ctcycle.training.adversarial.losses import discriminator_loss, generator_loss
+from ctcycle.training.adversarial.penalty import r1_penalty
 from ctcycle.training.methods.calibrated_pairs import CalibratedPairs
 from ctcycle.training.methods.physics_cyclegan import PhysicsCycleGAN
+from ctcycle.training.pair_loss import ContrastLost, PairLoss
+from ctcycle.training.patches.lesions import CLASSES
 from ctcycle.training.simulated_noise.noise_filter import AveragedFilter, NoiseFilter
 from ctcycle.training.updates import Updates
 
@@ -119,3 +124,58 @@ def test_calibrated_pairs_move_the_denoiser_by_l1_and_keep_the_filter() -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(nets["full2low"].parameters(), twin["full2low"].parameters(), strict=True)
     )
+
+
+def test_calibrated_pairs_may_square_small_errors_and_penalise_lost_contrast() -> None:
+    nets, images = networks(), batch()
+    nets["contrast"] = ContrastLost()
+    nets["contrast"].updates += 51
+    nets["contrast"].inserted += 1.0
+    nets["contrast"].lost -= 0.4
+    twin = copy.deepcopy(nets)
+    full = images["full_dose"]
+    size = (len(full), 1 + CLASSES, *full.shape[-2:])
+    lesions = torch.randn(size, generator=torch.Generator().manual_seed(1))
+    optimiser = torch.optim.SGD(nets["low2full"].parameters(), lr=0.1)
+    step = CalibratedPairs(nets, Updates({"gen": optimiser}), loss=PairLoss(0.2, 0.3))
+    output = twin["low2full"](twin["full2low"](full, images["noise"]))
+    error, penalty = F.smooth_l1_loss(output, full, beta=0.2), twin["contrast"](output, full, lesions)
+    slopes = torch.autograd.grad(error + 0.3 * penalty, list(twin["low2full"].parameters()))
+    found = step(None, {**images, "lesions": lesions})
+    assert found["gen_simulated"].item() == pytest.approx(error.item())
+    assert penalty.item() > 0
+    assert found["contrast_lost"].item() == pytest.approx(penalty.item())
+    for before, after, slope in zip(twin["low2full"].parameters(), nets["low2full"].parameters(), slopes, strict=True):
+        assert torch.allclose(after, before - 0.1 * slope, atol=1e-6)
+
+
+class Fixed(ImagePool):
+    """Always hands out one image, and notes what it was given."""
+
+    def __init__(self, image: torch.Tensor) -> None:
+        super().__init__(1)
+        self.image, self.seen = image, torch.zeros(0)
+
+    def exchange(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:  # noqa: ARG002 (as above)
+        self.seen = images
+        return self.image
+
+
+def test_discriminators_judge_what_the_pools_hand_out_and_add_the_penalty() -> None:
+    step, twin, images = method(loss={"gradient_penalty": "r1", "penalty_weight": 3.0}), networks(), batch()
+    assert step.pools == {}
+    pooled = method(image_pool=2)
+    made = PhysicsCycleGAN.create(pooled.settings, pooled.networks, pooled.updates)
+    assert made.state_dict()["pools"] == {"pool_full": {"images": []}, "pool_low": {"images": []}}
+    pools = {name: Fixed(batch(seed)["low_dose"]) for seed, name in enumerate(("pool_full", "pool_low"), 5)}
+    step.old_fakes = pools
+    fooled = [twin["disc_low"], twin["disc_full"]]  # each has judged once: spectral norm has taken one step
+    fooled[0](twin["full2low"](images["full_dose"], images["noise"]))
+    fooled[1](twin["low2full"](images["low_dose"]))
+    found = step(None, images)
+    for name, real in (("full", "full_dose"), ("low", "low_dose")):
+        judge = twin[f"disc_{name}"]
+        disc = discriminator_loss("least_squares", judge(images[real]), judge(pools[f"pool_{name}"].image))
+        assert found[f"disc_{name}"].item() == pytest.approx(disc.item(), rel=1e-5)
+        assert found[f"penalty_{name}"].item() == pytest.approx(3 * r1_penalty(judge, images[real]).item(), rel=1e-4)
+        assert pools[f"pool_{name}"].seen.shape == images[real].shape

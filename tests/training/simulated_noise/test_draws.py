@@ -9,10 +9,10 @@ from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.pairs import SliceRef
 from ctcycle.data.slices import StoredSlices
 from ctcycle.data.store import StoredSeries
-from ctcycle.training.sampling import UnpairedPatches
+from ctcycle.training.patches.sampling import UnpairedPatches
+from ctcycle.training.patches.transforms import PatchTransform
 from ctcycle.training.simulated_noise import draws
-from ctcycle.training.simulated_noise.draws import pixel_size, simulate_noise
-from ctcycle.training.transforms import PatchTransform
+from ctcycle.training.simulated_noise.draws import simulate_noise
 
 SETTINGS = SimulatedNoise(draws=3, views=40)
 
@@ -94,10 +94,3 @@ def test_noise_patches_are_cropped_and_flipped_as_their_full_dose(tmp_path: Path
         signs.add(float(sign) if noise.min() >= 0 else -1.0)
         assert np.abs(noise) == pytest.approx(full, abs=0.01)
     assert signs == {-1.0, 1.0}
-
-
-@pytest.mark.parametrize(("spacing", "expected"), [((5.0, 0.8, 0.8), 0.8), ((1.0, 0.0, 0.0), 360 / 512)])
-def test_unknown_pixel_sizes_are_taken_for_a_usual_field_of_view(
-    spacing: tuple[float, float, float], expected: float
-) -> None:
-    assert pixel_size(spacing, (10, 512, 256)) == pytest.approx(expected)

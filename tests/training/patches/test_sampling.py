@@ -1,6 +1,7 @@
 import pickle
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,20 @@ from numpy.typing import NDArray
 from random_states import random_states
 
 from ctcycle.config.components import Component
+from ctcycle.config.training import Lesions
 from ctcycle.ct.hounsfield import HUWindow
-from ctcycle.training.sampling import (
+from ctcycle.training.patches.lesions import CLASSES, LesionDraw
+from ctcycle.training.patches.sampling import (
     EpochSampler,
     PairedPatches,
     PatchPair,
     UnpairedPatches,
+    lost_worker,
     make_loader,
     shuffled_index,
 )
-from ctcycle.training.transforms import PatchTransform
+from ctcycle.training.patches.transforms import PatchTransform
+from ctcycle.training.simulated_noise.draws import NoiseDraws
 
 WINDOW = HUWindow(-20_000, 20_000)
 FLIP = Component.model_validate({"_target_": "RandFlip", "prob": 0.5, "spatial_axis": 0})
@@ -77,15 +82,15 @@ def test_workers_change_nothing_and_global_generators_are_left_alone(kind: Calla
     before = random_states()
     batches = []
     for workers in (0, 2):
-        sampler = EpochSampler(10)
-        loader = make_loader(kind(), sampler, batch_size=4, workers=workers)
+        sampler = EpochSampler(3, lambda epoch: 4 - epoch)
+        loader = make_loader(kind(), sampler, workers=workers)
         found = []
         for epoch in (0, 1):
             sampler.epoch = epoch
             found += list(loader)
         batches.append(found)
     assert random_states() == before
-    assert [len(batch["low_dose"]) for batch in batches[0]] == [4, 4, 2] * 2
+    assert [len(batch["low_dose"]) for batch in batches[0]] == [4, 4, 4, 3, 3, 3]
     assert len(batches[1]) == 6
     assert all(equal(*pair) for pair in zip(*batches, strict=True))
     assert equal(batches[0][0], torch.utils.data.default_collate([kind()[0, index] for index in range(4)]))
@@ -152,25 +157,25 @@ def test_a_permutation_follows_another() -> None:
 
 
 def test_a_pass_that_is_taken_up_again_leaves_out_what_was_done() -> None:
-    sampler = EpochSampler(5)
+    sampler = EpochSampler(5, lambda epoch: epoch - 6)
     sampler.epoch, sampler.skip = 7, 3
     first = iter(sampler)
     sampler.epoch = 8  # a pass that has begun keeps its epoch
-    assert list(first) == [(7, 3), (7, 4)]
-    assert list(sampler) == [(8, index) for index in range(5)]
+    assert list(first) == [[(7, 3)], [(7, 4)]]
+    assert list(sampler) == [[(8, 2 * batch), (8, 2 * batch + 1)] for batch in range(5)]
     assert len(sampler) == 5
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_engine_that_resumes_in_the_middle_sees_what_it_would_have_seen(workers: int) -> None:
     def run(done: int) -> list[PatchPair]:
-        sampler, seen = EpochSampler(6), []
-        loader = make_loader(unpaired(), sampler, batch_size=2, workers=workers)
+        sampler, seen = EpochSampler(3, lambda _: 2), []
+        loader = make_loader(unpaired(), sampler, workers=workers)
         engine = Engine(lambda _, batch: seen.append(batch))
 
         @engine.on(Events.EPOCH_STARTED)
         def place(engine: Engine) -> None:
-            sampler.epoch, sampler.skip = engine.state.epoch - 1, 2 * (engine.state.iteration % 3)
+            sampler.epoch, sampler.skip = engine.state.epoch - 1, engine.state.iteration % 3
 
         if done:
             engine.load_state_dict({"iteration": done, "epoch_length": 3, "max_epochs": 3})
@@ -210,3 +215,46 @@ def test_fixed_partners_depend_on_the_seed_and_are_cropped_anew_in_every_epoch()
         for index in range(9)
     }
     assert len(crops) > 20
+
+
+def test_both_images_of_a_pair_get_the_same_lesions() -> None:
+    window, tissue = HUWindow(-1024, 3071), [np.full((64, 64), 40, np.int16)]
+    noisy = [np.random.default_rng(0).normal(40, 20, (64, 64)).astype(np.int16)]
+    drawn, size = LesionDraw(Lesions(vessels=0.0)), PatchTransform(48, (FLIP,), window)
+    data = PairedPatches(noisy, tissue, size, 0, lesions=drawn, pixel_mm=[0.7])
+    plain = PairedPatches(noisy, tissue, size, 0)
+    for index in range(10):
+        sample, without = data[0, index], plain[0, index]
+        assert sample["lesions"].shape == (1 + CLASSES, 48, 48)
+        for name in ("low_dose", "full_dose"):
+            assert torch.allclose(sample[name] - without[name], sample["lesions"][:1], atol=1e-6)
+    assert equal(data[0, 3], data[0, 3])
+    assert any(data[0, index]["lesions"].any() for index in range(10))
+
+
+def test_full_dose_of_simulated_pairs_gets_lesions_and_its_noise_stays() -> None:
+    window, tissue = HUWindow(-1024, 3071), [np.full((64, 64), 40, np.int16)] * 2
+    noise = NoiseDraws(([np.random.default_rng(n).normal(0, 20, (64, 64)).astype(np.int16) for n in range(2)],))  # type: ignore[arg-type]  # a sequence will do
+    size = PatchTransform(48, (FLIP,), window)
+    plain = UnpairedPatches(tissue, tissue, size, 0, noise=noise)
+    data = replace(plain, lesions=LesionDraw(Lesions(vessels=0.0)), pixel_mm=[0.7, 0.7])
+    for index in range(10):
+        sample, without = data[3, index], plain[3, index]
+        assert sample["lesions"].shape == (1 + CLASSES, 48, 48)
+        assert torch.allclose(sample["full_dose"] - without["full_dose"], sample["lesions"][:1], atol=1e-6)
+        assert all(torch.equal(sample[name], without[name]) for name in ("low_dose", "noise"))
+    assert equal(data[3, 4], data[3, 4])
+    assert any(data[3, index]["lesions"].any() for index in range(10))
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("DataLoader worker (pid 77) is killed by signal: Killed. ", True),
+        ("DataLoader worker (pid(s) 77) exited unexpectedly", True),
+        ("Caught RuntimeError in DataLoader worker process 0.", False),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_a_lost_worker_is_told_from_other_errors(text: str, lost: bool) -> None:
+    assert (lost_worker(RuntimeError(text)) is not None) == lost

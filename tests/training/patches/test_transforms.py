@@ -17,7 +17,7 @@ from torch import Tensor
 from ctcycle.config.components import Component
 from ctcycle.config.training import Data
 from ctcycle.ct.hounsfield import HUWindow
-from ctcycle.training.transforms import PatchTransform, hu_scaling
+from ctcycle.training.patches.transforms import PatchTransform, hu_scaling
 
 WINDOWS = [
     HUWindow(),

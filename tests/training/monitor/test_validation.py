@@ -13,7 +13,7 @@ from ctcycle.errors import DivergedError
 from ctcycle.inference.denoiser import Denoiser
 from ctcycle.metrics import ProtocolName
 from ctcycle.metrics.protocols import PROTOCOLS, score
-from ctcycle.training.validation import HUScores, ValidationPairs, make_evaluator
+from ctcycle.training.monitor.validation import HUScores, ValidationPairs, make_evaluator
 
 CPU = torch.device("cpu")
 

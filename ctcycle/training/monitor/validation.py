@@ -16,6 +16,7 @@ from ctcycle.errors import DivergedError
 from ctcycle.inference.denoiser import Denoiser
 from ctcycle.metrics import ProtocolName
 from ctcycle.metrics.protocols import PROTOCOLS, score
+from ctcycle.runs import ranks
 
 Images = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Two slices (H, W) of the same anatomy in HU."""
@@ -72,12 +73,14 @@ class HUScores(Metric):
         self._count = 0
 
     @reinit__is_reduced
-    def update(self, output: Images) -> None:
-        """Add the scores of one slice.
+    def update(self, output: Images | None) -> None:
+        """Add the scores of one slice; None, one that another rank scores, adds nothing.
 
         Raises:
             DivergedError: the denoised slice is not finite.
         """
+        if output is None:
+            return
         denoised, full = output
         if not np.isfinite(denoised).all():
             raise DivergedError(
@@ -96,12 +99,16 @@ class HUScores(Metric):
 def make_evaluator(current: Callable[[], Denoiser], protocol: ProtocolName) -> Engine:
     """Return an evaluator engine for `ValidationPairs`; it stores `HUScores` as the metric "scores".
 
+    Ranks share the slices; the scores are those of all slices, on all ranks.
+
     Args:
         current: called at the start of each run for the denoiser, which is kept in ``state.denoiser``.
         protocol: name of the metric protocol.
     """
 
-    def denoise(engine: Engine, images: Images) -> Images:
+    def denoise(engine: Engine, images: Images) -> Images | None:
+        if not ranks.is_mine(engine.state.iteration - 1):
+            return None
         low, full = images
         return engine.state.denoiser(low), full  # type: ignore[attr-defined]
 

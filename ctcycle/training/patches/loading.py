@@ -1,20 +1,24 @@
 """Loads and checks training patches and validation slices before the first iteration."""
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from ctcycle.config.methods import AnySettings
 from ctcycle.config.training import GUARD_THRESHOLD
+from ctcycle.data.checked_pairs import check_once
 from ctcycle.data.pair_check import PairGuard
-from ctcycle.data.slices import SliceData, StoredSlices, load_slices, open_store
+from ctcycle.data.slices import SliceData, StoredSlices, load_slices, open_store, store_folder
 from ctcycle.errors import ManifestError
 from ctcycle.training.method import Patches, method_class
-from ctcycle.training.transforms import PatchTransform, rows_and_columns
-from ctcycle.training.validation import ValidationPairs
+from ctcycle.training.monitor.validation import ValidationPairs
+from ctcycle.training.patches.growth import make_transform
+from ctcycle.training.patches.transforms import rows_and_columns
 
 _log = logging.getLogger(__name__)
 ItemT = TypeVar("ItemT")
@@ -28,24 +32,56 @@ def load_training_data(settings: AnySettings) -> tuple[Patches, ValidationPairs]
         SeriesError: a series cannot be decoded.
     """
     data = settings.data
-    transform = PatchTransform(data.patch_size, data.augmentations, data.hu_window, data.skip_air)
     store = open_store(data.manifest, data.store, data.mu_water, data.mu_air)
     slices = load_slices(
         data.manifest, store, kernel=data.kernel, splits=("train", "val"), seen=_progress_bar("reading slices")
     )
     _warn_about_mixed_kernels(slices)
-    patches = method_class(settings.method).make_patches(settings, slices, transform, _progress_bar("checking pairs"))
+    patches = method_class(settings.method).make_patches(
+        settings, slices, make_transform(settings), _progress_bar("checking pairs")
+    )
     for domain in (patches.low, patches.full):
         check_patch_size(domain, data.patch_size)  # type: ignore[arg-type]
-    return patches, _validation_pairs(slices, settings.validation.slices)
+    return patches, _validation_pairs(slices, settings.validation.slices, store_folder(data.manifest, data.store))
 
 
-def _validation_pairs(slices: SliceData, most: int) -> ValidationPairs:
+class DataRecord:
+    """The pixels that a run is trained on, as digests in its checkpoints.
+
+    Args:
+        patches: the training patches.
+    """
+
+    def __init__(self, patches: Any) -> None:
+        domains = [getattr(patches, name, None) for name in ("low", "full")]
+        series = {key: one for domain in domains for key, one in getattr(domain, "series", {}).items()}
+        self.digests = {key: _digest_of_slices(one.digests) for key, one in sorted(series.items())}
+
+    def state_dict(self) -> dict[str, str]:
+        """Return a digest of the pixels of each series, by its key in the manifest."""
+        return self.digests
+
+    def load_state_dict(self, _state: Mapping[str, str]) -> None:
+        """Do nothing: `changed` compares before anything is restored."""
+
+    def changed(self, before: Mapping[str, str]) -> list[str]:
+        """Return the keys of series whose pixels are not those of an earlier `state_dict`."""
+        return sorted(key for key, digest in before.items() if self.digests.get(key) != digest)
+
+
+def _digest_of_slices(digests: Iterable[str]) -> str:
+    return hashlib.blake2b(" ".join(digests).encode(), digest_size=16).hexdigest()
+
+
+def _validation_pairs(slices: SliceData, most: int, store: Path) -> ValidationPairs:
     if not slices.has_pairs("val"):
-        _log.warning("no paired validation data: the last checkpoint will be used as best.pt")
+        _log.warning(
+            "no paired validation data: best.pt is chosen by training.watch, or is the last checkpoint if that is off"
+        )
         return ValidationPairs()
     low, full = slices.paired("val")
-    PairGuard(GUARD_THRESHOLD, "remove the patient from the val split").check(low, full, slices.pairs("val"))
+    guard = PairGuard(GUARD_THRESHOLD, "remove the patient from the val split")
+    check_once(guard, low, full, slices.pairs("val"), store)
     return ValidationPairs.spread(low, full, most)
 
 
