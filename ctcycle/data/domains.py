@@ -99,9 +99,10 @@ def _slices_apart(low: Sequence[ManifestRow], full: Sequence[ManifestRow], seed:
     both = {row.patient for row in low} & {row.patient for row in full}
     shared = [row for row in (*low, *full) if row.patient in both]
     row_positions = {row.series: np.asarray(positions(row), dtype=float) for row in shared}
-    edges = {
-        patient: _block_edges([row for row in shared if row.patient == patient], row_positions) for patient in both
-    }
+    of_patient: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in shared:
+        of_patient[row.patient].append(row)
+    edges = {patient: _block_edges(rows, row_positions) for patient, rows in of_patient.items()}
 
     def chosen(rows: Sequence[ManifestRow], parity: int) -> list[SliceRef]:
         found = []

@@ -38,6 +38,7 @@ class ManifestRow:
         path: POSIX path of the folder that holds the slices, or of the file; relative to the folder of the manifest
             if they have a common parent folder.
         uid: distinguishes series with the same path, see `ctcycle.ct.series.series_uid`; empty for a single file.
+        slice_axis: axis that a NIfTI or npy volume is cut along; None to choose it. The column may be missing.
     """
 
     series: str
@@ -54,9 +55,12 @@ class ManifestRow:
     format: Format
     path: str
     uid: str
+    slice_axis: int | None = None
 
 
-COLUMNS = tuple(field.name for field in fields(ManifestRow))
+_OPTIONAL = ("slice_axis",)
+COLUMNS = tuple(field.name for field in fields(ManifestRow) if field.name not in _OPTIONAL)
+"""The columns of every manifest; optional ones follow where a series needs them."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,9 @@ def series_name(kind: Format, path: str, uid: str) -> str:
 
 def survives(row: ManifestRow) -> bool:
     """Return whether a row reads back from a manifest as it was written; odd blanks in names do not."""
-    again, _problems = _parse_row(list(COLUMNS), [_text(getattr(row, column), column).strip() for column in COLUMNS])
-    return again == row and not any("\r" in str(getattr(row, column)) for column in COLUMNS)
+    columns = [*COLUMNS, *_OPTIONAL]
+    again, _problems = _parse_row(columns, [_text(getattr(row, column), column).strip() for column in columns])
+    return again == row and not any("\r" in str(getattr(row, column)) for column in columns)
 
 
 def stored_path(path: Path, root: Path) -> str:
@@ -137,13 +142,20 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    write_text(path, manifest_text(path, manifest))
+
+
+def manifest_text(path: Path, manifest: Manifest) -> str:
+    """Return what `write_manifest` writes to ``path``."""
     stream = io.StringIO(newline="")
     table = csv.writer(stream, lineterminator="\n")
-    table.writerow(COLUMNS)
+    used = (name for name in _OPTIONAL if any(getattr(row, name) is not None for row in manifest.rows))
+    columns = (*COLUMNS, *used)
+    table.writerow(columns)
     for row in manifest.rows:
         moved = replace(row, path=stored_path(manifest.root / row.path, path.parent))
-        table.writerow(_text(getattr(moved, column), column) for column in COLUMNS)
-    write_text(path, stream.getvalue())
+        table.writerow(_text(getattr(moved, column), column) for column in columns)
+    return stream.getvalue()
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -176,6 +188,8 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _read_text(path: Path) -> str:
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or a device may never end
+        raise ManifestError(f"{path}: is not a file; scan the data to create a manifest")
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -205,8 +219,8 @@ def _check_header(header: list[str]) -> list[str]:
     for name in header:
         if header.count(name) > 1 and f"duplicate column {name!r}" not in problems:
             problems.append(f"duplicate column {name!r}")
-        elif name not in COLUMNS:
-            close = difflib.get_close_matches(name, COLUMNS, 1)
+        elif name not in {*COLUMNS, *_OPTIONAL}:
+            close = difflib.get_close_matches(name, (*COLUMNS, *_OPTIONAL), 1)
             hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(COLUMNS)}"
             problems.append(f"unknown column {name!r}; {hint}")
     missing = [name for name in COLUMNS if name not in header]
@@ -290,6 +304,12 @@ def _fraction(cell: str) -> float | None:
     return value
 
 
+def _axis(cell: str) -> int | None:
+    if cell not in {"", "0", "1", "2"}:
+        raise ValueError("is not an axis; choose 0, 1, 2 or empty")
+    return int(cell) if cell else None
+
+
 _BLANK_IF_ZERO = ("thickness_mm", "spacing_mm")
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "series": _not_blank,
@@ -304,4 +324,5 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "split": _choice(*get_args(Split)),
     "format": _choice(*get_args(Format)),
     "path": _not_blank,
+    "slice_axis": _axis,
 }

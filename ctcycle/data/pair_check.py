@@ -6,6 +6,7 @@ Slices of different patients hardly correlate, so a minimum correlation refuses 
 correlate up to 0.98, so a pairing that is off by one slice shows only in comparison: the neighbour matches better.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,16 @@ Where pairs are off by one slice the factor is 0.1 to 0.65 (real slices 2 to 5 m
 it is above 0.78, even if noise hides most of the anatomy.
 """
 
+_CLEARLY_LESS = 0.9
+"""Of the noise of the full dose."""
+
+_STD_PER_MEDIAN = 1.4826
+"""Standard deviation of Gaussian noise over the median of its absolute values."""
+
 _FARTHEST = 10
 _MEASURED = 8
+
+_log = logging.getLogger(__name__)
 
 HUImage = NDArray[np.number]
 Progress = Callable[[Iterable[int]], Iterable[int]]
@@ -113,7 +122,7 @@ class PairGuard:
 
     def check(
         self, low: Sequence[HUImage], full: FullDoseSlices, pairs: Sequence[SlicePair], progress: Progress = iter
-    ) -> None:
+    ) -> bool:
         """Compare all pairs, and some slices of each series also with the neighbours of their full-dose slices.
 
         Args:
@@ -122,21 +131,30 @@ class PairGuard:
             pairs: the references of the slices, for grouping and messages.
             progress: wraps the indices of the pairs in a progress bar.
 
+        A low dose with less noise than its full dose only causes a warning.
+
+        Returns:
+            Whether there was no warning.
+
         Raises:
-            ManifestError: two series are off by whole slices, or the two slices of a pair do not match.
+            ManifestError: two series are off by whole slices, or the two slices of a pair do not match or are the same.
         """
         groups = _by_series(pairs)
         chosen = {number for group in groups.values() for number in _spread(group)}
         order = [number for group in groups.values() for number in group]
-        offset = ""
-        for _, group in groupby(progress(order), lambda number: _series(pairs[number])):
-            matches = [_match(low, full, number, steps=(-1, 1) if number in chosen else ()) for number in group]
+        offset, swapped = "", False
+        for _, numbers in groupby(progress(order), lambda number: _series(pairs[number])):
+            matches = [_match(low, full, number, steps=(-1, 1) if number in chosen else ()) for number in numbers]
+            group = [match.number for match in matches]
             found = self._offset(low, full, pairs, matches)
             if not found:
                 self._check_strangers(pairs, matches)
+                self._check_different(low, full, pairs, group)
+                swapped |= _warn_if_swapped(low, full, pairs, group)
             offset = offset or found
         if offset:  # reported last: if other pairs match nowhere, slices are mixed up rather than off by some
             raise ManifestError(offset)
+        return not swapped
 
     def _offset(
         self, low: Sequence[HUImage], full: FullDoseSlices, pairs: Sequence[SlicePair], matches: Sequence[_Match]
@@ -155,6 +173,16 @@ class PairGuard:
                     f"positions or numbers of both series, or {self.remedy}"
                 )
         return ""
+
+    def _check_different(
+        self, low: Sequence[HUImage], full: FullDoseSlices, pairs: Sequence[SlicePair], group: Iterable[int]
+    ) -> None:
+        for number in group:
+            if np.ptp(low[number]) and np.array_equal(low[number], full[number]):
+                raise ManifestError(
+                    f"{pair_name(pairs[number])}: both have the same pixels, so there is no noise to remove; check the "
+                    f"folders of both doses, or {self.remedy}"
+                )
 
     def _check_strangers(self, pairs: Sequence[SlicePair], matches: Iterable[_Match]) -> None:
         for match in matches:
@@ -200,6 +228,41 @@ def _distance(low: Sequence[HUImage], full: FullDoseSlices, numbers: Sequence[in
         if not both or np.mean([further - near for near, further in both]) <= 0:
             return distance
     return _FARTHEST
+
+
+def _warn_if_swapped(
+    low: Sequence[HUImage], full: FullDoseSlices, pairs: Sequence[SlicePair], group: Sequence[int]
+) -> bool:
+    """Warn if most low-dose slices have clearly less noise than their full-dose slices, and return whether they do."""
+    chosen = list(_spread(group))[:: max(1, min(len(group), _NEIGHBOURS_OF) // _MEASURED)]
+    measured = [[_fine_noise(image) for image in (low[number], full[number])] for number in chosen]
+    known = [pair for pair in measured if np.isfinite(pair).all()]
+    fewer = sum(low_hu < _CLEARLY_LESS * full_hu for low_hu, full_hu in known)
+    swapped = 2 * fewer > len(known)
+    if swapped:
+        low_hu, full_hu = np.median(known, axis=0)
+        low_series, full_series = _series(pairs[group[0]])
+        _log.warning(
+            "low dose (series %s) has %.0f HU of fine noise, full dose (series %s) %.0f HU; the doses may be swapped, "
+            "or the low dose was denoised",
+            low_series,
+            low_hu,
+            full_series,
+            full_hu,
+        )
+    return swapped
+
+
+def _fine_noise(image: HUImage) -> float:
+    """Return the noise of a slice without its low frequencies, in HU; NaN without a body.
+
+    The median over the body ignores edges, and no uniform tissue is needed, so small slices can also be compared.
+    """
+    hu = np.asarray(image, dtype=np.float32)
+    body = gaussian_filter(hu, 4) > _BODY_HU
+    if body.sum() < _FEWEST_PIXELS:
+        return float("nan")
+    return _STD_PER_MEDIAN * float(np.median(np.abs(hu - gaussian_filter(hu, 2))[body]))
 
 
 def pair_name(pair: SlicePair) -> str:

@@ -36,7 +36,7 @@ class SlicePair(NamedTuple):
 
 def paired_patients(rows: Iterable[ManifestRow]) -> set[str]:
     """Return the patients with matching series at both doses."""
-    return {low.patient for low, _ in _row_pairs(rows)}
+    return {low.patient for low, _ in row_pairs(rows)}
 
 
 def match_pairs(low: Sequence[float], full: Sequence[float]) -> list[tuple[int, int]]:
@@ -79,7 +79,7 @@ def pair_slices(rows: Iterable[ManifestRow], positions: Positions, grids: Grids 
     """
     partners: dict[str, list[SlicePair]] = defaultdict(list)
     refused: dict[str, str] = {}
-    for low, full in _row_pairs(rows):
+    for low, full in row_pairs(rows):
         known = partners[low.series]
         taken = {pair.low_dose.slice_index for pair in known}
         matched = match_pairs(positions(low), positions(full))
@@ -113,7 +113,7 @@ def _pair(
     return SlicePair(low, full)
 
 
-def _row_pairs(rows: Iterable[ManifestRow]) -> list[tuple[ManifestRow, ManifestRow]]:
+def row_pairs(rows: Iterable[ManifestRow]) -> list[tuple[ManifestRow, ManifestRow]]:
     """Return all pairs of matching low- and full-dose series, sorted by name."""
     full: dict[object, list[ManifestRow]] = defaultdict(list)
     ordered = sorted(rows, key=lambda row: row.series)

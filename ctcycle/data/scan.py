@@ -1,24 +1,13 @@
-"""Indexing of CT folders: finds the series and derives the patient, dose and split of each.
+"""Indexing of CT folders: finds the series, derives patient, dose and split of each, and measures their noise.
 
-Values set for a source take precedence, then known folder and file names, then the header. Names below the path of the
-source are searched from the innermost outwards, and the name of that path last:
-
-- Mayo 2016 challenge: ``L096_FD_3mm_D45f_0021.IMA``, folders such as ``L067/quarter_3mm``;
-- LDCT-and-Projection-data (TCIA): ``L004/.../1.000000-Low Dose Images-.../1-001.dcm``;
-- any ``<patient>/<dose>/``, ``<dose>/<patient>/`` or ``<dose>/``, where the dose is spelt out (``low_dose``,
-  ``full dose CT``) or is the whole name (``quarter``, ``ld``, ``full``, ``nd``, but not ``full_body``); volumes such as
-  ``case1_full.nii``; folders named ``train``, ``val`` or ``test`` set the split.
-
-A PatientID is hashed and never written.
+Values set for a source take precedence, then known folder and file names (`ctcycle.data.scan_names`), then the header.
 """
 
 import csv
-import hashlib
 import io
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ctcycle.atomic import write_text
@@ -26,29 +15,22 @@ from ctcycle.ct import series_io
 from ctcycle.ct.series import SeriesInfo, Skipped, series_uid
 from ctcycle.data.manifest import Manifest, ManifestRow, series_name, stored_path, survives
 from ctcycle.data.pairs import paired_patients
-from ctcycle.data.settings import DOSES, Dose, Source, Split, SplitSettings
+from ctcycle.data.scan_names import (
+    KERNEL,
+    MAYO,
+    SPLITS,
+    THICKNESS,
+    dose_fraction,
+    dose_of,
+    first,
+    ids_of_several,
+    names_of,
+    patient_of,
+)
+from ctcycle.data.scan_noise import Measured, contradictions, measure
+from ctcycle.data.settings import DOSES, Dose, Source, SplitSettings
 from ctcycle.data.splits import assign_splits
-from ctcycle.errors import ManifestError, SeriesError
-
-
-def _dose_names(levels: str, names: str) -> re.Pattern[str]:
-    """Return a pattern for dose names: a level with "dose", a short name alone, or one as in Mayo and volume names."""
-    no_negation = "".join(rf"(?<!(?<![a-z]){word}[-_ ])" for word in ("no", "non", "not", "without"))
-    dose = rf"{no_negation}(?:{levels})[-_ ]?dose(?![a-z0-9])"
-    mayo = rf"(?:{names})_\d+(?:\.\d+)?mm(?![a-z])|(?<=^[CLN]\d{{3}}_)(?:{names})(?=_)"
-    alone = rf"^(?:{names})(?=\.|$)|(?<=[-_ ])(?:{names})(?=\.(?:nii|npy))"
-    return re.compile(rf"(?<![a-z0-9])(?:{dose}|{mayo}|{alone})", re.IGNORECASE)
-
-
-_LOW = _dose_names("low|quarter|half|reduced", "low|quarter|qd|ld|ldct")
-_QUARTER = _dose_names("quarter", "quarter|qd")
-_FULL = _dose_names("full|normal|routine|standard", "full|fd|nd|ndct")
-_MAYO = re.compile(r"^[CLN]\d{3}(?![A-Za-z0-9])")
-_TCIA = re.compile(r"(?:full|low) dose images", re.IGNORECASE)
-_SPLITS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-_THICKNESS = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)[-_ ]?mm(?![a-z])", re.IGNORECASE)
-_KERNEL = re.compile(r"(?<![A-Za-z0-9])[BDHIJ][rvfs]?\d{2}[a-z]?(?![A-Za-z0-9])")
-_NOBODY = re.compile(r"|.*anonym.*|.*de-?identif.*|unknown|none|n/?a|patient|removed|[0x*-]+", re.IGNORECASE)
+from ctcycle.errors import SeriesError, is_text, one_line
 
 
 @dataclass(frozen=True)
@@ -58,12 +40,16 @@ class ScanReport:
     Attributes:
         manifest: the series; not written yet.
         skipped: the skipped files and series, with reasons.
-        notes: messages for the user about how patients were identified and split.
+        notes: messages for the user about how patients were identified and split, and about their doses.
+        noise_hu: noise of each series in HU, by its name in the manifest; NaN if it has too little soft tissue.
+        found: slices, rows and columns of each series that was found, usable or not, by its name.
     """
 
     manifest: Manifest
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...] = ()
+    noise_hu: Mapping[str, float] = field(default_factory=dict)
+    found: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,11 +60,20 @@ class FoundSeries:
         rows: the manifest row of each series; ``split`` is set only if a source or a folder name gives it.
         skipped: the skipped files and series, with reasons.
         guessed: the doses of each patient identified only by a folder or file name.
+        infos: the series of each row.
+        notes: messages for the user about patients and doses.
     """
 
     rows: tuple[ManifestRow, ...]
     skipped: tuple[Skipped, ...]
     guessed: Mapping[str, Collection[Dose]]
+    infos: Mapping[str, SeriesInfo]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> dict[str, list[int]]:
+        """Slices, rows and columns of each series, by its name."""
+        return {row.series: [row.slices, row.rows, row.columns] for row in self.rows}
 
 
 def scan_sources(
@@ -88,8 +83,12 @@ def scan_sources(
     *,
     salt: str = "",
     progress: Callable[[Path], object] | None = None,
+    decoding: Callable[[int, int], object] | None = None,
 ) -> ScanReport:
-    """Find all series of the sources and split their patients; pixels are not decoded and nothing is written.
+    """Find all series of the sources, decode each, and split their patients; nothing is written.
+
+    Series of which a slice cannot be decoded, does not look like HU or is far off its neighbours are left out: training
+    would refuse them.
 
     Args:
         sources: see `find_rows`.
@@ -97,15 +96,32 @@ def scan_sources(
         split: the patients for training, validation and testing.
         salt: see `find_rows`.
         progress: called with each image file before its header is read.
+        decoding: called with the numbers of decoded and of all slices, see `ctcycle.data.scan_noise.measure`.
 
     Raises:
         SeriesError: a source does not exist or holds no CT; the message has one line per source.
         ManifestError: the split is impossible.
     """
     found = find_rows(sources, manifest_path.parent, salt=salt, progress=progress)
-    rows = sorted(assign_splits(found.rows, split), key=lambda row: (row.patient, row.path, row.uid))
-    notes = (*_matched_by_name(found.guessed), *_empty_fractions(rows, split))
-    return ScanReport(Manifest(manifest_path, tuple(rows)), found.skipped, notes)
+    return scan_report(found, measure(found.rows, found.infos, decoding), sources, manifest_path, split)
+
+
+def scan_report(
+    found: FoundSeries, measured: Measured, sources: Sequence[Source], manifest_path: Path, split: SplitSettings
+) -> ScanReport:
+    """Return the result of a scan whose series have been found and measured; arguments as in `scan_sources`.
+
+    Raises:
+        SeriesError: no series can be used.
+        ManifestError: the split is impossible.
+    """
+    usable, noise_hu, unusable = measured
+    if not usable:
+        raise SeriesError(f"{sources[0].path}: no CT can be used; {unusable[0].path}: {unusable[0].reason}")
+    rows = sorted(assign_splits(usable, split), key=lambda row: (row.patient, row.path, row.uid))
+    doses = (*found.notes, *contradictions(rows, noise_hu))
+    notes = (*_matched_by_name(found.guessed), *doses, *_empty_fractions(rows, split))
+    return ScanReport(Manifest(manifest_path, tuple(rows)), (*found.skipped, *unusable), notes, noise_hu, found.sizes)
 
 
 def find_rows(
@@ -127,29 +143,75 @@ def find_rows(
     Raises:
         SeriesError: a source does not exist or holds no CT; the message has one line per source.
     """
-    rows: dict[str, ManifestRow] = {}
-    skipped: list[Skipped] = []
+    listed = _Listing(root, salt)
     problems: list[str] = []
-    guessed: dict[str, set[Dose]] = defaultdict(set)
     for source in sources:
-        infos, left_out = series_io.find_series(source.path, progress=progress) if source.path.exists() else ([], [])
-        skipped += left_out
+        infos, left_out = _search(source, progress)
+        listed.skipped += left_out
         if not infos:
             problems.append(_nothing_found(source.path, left_out))
-        for info in infos:
-            row = _describe(info, source, root, salt)
-            if reason := _not_listed(info, row):
-                skipped.append(Skipped(info.path, reason, refused=True))
-                continue
-            if row.series in rows:
-                skipped.append(Skipped(info.path, "series already found in an earlier source"))
-                continue
-            rows[row.series] = row
-            if not (source.patient or row.patient.startswith("p-") or _MAYO.match(row.patient)):
-                guessed[row.patient].add(source.dose)
+        listed.add(infos, source)
+    if not listed.rows and not problems:
+        unlisted = next(item for item in listed.skipped if item.refused)
+        problems.append(f"no series can be listed; {one_line(str(unlisted.path))}: {unlisted.reason}")
     if problems:
         raise SeriesError("\n".join(problems))
-    return FoundSeries(tuple(rows.values()), tuple(skipped), guessed)
+    return FoundSeries(
+        tuple(listed.rows.values()), tuple(listed.skipped), listed.guessed, listed.infos, tuple(listed.notes)
+    )
+
+
+def _search(source: Source, progress: Callable[[Path], object] | None) -> tuple[list[SeriesInfo], list[Skipped]]:
+    if not source.path.exists():
+        return [], []
+    return series_io.find_series(source.path, progress=progress, slice_axis=source.slice_axis)
+
+
+class _Listing:
+    """The series found so far."""
+
+    def __init__(self, root: Path, salt: str) -> None:
+        self._root, self._salt = root, salt
+        self.rows: dict[str, ManifestRow] = {}
+        self.infos: dict[str, SeriesInfo] = {}
+        self.skipped: list[Skipped] = []
+        self.guessed: dict[str, set[Dose]] = defaultdict(set)
+        self.notes: list[str] = []
+
+    def add(self, infos: Sequence[SeriesInfo], source: Source) -> None:
+        """List the series of a source, or record why they are left out."""
+        shared = ids_of_several(infos, source)
+        for info in infos:
+            named = replace(info, patient_id="") if info.patient_id in shared else info
+            row = _describe(named, source, self._root, self._salt)
+            if reason := _not_listed(info, row):
+                self.skipped.append(Skipped(info.path, reason, refused=True))
+            elif row.series in self.rows:
+                self.skipped.append(Skipped(info.path, "series already found in an earlier source"))
+            else:
+                self.rows[row.series], self.infos[row.series] = row, info
+                if not (source.patient or row.patient.startswith("p-") or MAYO.match(row.patient)):
+                    self.guessed[row.patient].add(source.dose)
+        self.notes += [_shared_note(source, folders) for folders in shared.values()]
+        self.notes += _renamed_note(infos, source)
+
+
+def _shared_note(source: Source, folders: int) -> str:
+    return (
+        f"{source.path}: one PatientID in {folders} folders with different studies, so each folder is taken as one "
+        "patient; if they are one person, set `patient` for the source"
+    )
+
+
+def _renamed_note(infos: Sequence[SeriesInfo], source: Source) -> Iterator[str]:
+    """Yield a sentence about series whose names say another dose than their source."""
+    doses = [dose_of(names_of(info, source.path)) for info in infos] if source.dose else []
+    other = [dose for dose in doses if dose not in {"", source.dose}]
+    if other:
+        yield (
+            f"{source.path}: dose={source.dose}, but the names of {len(other)} of {len(doses)} series say {other[0]}; "
+            "check the dose of the source"
+        )
 
 
 def _not_listed(info: SeriesInfo, row: ManifestRow) -> str:
@@ -158,6 +220,8 @@ def _not_listed(info: SeriesInfo, row: ManifestRow) -> str:
         return info.notes[0] if info.notes else "several images at one position; separate them"
     if info.made_by in {"residual", "uncertainty"}:
         return f"a map of ctcycle ({info.made_by}), not CT"
+    if not is_text(row.path):
+        return "a name in its path is not UTF-8 text, which a manifest cannot list; rename it"
     return "" if survives(row) else "a name in its path starts or ends with a blank, or holds a line break; rename it"
 
 
@@ -168,7 +232,8 @@ def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
         OutputError: the file cannot be written.
     """
     stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator="\n").writerows([("path", "reason"), *((s.path, s.reason) for s in skipped)])
+    rows = ((one_line(str(item.path)), one_line(item.reason)) for item in skipped)
+    csv.writer(stream, lineterminator="\n").writerows([("path", "reason"), *rows])
     write_text(path, stream.getvalue())
 
 
@@ -202,108 +267,28 @@ def _nothing_found(root: Path, skipped: Sequence[Skipped]) -> str:
 
 
 def _describe(info: SeriesInfo, source: Source, root: Path, salt: str) -> ManifestRow:
-    parts = _names(info, source.path)
-    dose = source.dose or _dose(parts)
+    parts = names_of(info, source.path)
+    dose = source.dose or dose_of(parts)
     path, uid = stored_path(info.path, root), series_uid(info)
     return ManifestRow(
         series=series_name(info.format, path, uid),
-        patient=" ".join(_patient(info, source, parts, salt).split()) or series_name(info.format, path, uid),
+        patient=" ".join(patient_of(info, source, parts, salt).split()) or series_name(info.format, path, uid),
         dose=dose,
-        dose_fraction=_dose_fraction(dose, source, parts),
-        kernel=" ".join(info.kernel.split())[:64].strip() or _first(_KERNEL, parts),
-        thickness_mm=_length(info.thickness_mm) or _length(float(_first(_THICKNESS, parts, 1) or 0)),
+        dose_fraction=dose_fraction(dose, source, parts),
+        kernel=" ".join(info.kernel.split())[:64].strip() or first(KERNEL, parts),
+        thickness_mm=_length(info.thickness_mm) or _length(float(first(THICKNESS, parts, 1) or 0)),
         spacing_mm=_length(info.spacing_mm[2]),
         rows=info.shape[1],
         columns=info.shape[2],
         slices=info.shape[0],
-        split=source.split or next((_SPLITS[part.lower()] for part in parts if part.lower() in _SPLITS), ""),
+        split=source.split or next((SPLITS[part.lower()] for part in parts if part.lower() in SPLITS), ""),
         format=info.format,
         path=path,
         uid=uid,
+        slice_axis=None if info.format == "dicom" else source.slice_axis,
     )
 
 
 def _length(value: float) -> float:
     """Return a length in mm that a manifest accepts; 0.0 (unknown) for any other number."""
     return value if 0 < value < float("inf") else 0.0
-
-
-def _names(info: SeriesInfo, root: Path) -> list[str]:
-    """Return the names to search: the file, then its folders from the innermost outwards, then the source.
-
-    If the source itself is named after a dose, the name of its parent folder is added.
-    """
-    below = info.files[0].absolute().relative_to(root.absolute()).parts
-    source = root.resolve()
-    top = [source.name, source.parent.name] if below and _dose([source.name]) else [source.name]
-    return [*reversed(below), *top]
-
-
-def _first(pattern: re.Pattern[str], parts: Sequence[str], group: int = 0) -> str:
-    return next((match.group(group) for part in parts if (match := pattern.search(part))), "")
-
-
-def _dose(parts: Sequence[str]) -> Dose:
-    """Return the dose given by the innermost name that refers to exactly one dose; empty if there is none."""
-    for part in parts:
-        low, full = _LOW.search(part), _FULL.search(part)
-        if bool(low) != bool(full):
-            return "low_dose" if low else "full_dose"
-    return ""
-
-
-def _dose_fraction(dose: Dose, source: Source, parts: Sequence[str]) -> float | None:
-    if dose != "low_dose":
-        return 1.0 if dose else None
-    if source.dose_fraction is not None:
-        return source.dose_fraction
-    if _first(_TCIA, parts):  # abdomen (L) and head (N) at a quarter, chest (C) at a tenth
-        return 0.1 if _first(_MAYO, parts).startswith("C") else 0.25
-    return 0.25 if _first(_QUARTER, parts) else None
-
-
-def _patient(info: SeriesInfo, source: Source, parts: list[str], salt: str) -> str:
-    if source.patient:
-        return _patient_by_pattern(info, source)
-    above, below = _around_dose(parts[1:-1])
-    patient = _first(_MAYO, parts) or (above if not below else "")
-    if patient:
-        return patient
-    if not _NOBODY.fullmatch(info.patient_id.strip()):
-        return "p-" + hashlib.sha256(f"{salt}\0{info.patient_id.strip()}".encode()).hexdigest()[:10]
-    return above or below or next((part for part in reversed(parts[1:-1]) if not _dose([part])), _own_name(info, parts))
-
-
-def _own_name(info: SeriesInfo, parts: Sequence[str]) -> str:
-    """Return a patient name when no folder gives one: the file name without its dose; for slices, the source name."""
-    if info.files != (info.path,):
-        return parts[-1]
-    name = _FULL.sub("", _LOW.sub("", info.path.name)).partition(".")[0]
-    return name.strip("-_ ") or info.path.name.partition(".")[0]
-
-
-def _patient_by_pattern(info: SeriesInfo, source: Source) -> str:
-    relative = info.files[0].absolute().relative_to(source.path.absolute()).as_posix()
-    match = re.search(source.patient, relative)
-    patient = (match[1] if match.re.groups else match[0]) if match else ""
-    if not patient:
-        raise ManifestError(
-            f"source {source.path}: patient={source.patient} does not match {relative!r}; correct the pattern"
-        )
-    return patient
-
-
-def _around_dose(folders: Sequence[str]) -> tuple[str, str]:
-    """Return the nearest folders above and below the dose folder that may name the patient; empty if there are none.
-
-    ``<patient>/<dose>/`` is unambiguous; with folders below the dose folder, either may be the patient.
-    """
-    at = next((index for index, folder in enumerate(folders) if _dose([folder])), len(folders))
-    sides = (folders[at + 1 :], folders[:at][::-1] if at < len(folders) else ())
-    above, below = (next((folder for folder in side if not _is_other_name(folder)), "") for side in sides)
-    return above, below
-
-
-def _is_other_name(folder: str) -> bool:
-    """Return whether a folder is named after its split, slice thickness or kernel."""
-    return folder.lower() in _SPLITS or bool(_THICKNESS.search(folder) or _KERNEL.fullmatch(folder))

@@ -1,7 +1,9 @@
 """Printed summary of a scan: a table of the series, totals, advice before training, skipped files."""
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 
 from ctcycle.ct.series import Skipped
 from ctcycle.data.domains import domains
@@ -25,7 +27,7 @@ def summary(report: ScanReport, most: int = 40) -> str:
         most: maximum number of table lines.
     """
     manifest = report.manifest
-    lines = _table(manifest.rows)
+    lines = _table(manifest.rows, report.noise_hu)
     lines = [*lines[: most + 1], f"... and {len(lines) - 1 - most} more lines"] if len(lines) > most + 1 else lines
     return (
         "\n".join([*lines, "", *_totals(manifest), *report.notes, *_advice(manifest), *_skipped_lines(report.skipped)])
@@ -33,13 +35,16 @@ def summary(report: ScanReport, most: int = 40) -> str:
     )
 
 
-def _table(rows: Sequence[ManifestRow]) -> list[str]:
-    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+def _table(rows: Sequence[ManifestRow], noise_hu: Mapping[str, float]) -> list[str]:
+    groups: dict[tuple[str, ...], list[ManifestRow]] = defaultdict(list)
     for row in rows:
         thickness = f"{row.thickness_mm:g}" if row.thickness_mm else "?"
-        groups[row.patient, row.dose or "?", row.kernel or "?", thickness, row.split or "-"].append(row.slices)
-    cells: list[tuple[str, ...]] = [("patient", "dose", "kernel", "mm", "split", "series", "slices")]
-    cells += [(*key, str(len(slices)), str(sum(slices))) for key, slices in sorted(groups.items())]
+        groups[row.patient, row.dose or "?", row.kernel or "?", thickness, row.split or "-"].append(row)
+    cells: list[tuple[str, ...]] = [("patient", "dose", "kernel", "mm", "split", "series", "slices", "noise HU")]
+    for key, found in sorted(groups.items()):
+        known = [level for row in found if math.isfinite(level := noise_hu.get(row.series, math.nan))]
+        noise = f"{median(known):.0f}" if known else "?"
+        cells.append((*key, str(len(found)), str(sum(row.slices for row in found)), noise))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     aligned = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
     numbers = [[cell.rjust(width) for cell, width in zip(line[5:], widths[5:], strict=True)] for line in cells]

@@ -1,5 +1,7 @@
 """Settings of the folders to scan and of the split; free of heavy imports, for use in the config schema."""
 
+import errno
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,25 @@ Split = Literal["train", "val", "test", ""]
 """The split of a series; empty if it has none yet."""
 
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+"""Bytes of a file name and of a path on Linux and macOS."""
+
+
+def path_problem(path: Path) -> str:
+    """Return why no file can have this path; empty if one can."""
+    if any(len(os.fsencode(name)) > _LONGEST_NAME for name in path.parts):
+        return f"a name in the path is longer than {_LONGEST_NAME} bytes; shorten it"
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        return f"the path is longer than {_LONGEST_PATH} bytes; shorten it"
+    try:
+        path.stat()
+    except ValueError:
+        return "the path contains a null character; remove it"
+    except OSError as error:
+        return "is a link to itself; replace the link" if error.errno == errno.ELOOP else ""
+    return ""
+
+
 @dataclass(frozen=True)
 class Source:
     """A folder or file to scan, with properties of all its series. The scan derives properties that are not set.
@@ -25,6 +46,7 @@ class Source:
         patient: a regular expression searched in each path below ``path``; the patient is its first group, or the
             whole match if it has no groups.
         split: the split of all its patients.
+        slice_axis: axis along which its NIfTI and npy volumes are cut into slices; None to choose it for each.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (pydantic expects a plain dict; the class itself does not depend on pydantic)
@@ -34,8 +56,11 @@ class Source:
     dose_fraction: float | None = None
     patient: str = ""
     split: Split = ""
+    slice_axis: Literal[0, 1, 2] | None = None
 
     def __post_init__(self) -> None:
+        if problem := path_problem(self.path):
+            raise ValueError(f"source {self.path}: {problem}")
         if self.dose_fraction is not None and not 0 < self.dose_fraction <= 1:
             raise ValueError(f"source {self.path}: dose_fraction {self.dose_fraction} is not above 0 and at most 1")
         if self.dose == "full_dose" and self.dose_fraction not in {None, 1}:

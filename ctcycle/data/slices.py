@@ -29,7 +29,12 @@ def open_store(manifest: Path, folder: Path | None, mu_water: float, mu_air: flo
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
         mu_air: attenuation of air in 1/mm, likewise.
     """
-    return SliceStore(folder or manifest.parent / ".ctcycle_store", mu_water, mu_air)
+    return SliceStore(store_folder(manifest, folder), mu_water, mu_air)
+
+
+def store_folder(manifest: Path, folder: Path | None) -> Path:
+    """Return the folder of the store: ``folder``, or by default ``.ctcycle_store`` next to the manifest."""
+    return folder or manifest.parent / ".ctcycle_store"
 
 
 class StoredSlices(Sequence[HUSlice]):
@@ -140,7 +145,7 @@ def load_slices(
     if not rows:
         raise ManifestError(_no_series(path, kernel, splits))
     series = {row.series: store.open_row(row, path.parent) for row in seen(rows)}
-    others = {row: store.known(row, path.parent) for row in chosen if row.split and row not in rows}
+    others = {row: store.known(row, path.parent) for row in chosen if row.split and row.series not in series}
     _check_splits_apart([*((row, series[row.series]) for row in rows), *others.items()])
     return SliceData(Manifest(path, rows), series)
 

@@ -74,4 +74,4 @@ def _held_out(undecided: Collection[str], training: Sequence[ManifestRow], setti
 
 def patient_draw(seed: int, patient: str) -> int:
     """Return a number that depends only on the seed and the patient, so that new patients do not affect others."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}:{patient}".encode(), digest_size=8).digest())
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{patient}".encode(errors="surrogatepass"), digest_size=8).digest())

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctcycle.atomic import new_folder, remove_partial_folders, write_json
+from ctcycle.atomic import write_json
 from ctcycle.ct.dicom.creating import SeriesHeader, write_new_series
 from ctcycle.ct.hounsfield import hu_to_mu, mu_to_hu
 from ctcycle.errors import OutputError
+from ctcycle.inference.records import FOLDER, Making, OutputRecords
 from ctcycle.simulation.dose import simulate_counts
 from ctcycle.simulation.phantom import Patient, draw_slab, make_patient
 from ctcycle.simulation.processes import share_out
@@ -23,6 +24,9 @@ from ctcycle.simulation.settings import Kernel, SimulationSettings, span
 
 SIMULATOR = 5
 """Version of the simulator; increase it whenever the same settings give different data, to detect old data."""
+
+MARK = "simulation.json"
+"""File with the settings of a data set, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -109,41 +113,58 @@ def simulate_dataset(
         The patients' folders, in order.
 
     Raises:
-        OutputError: the folder contains something else, or cannot be written to.
+        OutputError: the folder contains something else, a patient was changed, or it cannot be written to.
         CtcycleError: a worker process died.
     """
-    _claim(folder, settings, seed)
-    remove_partial_folders(folder)
-    patients = [folder / f"sim{index:03d}" for index in range(settings.patients)]
-    missing = [index for index, patient in enumerate(patients) if not patient.exists()]
-    report = progress or (lambda _done: None)
-    report(len(patients) - len(missing))
-    make = partial(_write_patient, folder, settings, seed)
-    for done, _ in enumerate(share_out(make, missing, workers), len(patients) - len(missing) + 1):
-        report(done)
+    records, report = OutputRecords(folder), progress or (lambda _done: None)
+    _check_folder(folder)
+    with records.opened():
+        making = _claim(records, settings, seed)
+        patients = patient_folders(folder, settings.patients)
+        missing = [index for index, patient in enumerate(patients) if records.state(patient, making) != "done"]
+        report(len(patients) - len(missing))
+        make = partial(_write_patient, records, making, settings, seed)
+        for done, _ in enumerate(share_out(make, missing, workers), len(patients) - len(missing) + 1):
+            report(done)
     return patients
 
 
-def _claim(folder: Path, settings: SimulationSettings, seed: int) -> None:
-    """Record the settings in the folder.
+def patient_folders(folder: Path, patients: int) -> list[Path]:
+    """Return the folders of the first patients of a data set, in order."""
+    return [folder / f"sim{index:03d}" for index in range(patients)]
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that the simulator wrote to the folder before, or nobody did.
 
     Raises:
-        OutputError: other settings are recorded there, or the folder contains files but no record.
+        OutputError: it is a file, or contains files but no record.
     """
-    mark = folder / "simulation.json"
+    known = (folder / FOLDER).is_dir() or (folder / MARK).is_file()
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not known)):
+        raise OutputError(f"{folder}: contains files not written by the simulator; choose a new folder")
+
+
+def _claim(records: OutputRecords, settings: SimulationSettings, seed: int) -> Making:
+    """Record the settings in the folder, and return what its patients are made with.
+
+    Raises:
+        OutputError: other settings are recorded there.
+    """
+    mark = records.out / MARK
     wanted = json.loads(json.dumps({"simulator": SIMULATOR, "seed": seed, **asdict(settings)}))
-    found = _read_mark(mark)
+    making, found = Making(wanted, {}), _read_mark(mark)
     if found is None:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutputError(f"{folder}: contains files not written by the simulator; choose a new folder")
-        write_json(mark, wanted)
-        return
+        with records.writing(mark, making) as hidden:
+            write_json(hidden, wanted)
+        return making
     changed = [key for key in wanted if found.get(key) != wanted[key]]
     if changed:
         differences = ", ".join(f"{key}={found.get(key)}" for key in changed)
         raise OutputError(
-            f"{folder}: contains a data set with other settings ({differences}); delete it or choose a new folder"
+            f"{records.out}: contains a data set with other settings ({differences}); delete it or choose a new folder"
         )
+    return making
 
 
 def _read_mark(mark: Path) -> dict[str, Any] | None:
@@ -156,11 +177,11 @@ def _read_mark(mark: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else {}
 
 
-def _write_patient(folder: Path, settings: SimulationSettings, seed: int, index: int) -> None:
+def _write_patient(records: OutputRecords, making: Making, settings: SimulationSettings, seed: int, index: int) -> None:
     """Simulate one patient and write both series to the patient's folder."""
     simulated = simulate_patient(settings, index, seed)
-    patient = folder / f"sim{index:03d}"
-    with new_folder(patient) as partial:
+    patient = records.out / f"sim{index:03d}"
+    with records.writing(patient, making) as partial:
         for number, (dose, hu) in enumerate((("full_dose", simulated.full), ("low_dose", simulated.low)), 1):
             write_new_series(hu, partial / dose, _header(settings, seed, patient.name, number, simulated))
 

@@ -14,6 +14,13 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
+def available_cores() -> int:
+    """Return the number of cores that this process may use, which a batch system or ``taskset`` may limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def share_out(
     work: Callable[[ItemT], ResultT], items: Sequence[ItemT], workers: int
 ) -> Iterator[tuple[ItemT, ResultT]]:

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,8 +20,8 @@ from ctcycle.data.store import to_int16
 from ctcycle.errors import ManifestError
 from ctcycle.simulation.phantom import draw_slice, make_patient
 from ctcycle.training.methods.supervised import check_same_crop
-from ctcycle.training.sampling import PairedPatches
-from ctcycle.training.transforms import PatchTransform
+from ctcycle.training.patches.sampling import PairedPatches
+from ctcycle.training.patches.transforms import PatchTransform
 
 HUSlice = NDArray[np.int16]
 SIZE, PIXEL_MM = 256, 1.6
@@ -252,3 +253,27 @@ def test_real_pairs_are_told_from_their_mirror_images_and_from_other_patients(re
     assert min(anatomy_correlation(*pair) for pair in pairs) > 0.9
     assert max(anatomy_correlation(a, b[:, ::-1]) for a, b in pairs) < THRESHOLD
     assert max(anatomy_correlation(a, b) for a, (_, b) in zip(low, pairs[1:], strict=False)) < THRESHOLD
+
+
+def test_pairs_with_the_same_pixels_are_refused() -> None:
+    message = (
+        r"^low dose \(series 1\.2\.low slice 1\) and full dose \(series 1\.2\.full slice 8\): both have the same "
+        r"pixels, so there is no noise to remove; .*data\.guard=false"
+    )
+    with pytest.raises(ManifestError, match=message):
+        check(LOW, [FULL[0], LOW[1], FULL[2]])
+
+
+@pytest.mark.parametrize(("low_hu", "full_hu", "warned"), [(60, 20, False), (20, 60, True), (30, 30, False)])
+def test_a_low_dose_with_less_noise_is_warned_of(
+    low_hu: float, full_hu: float, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    flat = [image + np.where(image > -500, 50 - image, 0) * 0.9 for image in BODY]
+    check(noisy(flat, low_hu, seed=20), noisy(flat, full_hu, seed=21))
+    assert ("the doses may be swapped" in caplog.text) == warned
+    if warned:
+        found = re.search(
+            r"series 1\.2\.low\) has (\d+) HU of fine noise, full dose \(series 1\.2\.full\) (\d+) HU", caplog.text
+        )
+        assert found is not None
+        assert [int(value) for value in found.groups()] == [pytest.approx(20, rel=0.3), pytest.approx(60, rel=0.15)]

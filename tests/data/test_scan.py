@@ -1,3 +1,4 @@
+import math
 import os
 import re
 from dataclasses import replace
@@ -5,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from phantom_series import stored_body, write_series
+from phantom_series import body_hu, stored_body, write_series
 from pydantic import TypeAdapter, ValidationError
 
+from ctcycle.config.loading import load_config
 from ctcycle.ct.series import SeriesInfo, Skipped, series_uid
 from ctcycle.data import scan
 from ctcycle.data.manifest import Manifest, read_manifest, write_manifest
@@ -18,6 +20,7 @@ from ctcycle.data.settings import Source, SplitSettings
 from ctcycle.data.store import SliceStore
 from ctcycle.errors import ManifestError, SeriesError
 from ctcycle.run import main
+from ctcycle.tasks import running
 
 REAL = Path(os.environ.get("CTCYCLE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 real_data = pytest.mark.skipif(not (REAL / "mayo2016_pairs").is_dir(), reason="no folder of real CT")
@@ -26,7 +29,13 @@ PLAIN = SeriesInfo("dicom", Path(), (), "1.2", (4, 16, 16), (3.0, 0.7, 0.7), (0.
 
 
 @pytest.fixture
-def found(tmp_path, monkeypatch):
+def unmeasured(monkeypatch):
+    """Lets the scan take series that exist only as descriptions."""
+    monkeypatch.setattr(scan, "measure", lambda rows, *_: (list(rows), {row.series: math.nan for row in rows}, []))
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch, unmeasured):
     """Lets the scan of ``tmp_path`` find series by the path of their first slice."""
 
     def place(*names, source=None, **changes):
@@ -115,6 +124,8 @@ def test_a_patient_id_becomes_a_salted_hash(found, tmp_path, monkeypatch):
     assert other.patient != one.patient == spaced.patient
     salted = scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings(), salt="pepper").manifest
     assert salted.rows[0].patient not in {one.patient, other.patient}
+    salt = os.fsdecode(b"\xff\xfe")  # as a variable of the environment that is not text
+    assert scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings(), salt=salt).manifest.rows[0].patient
 
 
 def test_a_patient_id_never_leaves_the_scan(found, tmp_path):
@@ -165,7 +176,7 @@ def test_sources_may_be_the_folders_of_one_dose_each(tmp_path):
     assert [(row.patient, row.dose) for row in rows] == [("case7", "full_dose"), ("case7", "low_dose")]
 
 
-def test_a_series_in_two_sources_is_taken_once(tmp_path, monkeypatch):
+def test_a_series_in_two_sources_is_taken_once(tmp_path, monkeypatch, unmeasured):
     info = replace(PLAIN, path=tmp_path / "a", files=(tmp_path / "a" / "1.dcm",))
     monkeypatch.setattr(scan.series_io, "find_series", lambda *_, **__: ([info], []))
     sources = [Source(tmp_path, dose="low_dose"), Source(tmp_path, dose="full_dose")]
@@ -177,7 +188,7 @@ def test_a_series_in_two_sources_is_taken_once(tmp_path, monkeypatch):
 def npy(path, slices=1):
     path.mkdir(parents=True)
     for number in range(slices):
-        np.save(path / f"{number}.npy", np.full((16, 16), -1000, np.int16))
+        np.save(path / f"{number}.npy", body_hu(1, 16)[0].astype(np.int16))
 
 
 def test_a_moved_data_set_has_the_same_series(tmp_path):
@@ -201,11 +212,11 @@ def test_the_scan_of_real_files_makes_a_manifest_that_can_be_read(tmp_path):
     manifest = read_manifest(tmp_path / "manifest.csv")
     assert manifest == report.manifest
     assert summary(report) == (
-        "patient  dose       kernel  mm  split  series  slices\n"
-        "p1       full_dose  ?       ?   train       1       3\n"
-        "p1       low_dose   ?       ?   train       1       3\n"
-        "p2       full_dose  ?       ?   test        1       2\n"
-        "p2       low_dose   ?       ?   test        1       2\n"
+        "patient  dose       kernel  mm  split  series  slices  noise HU\n"
+        "p1       full_dose  ?       ?   train       1       3         ?\n"
+        "p1       low_dose   ?       ?   train       1       3         ?\n"
+        "p2       full_dose  ?       ?   test        1       2         ?\n"
+        "p2       low_dose   ?       ?   test        1       2         ?\n"
         "\n"
         "train: 1 patient (1 with both doses), 2 series, 3 low-dose and 3 full-dose slices\n"
         "test: 1 patient (1 with both doses), 2 series, 2 low-dose and 2 full-dose slices\n"
@@ -240,7 +251,8 @@ def test_a_spacing_that_is_no_length_is_unknown(found, tmp_path, spacing):
 def test_several_images_at_one_position_are_no_volume_to_train_on(tmp_path):
     write_series(tmp_path / "good", series="1.2.826.0.1.1")
     write_series(tmp_path / "phases", series="1.2.826.0.1.2")
-    write_series(tmp_path / "phases", stored_body(2)[::-1], "1.2.826.0.1.2", names=["a.dcm", "b.dcm"])
+    changes = {"SeriesInstanceUID": "1.2.826.0.1.2"}
+    write_series(tmp_path / "phases", stored_body(2)[::-1], "1.2.826.0.1.3", ["a.dcm", "b.dcm"], changes)
     report = scan_sources([Source(tmp_path)], tmp_path / "manifest.csv", SplitSettings())
     assert [row.path for row in report.manifest] == ["good"]
     (left_out,) = (entry for entry in report.skipped if entry.refused)
@@ -254,6 +266,167 @@ def test_maps_of_ctcycle_are_not_listed_as_ct(tmp_path, made, listed):
     report = scan_sources([Source(tmp_path)], tmp_path / "manifest.csv", SplitSettings())
     assert [row.path for row in report.manifest] == ["good", "x"][: 1 + listed]
     assert [entry.reason for entry in report.skipped] == [f"a map of ctcycle ({made}), not CT"][: not listed]
+
+
+STUDIES = [{"study_uid": f"1.2.{number}", "frame_uid": f"1.3.{number}"} for number in range(4)]
+
+
+def scanned(tmp_path, monkeypatch, places, source=None):
+    """Scan descriptions of series: for each, its file, PatientID and study."""
+    infos = [
+        replace(
+            PLAIN, path=(tmp_path / name).parent, files=(tmp_path / name,), uid=name, patient_id=who, **STUDIES[study]
+        )
+        for name, who, study in places
+    ]
+    monkeypatch.setattr(scan.series_io, "find_series", lambda *_, **__: (infos, []))
+    report = scan_sources([source or Source(tmp_path)], tmp_path / "m.csv", SplitSettings())
+    by_path = {row.path: row.patient for row in report.manifest}
+    return [by_path[info.path.relative_to(tmp_path).as_posix()] for info in infos], " ".join(report.notes)
+
+
+@pytest.mark.parametrize("who", ["ANON", "XYZ", "1"])
+def test_one_id_for_several_people_is_known_by_their_studies(tmp_path, monkeypatch, unmeasured, who):
+    """Four folders with a study each, all with one PatientID, are four patients."""
+    places = [(f"case{number}/ct/1.dcm", who, number) for number in range(4)]
+    patients, notes = scanned(tmp_path, monkeypatch, places)
+    assert patients == ["case0", "case1", "case2", "case3"]
+    assert "one PatientID in 4 folders with different studies, so each folder is taken as one patient" in notes
+    assert who not in notes.replace(str(tmp_path), "").replace("PatientID", "").split()
+
+
+def test_one_id_for_several_people_pairs_both_doses_by_folder(tmp_path, monkeypatch, unmeasured):
+    places = [(f"{dose}/case{number}/1.dcm", "ANON", number) for dose in ("low_dose", "full_dose") for number in (0, 1)]
+    patients, _ = scanned(tmp_path, monkeypatch, places)
+    assert patients == ["case0", "case1"] * 2
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [("case1/ct/1.dcm", PATIENT_ID, 0), ("case2/ct/1.dcm", PATIENT_ID, 0)],
+        [("case1/2019/1.dcm", PATIENT_ID, 0), ("case1/2021/1.dcm", PATIENT_ID, 1)],
+        [
+            (f"case{number}/ct/1.dcm", PATIENT_ID if number < 2 else f"other {number}", number % 4)
+            for number in range(6)
+        ],
+    ],
+    ids=["one study in two folders", "two studies in one folder", "two scans of one patient among many"],
+)
+def test_an_id_of_one_person_stays_one_patient(tmp_path, monkeypatch, unmeasured, places):
+    patients, notes = scanned(tmp_path, monkeypatch, places)
+    assert patients[0] == patients[1]
+    assert patients[0].startswith("p-")
+    assert "one PatientID" not in notes
+
+
+def test_a_pattern_decides_about_patients_whatever_their_ids(tmp_path, monkeypatch, unmeasured):
+    places = [(f"case{number}/ct/1.dcm", "ANON", number) for number in range(4)]
+    patients, notes = scanned(tmp_path, monkeypatch, places, Source(tmp_path, patient="(case)"))
+    assert patients == ["case"] * 4
+    assert notes == ""
+
+
+def disc(noise_hu, seed, slices=2):
+    """A disc of soft tissue in air with white noise, as stored."""
+    rows, columns = np.mgrid[-1:1:96j, -1:1:96j]
+    body = np.where(np.hypot(rows, columns) < 0.9, 50.0, -1000.0)
+    noise = np.random.default_rng(seed).normal(0, noise_hu, (slices, 96, 96))
+    return np.rint((body + noise).clip(-1024, 3000) + 1024).astype(np.uint16)
+
+
+def test_the_noise_of_each_series_is_measured_and_printed(tmp_path):
+    for number, (dose, noise_hu) in enumerate({"low_dose": 60, "full_dose": 20}.items()):
+        write_series(tmp_path / "p1" / dose, disc(noise_hu, number), series=f"1.2.826.0.1.{number}")
+    report = scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings())
+    found = {row.dose: report.noise_hu[row.series] for row in report.manifest}
+    assert found == {"low_dose": pytest.approx(60, rel=0.1), "full_dose": pytest.approx(20, rel=0.1)}
+    table = summary(report).splitlines()
+    assert [line.split()[-1] for line in table[:3]] == ["HU", f"{found['full_dose']:.0f}", f"{found['low_dose']:.0f}"]
+    assert "is labelled low dose" not in summary(report)
+
+
+def test_progress_counts_the_slices_of_all_series(tmp_path):
+    write_series(tmp_path / "a", series="1.2.826.0.1.1")
+    write_series(tmp_path / "b", np.full((3, 32, 36), 1064, np.uint16), series="1.2.826.0.1.2")  # cannot be used
+    write_series(tmp_path / "c", series="1.2.826.0.1.3")
+    seen = []
+    scan_sources(
+        [Source(tmp_path)],
+        tmp_path / "manifest.csv",
+        SplitSettings(),
+        decoding=lambda done, total: seen.append((done, total)),
+    )
+    assert [done for done, _total in seen] == [0, 1, 2, 3, 3, 6, 7, 8, 9, 9]
+    assert {total for _done, total in seen} == {9}
+
+
+@pytest.mark.parametrize(("patients", "other"), [(("p1", "p1"), "its patient"), (("p1", "p2"), "the same kernel")])
+def test_a_label_that_the_noise_contradicts_is_told(tmp_path, patients, other):
+    for number, (patient, dose, noise_hu) in enumerate(zip(patients, ("low_dose", "full_dose"), (20, 60), strict=True)):
+        write_series(tmp_path / patient / dose, disc(noise_hu, number), series=f"1.2.826.0.1.{number}")
+    report = scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings())
+    low = next(row.series for row in report.manifest if row.dose == "low_dose")
+    (told,) = (note for note in report.notes if note.startswith(f"series {low} is labelled low dose"))
+    assert re.search(rf"its noise is (19|20|21) HU, and (5[89]|6[0-2]) HU in full-dose series of {other}; check", told)
+
+
+def test_a_dose_that_the_folders_contradict_is_told(tmp_path):
+    write_series(tmp_path / "p1" / "full")
+    report = scan_sources([Source(tmp_path, dose="low_dose")], tmp_path / "m.csv", SplitSettings())
+    (told,) = (note for note in report.notes if "but the names" in note)
+    assert told == (
+        f"{tmp_path}: dose=low_dose, but the names of 1 of 1 series say full_dose; check the dose of the source"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        (np.zeros((3, 32, 36), np.uint16), "only air"),
+        (np.full((3, 32, 36), 1064, np.uint16), "all pixels are 40 HU"),
+        (None, "cannot decode the pixels"),
+        (stored_body(12) + np.uint16(1024) * (np.arange(12) == 4)[:, None, None], "slice 4 is 1024 HU off"),
+    ],
+    ids=["air", "constant", "cut off", "a slice off the others"],
+)
+def test_a_series_that_training_would_refuse_is_left_out_by_name(tmp_path, stored, reason):
+    write_series(tmp_path / "good", series="1.2.826.0.1.1")
+    files = write_series(tmp_path / "bad", stored, series="1.2.826.0.1.2")
+    if stored is None:
+        files[0].write_bytes(files[0].read_bytes()[:-900])
+    report = scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings())
+    assert [row.path for row in report.manifest] == ["good"]
+    (left_out,) = (entry for entry in report.skipped if entry.refused)
+    assert left_out.path == tmp_path / "bad"
+    assert reason in left_out.reason
+    with pytest.raises(SeriesError, match=reason):
+        scan_sources([Source(tmp_path / "bad")], tmp_path / "m.csv", SplitSettings())
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_source_may_say_the_axis_of_its_slices(tmp_path, axis):
+    """An array whose sizes do not show its slices is cut as the source says, by the scan and by training."""
+    volume = np.stack([body_hu(1)[0, :, :32] + 10 * number for number in range(32)])
+    np.save(tmp_path / "ct.npy", np.moveaxis(volume, 0, axis))
+    with pytest.raises(SeriesError, match="set slice_axis to 0, 1 or 2"):
+        scan_sources([Source(tmp_path)], tmp_path / "m.csv", SplitSettings())
+    report = scan_sources([Source(tmp_path, slice_axis=axis)], tmp_path / "m.csv", SplitSettings())
+    write_manifest(tmp_path / "m.csv", report.manifest)
+    (row,) = read_manifest(tmp_path / "m.csv").rows
+    assert row.slice_axis == axis
+    opened = SliceStore(tmp_path / "store").open_row(row, tmp_path)
+    np.testing.assert_array_equal(opened.hu, volume)
+
+
+def test_two_cuts_of_one_file_are_not_mixed_up_in_the_store(tmp_path):
+    volume = np.stack([body_hu(1)[0, :, :32] + 10 * number for number in range(32)])
+    np.save(tmp_path / "ct.npy", volume)
+    store = SliceStore(tmp_path / "store")
+    for axis in (0, 1):
+        report = scan_sources([Source(tmp_path / "ct.npy", slice_axis=axis)], tmp_path / "m.csv", SplitSettings())
+        opened = store.open_row(report.manifest.rows[0], tmp_path)
+        np.testing.assert_array_equal(opened.hu, np.moveaxis(volume, axis, 0))
 
 
 def test_sources_without_ct_are_all_named(tmp_path):
@@ -273,7 +446,7 @@ def test_sources_without_ct_are_all_named(tmp_path):
     assert lines[2] == f"{tmp_path / 'none'}: does not exist; give the folder that contains the scans"
 
 
-def test_the_summary_says_what_to_look_at(tmp_path, monkeypatch):
+def test_the_summary_says_what_to_look_at(tmp_path, monkeypatch, unmeasured):
     infos = [
         replace(PLAIN, path=tmp_path / name, files=(tmp_path / name / "1",), uid=name, kernel=kernel)
         for name, kernel in (("a/low_dose", "B30f"), ("b/full_dose", "D45f"), ("c/what", "D45f"))
@@ -308,7 +481,7 @@ def test_the_summary_says_what_a_split_makes_impossible(found, tmp_path):
     assert "test_fraction" not in text
 
 
-def test_patients_that_only_a_folder_name_makes_the_same_are_asked_about(tmp_path, monkeypatch):
+def test_patients_that_only_a_folder_name_makes_the_same_are_asked_about(tmp_path, monkeypatch, unmeasured):
     def infos(root, *_, **__):
         names = ("001", "002", "L067", "low" if root.name == "a" else "full")
         places = [root / name for name in names]
@@ -348,6 +521,40 @@ def test_the_task_lists_what_was_left_out_and_keeps_the_salt_to_itself(tmp_path,
         assert not any(b"pepper" in file.read_bytes() for file in out.rglob("*") if file.is_file())
         patients += read_manifest(out / "manifest.csv").patients
     assert len(set(patients)) == 2
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_scan_killed_after_its_manifest_goes_on_unless_the_manifest_was_edited(edited, tmp_path, monkeypatch, capsys):
+    write_series(tmp_path / "in")
+    out, config = tmp_path / "out", tmp_path / "scan.yaml"
+    config.write_text(f"{{task: scan, out: {out}, sources: [{{path: {tmp_path / 'in'}}}]}}")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ctcycle.tasks.scan.write_skipped", killed)
+        with pytest.raises(KeyboardInterrupt):
+            running.run(load_config(config))
+    before = (out / "manifest.csv").read_text()
+    if edited:
+        (out / "manifest.csv").write_text(before.replace("B30f", "B31f"))
+    assert main(["--config", str(config)]) == (4 if edited else 0)
+    assert (out / "manifest.csv").read_text() == (before.replace("B30f", "B31f") if edited else before)
+    assert (out / "finished").exists() == (not edited)
+    assert ("may have been edited" in capsys.readouterr().err) == edited
+
+
+def test_a_new_scan_never_replaces_a_manifest(tmp_path, capsys):
+    write_series(tmp_path / "in")
+    config, manifest = tmp_path / "scan.yaml", tmp_path / "manifest.csv"
+    config.write_text(
+        f"{{task: scan, out: {tmp_path / 'out'}, manifest: {manifest}, sources: [{{path: {tmp_path / 'in'}}}]}}"
+    )
+    manifest.write_text("mine")
+    assert main(["--config", str(config)]) == 4
+    assert "may have been edited" in capsys.readouterr().err
+    assert manifest.read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ctcycle.data.settings import Source
 from ctcycle.data.slices import SliceData, load_slices, open_store
 from ctcycle.data.store import SliceStore
 from ctcycle.errors import ManifestError
-from ctcycle.training.data import check_patch_size
+from ctcycle.training.patches.loading import check_patch_size
 
 TRAINED = {f"sim{number:03d}" for number in range(6)}
 

@@ -15,7 +15,7 @@ from ctcycle.data import store as store_module
 from ctcycle.data.manifest import write_manifest
 from ctcycle.data.scan import scan_sources
 from ctcycle.data.settings import Source, SplitSettings
-from ctcycle.data.store import Locator, SliceStore, to_int16
+from ctcycle.data.store import Locator, SliceStore, StoredSeries, to_int16
 from ctcycle.errors import ManifestError, OutputError, SeriesError
 
 
@@ -297,7 +297,7 @@ def test_the_index_holds_no_identity(tmp_path, settled):
     SliceStore(tmp_path / "cache").open(info)
     (path,) = (tmp_path / "cache" / "index").iterdir()
     assert "Jane" not in path.read_text()
-    keys = {"key", "files", "states", "digests", "shape", "spacing_mm", "positions_mm", "plane"}
+    keys = {"key", "files", "states", "digests", "shape", "spacing_mm", "positions_mm", "plane", "volume"}
     assert set(json.loads(path.read_text())) == keys
 
 
@@ -364,3 +364,37 @@ def test_another_attenuation_of_air_is_decoded_anew(tmp_path):
         (info,), _ = series_io.find_series(folder, 0.0192, mu_air=mu_air)
         store = SliceStore(tmp_path / "cache", 0.0192, mu_air)
         np.testing.assert_array_equal(store.open(info).hu[0].ravel(), expected)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "expected"), [((5.0, 0.8, 0.8), 0.8), ((5.0, 0.5, 0.72), 0.6), ((1.0, 0.0, 0.0), 360 / 512)]
+)
+def test_the_pixel_size_is_that_of_a_square_of_equal_area_or_of_a_usual_field_of_view(
+    spacing: tuple[float, float, float], expected: float
+) -> None:
+    assert StoredSeries(Path("unused"), (10, 512, 256), spacing, ()).pixel_mm == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("damage", ["rotten", "rotten checksum", "cut", "empty"])
+def test_a_volume_with_other_bytes_is_decoded_again(damage: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "ct.npy", np.stack([np.full((16, 16), -1000.0), np.eye(16) * 50]).astype(np.float32))
+    (info,), _ = series_io.find_series(tmp_path / "ct.npy")
+    expected = np.array(SliceStore(tmp_path / "cache").open(info).hu)
+    (volume,) = (tmp_path / "cache" / "volumes").iterdir()
+    content = bytearray(volume.read_bytes())
+    if damage in {"rotten", "rotten checksum"}:
+        content[-1 if damage == "rotten checksum" else 200] ^= 64  # the first slice is constant
+    volume.write_bytes(content[:300] if damage == "cut" else b"" if damage == "empty" else content)
+    np.testing.assert_array_equal(SliceStore(tmp_path / "cache").open(info).hu, expected)
+
+
+def test_a_volume_cut_while_it_is_mapped_is_an_error_and_no_signal(tmp_path: Path) -> None:
+    volume = np.full((8, 64, 64), -1000, np.float32)
+    volume[:, 16:48] = 40
+    np.save(tmp_path / "ct.npy", volume)
+    (info,), _ = series_io.find_series(tmp_path / "ct.npy")
+    stored = SliceStore(tmp_path / "cache").open(info)
+    assert stored.hu[7, 0, 0] == -1000
+    os.truncate(stored.path, 4096)
+    with pytest.raises(OutputError, match="was removed or damaged while in use; rerun to decode it again"):
+        stored.hu[7].sum()

@@ -113,7 +113,8 @@ def test_a_data_set_is_series_of_the_simulated_values(tmp_path: Path) -> None:
     folders = simulate_dataset(tmp_path / "set", SMALL, seed=3, progress=done.append)
     assert [folder.name for folder in folders] == ["sim000", "sim001", "sim002"]
     assert done == [0, 1, 2, 3]
-    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [*(f.name for f in folders), "simulation.json"]
+    names = sorted(path.name for path in (tmp_path / "set").iterdir())
+    assert names == [".ctcycle", *(folder.name for folder in folders), "simulation.json"]
     expected = simulate_patient(SMALL, 2, seed=3)
     for dose, hu in (("full_dose", expected.full), ("low_dose", expected.low)):
         files = [pydicom.dcmread(path) for path in sorted((folders[2] / dose).iterdir())]
@@ -164,13 +165,24 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, monkeypatch:
 def test_a_second_call_keeps_what_is_finished_and_makes_what_is_not(tmp_path: Path) -> None:
     folders = simulate_dataset(tmp_path, SMALL, seed=3)
     whole = contents(tmp_path)
-    (folders[0] / "low_dose" / "0001.dcm").write_text("kept")
+    kept = folders[0] / "low_dose" / "0001.dcm"
+    os.utime(kept, (1, 1))
     folders[1].rename(tmp_path / ".sim001.partial-0123abcd")  # as a run leaves it that was killed
     (tmp_path / ".sim001.partial-0123abcd" / "stray").touch()
     done: list[int] = []
     simulate_dataset(tmp_path, SMALL, seed=3, progress=done.append)
     assert done == [2, 3]
-    assert contents(tmp_path) == {**whole, "sim000/low_dose/0001.dcm": b"kept"}
+    assert contents(tmp_path) == whole
+    assert kept.stat().st_mtime == 1
+
+
+def test_a_patient_that_was_changed_is_not_taken_for_done(tmp_path: Path) -> None:
+    folders = simulate_dataset(tmp_path, SMALL, seed=3)
+    (folders[1] / "low_dose" / "0001.dcm").write_text("changed")
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match=r"sim001: was changed after ctcycle wrote it, so it is never replaced"):
+        simulate_dataset(tmp_path, SMALL, seed=3)
+    assert contents(tmp_path) == before
 
 
 def test_a_patient_that_fails_half_way_is_not_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +196,7 @@ def test_a_patient_that_fails_half_way_is_not_visible(tmp_path: Path, monkeypatc
     monkeypatch.setattr(dataset, "write_new_series", fail_at_low_dose)
     with pytest.raises(OutputError, match="disk full"):
         simulate_dataset(tmp_path, SMALL, seed=3)
-    assert [path.name for path in tmp_path.iterdir()] == ["simulation.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".ctcycle", "simulation.json"]
 
 
 @pytest.mark.parametrize(("seed", "settings"), [(4, SMALL), (3, replace(SMALL, dose_fraction=0.5))])

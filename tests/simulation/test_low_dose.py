@@ -1,4 +1,8 @@
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -7,11 +11,12 @@ import pytest
 from phantom_series import PATIENT_NAME, write_series
 from pydicom import dcmread
 
+from ctcycle.atomic import file_digests
 from ctcycle.data.manifest import ManifestRow
 from ctcycle.data.pairs import pair_slices
 from ctcycle.data.settings import Source, SplitSettings
 from ctcycle.data.store import SliceStore
-from ctcycle.errors import SeriesError
+from ctcycle.errors import ConfigError, SeriesError
 from ctcycle.simulation.low_dose import LowDoseReport, simulate_low_dose
 from ctcycle.simulation.settings import LowDoseSettings
 
@@ -103,11 +108,11 @@ def test_any_number_of_workers_and_a_second_call_give_the_same_pixels(
     low = [report.manifest.select(dose="low_dose").rows[0] for report in (one, other)]
     assert not np.array_equal(volume(one, low[0]), volume(other, low[1]))
 
-    kept = sorted((tmp_path / "one" / "series").iterdir())
+    kept = sorted(path for path in (tmp_path / "one" / "series").iterdir() if path.name != ".ctcycle")
     kept[0].rename(kept[0].with_name(f".{kept[0].name}.partial-0123abcd"))  # as a run leaves it that was killed
     stamps = [path.stat().st_mtime_ns for path in kept[1:]]
     assert simulated(tmp_path / "one", wanted).manifest == one.manifest
-    assert sorted((tmp_path / "one" / "series").iterdir()) == kept
+    assert sorted((tmp_path / "one" / "series").iterdir())[1:] == kept
     assert [path.stat().st_mtime_ns for path in kept[1:]] == stamps
 
 
@@ -129,7 +134,45 @@ def test_what_cannot_be_projected_is_left_out_with_its_reason(scans: Path, tmp_p
     assert "unknown pixel spacing" in reasons["in"]  # npy slices are named by their folder
     assert "4 x 2 mm" in reasons["oblong"]
     assert "lungs" in reasons
-    assert not list((tmp_path / "out").rglob(".*"))
+    assert [path.name for path in (tmp_path / "out").rglob(".*")] == [".ctcycle"]
+
+
+def test_low_dose_of_other_settings_or_of_changed_scans_is_not_taken_for_done(scans: Path, tmp_path: Path) -> None:
+    shutil.copytree(scans, tmp_path / "in")
+    wanted = settings(tmp_path / "in")
+    simulated(tmp_path / "out", wanted)
+    before = file_digests(tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"other weights or options \(dose_fraction=0\.5 instead of 0\.25\)"):
+        simulated(tmp_path / "out", settings(tmp_path / "in", dose_fraction=0.5))
+    scan(tmp_path / "in" / "bert", 2, SeriesDescription="other")
+    with pytest.raises(SeriesError, match=r"in/bert: its files have changed since .* was made from them"):
+        simulated(tmp_path / "out", wanted)
+    assert file_digests(tmp_path / "out") == before
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+import test_low_dose as tests
+rename = Path.rename
+def dying(self, target):
+    if Path(target).parent.name == "series":
+        os.kill(os.getpid(), 9)
+    return rename(self, target)
+Path.rename = dying
+tests.simulated(Path(sys.argv[1]), tests.settings(Path(sys.argv[2])))
+"""
+
+
+def test_what_a_killed_simulation_left_is_removed_by_the_next(scans: Path, tmp_path: Path) -> None:
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "out"), str(scans)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert list((tmp_path / "out" / "series").glob(".*.partial-*/*/low_dose*"))
+    simulated(tmp_path / "out", settings(scans))
+    simulated(tmp_path / "whole", settings(scans))
+    assert file_digests(tmp_path / "out") == file_digests(tmp_path / "whole")
 
 
 def test_without_any_full_dose_there_is_nothing_to_do(scans: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from skimage.transform import iradon
 from ctcycle.ct.hounsfield import MU_WATER, mu_to_hu
 from ctcycle.metrics.spectral.nps import noise_power
 from ctcycle.simulation.projection import project, view_angles
-from ctcycle.simulation.reconstruction import elements_per_pixel, reconstruct, sharpen
+from ctcycle.simulation.reconstruction import elements_per_pixel, reconstruct, reconstruct_many, sharpen
 from ctcycle.simulation.settings import Kernel
 
 SIZE, PIXEL, VIEWS = 128, 2.5, 180
@@ -24,6 +24,17 @@ FITTED = [("b30", 0.8, 0.318, 2.25), ("b30", 0.65, 0.318, 2.25), ("d45", 0.5, 0.
 @pytest.fixture(scope="module")
 def noise() -> np.ndarray:
     return np.random.default_rng(0).normal(0, 0.05, (182, VIEWS))
+
+
+@pytest.mark.parametrize(("kernel", "fineness", "detectors"), [("soft", 1, 91), ("b30", 1, 91), ("d45", 2, 182)])
+def test_many_scans_at_once_are_those_of_one_at_a_time(kernel: Kernel, fineness: int, detectors: int) -> None:
+    rng = np.random.default_rng(1)
+    scans = list((rng.normal(size=(3, 2, detectors, 60)) * [[[1.0]], [[1.0j]]]).sum(axis=1).astype(np.complex64))
+    found = reconstruct_many(scans, 1.4, 64, kernel, fineness)
+    assert found.dtype == np.complex64
+    for scan, image in zip(scans, found, strict=True):
+        expected = reconstruct(scan, 1.4, 64, kernel, fineness)
+        assert np.abs(image - expected).max() < 2e-6 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
