@@ -50,7 +50,11 @@ class Component(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    target: Annotated[str, Field(alias="_target_"), AfterValidator(_allowed)]
+    target: Annotated[
+        str,
+        Field(alias="_target_", description="class name, such as RandFlip or a full dotted name"),
+        AfterValidator(_allowed),
+    ]
 
     @property
     def arguments(self) -> dict[str, Any]:

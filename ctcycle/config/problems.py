@@ -115,7 +115,8 @@ def _sentence(path: KeyPath, tree: Node, errors: list[ErrorDetails], schema: Cal
     both = " and ".join([first, *(text.removeprefix(f"{describe(value)} ") for text in others)])
     # Sections that check their own values start the message with their name: "split: ..."
     own_name = re.compile(re.escape(name.rpartition(".")[2].replace("_", " ")) + ": ", re.IGNORECASE)
-    return f"{name}: {own_name.sub('', both, count=1) if own_name.match(both) else both}"
+    text = own_name.sub("", both, count=1) if own_name.match(both) else both
+    return f"{name}: {text}" if name else text
 
 
 def _step_meant(path: KeyPath, tree: Node) -> str:

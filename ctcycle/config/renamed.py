@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from ctcycle.config.strict_yaml import KeyPath, Node
+from ctcycle.data.settings import path_problem
+from ctcycle.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 Values = tuple[Node, ...]
@@ -77,7 +79,13 @@ def with_current_keys(tree: Node) -> Node:
 
 
 def current_file(path: Path) -> Path:
-    """Return the replacement next to ``path`` if ``path`` is missing and has an old name; otherwise ``path``."""
+    """Return the replacement next to ``path`` if ``path`` is missing and has an old name; otherwise ``path``.
+
+    Raises:
+        ConfigError: no file can have this path.
+    """
+    if problem := path_problem(path):
+        raise ConfigError(f"{path}: {problem}")
     if path.name not in FILES or path.exists() or not (new := path.with_name(FILES[path.name])).exists():
         return path
     _warn(f"{path}: this file name is deprecated and works for this release only; use {new}")

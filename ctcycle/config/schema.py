@@ -5,6 +5,7 @@ current folder.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -18,7 +19,9 @@ from ctcycle.config.methods import (
     PhysicsCycleGANSettings,
     SupervisedSettings,
 )
-from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Section, Task
+from ctcycle.config.sections import Count, Device, FilePath, Fraction, Positive, Section, Strength, Task
+from ctcycle.config.tasks.experiments import Register, Sweep
+from ctcycle.config.tasks.node import Serve
 from ctcycle.config.training import GUARD_THRESHOLD, TrainingSettings
 from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
 from ctcycle.data.settings import Source, SplitSettings
@@ -58,16 +61,42 @@ class Scan(Task):
     """
 
     task: Literal["scan"]
-    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)] = Field(description="folders or files to index")
     manifest: FilePath | None = Field(None, description="default: manifest.csv in `out`")
     split: SplitSettings = SplitSettings()
+
+
+class Inspect(Task):
+    """Look at folders of CT before training: series, doses, kernels, noise, pairs, copies; propose configs to train."""
+
+    task: Literal["inspect"]
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    slices: Annotated[int, Field(ge=1, le=1000)] = Field(8, description="slices of each series that are measured")
+    most_slices: Count = Field(
+        2000,
+        description="slices that are read in all, which bounds the time; if there are no more, every slice is read",
+    )
+    device: Device = Field("auto", description="the proposed training is sized for this device")
+
+
+class View(Task):
+    """Write pages that show series before and after denoising, to scroll through in a browser."""
+
+    task: Literal["view"]
+    input: FilePath = Field(description="the series before: a series, a volume, or a folder of them")
+    denoised: FilePath = Field(description="the output folder of denoise, or the same series denoised otherwise")
+    most_slices: Annotated[int, Field(ge=1, le=2000)] = Field(200, description="slices of a page, evenly spread")
+    most_series: Count = Field(10, description="series that get a page")
+    most_mb: Annotated[float, Field(ge=1, le=500)] = Field(30.0, description="size of a page in MB")
+    assume_hu: bool = Field(False, description="treat NIfTI and npy values as HU even if they do not look like HU")
+    slice_axis: Literal[0, 1, 2] | None = Field(None, description="as for denoise")
 
 
 class Train(TrainingSettings, Task):
     """Keys shared by the training tasks of all methods."""
 
     task: Literal["train"]
-    resume: Literal["auto", "never"] = "auto"
+    resume: Literal["auto", "never"] = Field("auto", description="auto: resume the run in `out`; never: restart it")
 
 
 class TrainCycleGAN(CycleGANSettings, Train):
@@ -96,10 +125,21 @@ AnyTrain = Annotated[
 ]
 
 
+def _check_names(methods: Iterable[str]) -> None:
+    """Check that tables can hold the names of methods, and that nothing else has them."""
+    for name in methods:
+        if name in FILTER_NAMES:
+            raise ValueError(f"'{name}' is the name of a classical filter; choose another name")
+        if name.casefold() == "full dose":
+            raise ValueError(f"'{name}' is the name of the reference; choose another name")
+        if not name.isprintable() or name != name.strip() or not name or "|" in name:
+            raise ValueError(f"{name!r} is not a name; use printable characters without '|', in one line")
+
+
 class MethodSource(Section):
     """A method under evaluation: a model, or a folder of outputs that another program made."""
 
-    run: FilePath | None = Field(None, description="run folder or bundle folder")
+    run: FilePath | None = Field(None, description="run folder, bundle folder or MLflow model")
     outputs: FilePath | None = Field(None, description="folder with denoised DICOM, NIfTI or npy of the same slices")
     checkpoint: Literal["best", "last"] | None = Field(None, description="of a run folder; default: as for all runs")
     title: str = Field("", description="its name for readers; default: its name in the table")
@@ -115,39 +155,50 @@ class Evaluate(Task):
     """Evaluate models, outputs of other programs and classical filters on held-out patients."""
 
     task: Literal["evaluate"]
-    manifest: FilePath
-    store: FilePath | None = None
+    manifest: FilePath = Field(description="manifest written by scan")
+    store: FilePath | None = Field(
+        None, description="folder of decoded slices; default: .ctcycle_store next to the manifest"
+    )
     cache: FilePath | None = Field(None, description="folder of results by content; default: evaluations in the store")
     methods: dict[str, FilePath | MethodSource] = Field(
         default_factory=dict,
         description="run folder or bundle folder of each method, by the name it gets in the tables; or {run: ..., "
         "checkpoint: last}; or {outputs: folder, title: ...}",
     )
-    filters: tuple[FilterName, ...] = DEFAULT_FILTERS
+    filters: tuple[FilterName, ...] = Field(
+        DEFAULT_FILTERS, description="classical filters as rows of the tables; *_tuned: strength chosen on val patients"
+    )
     benches: tuple[BenchName, ...] | None = Field(
         None, description="default: pairs and insertion, as far as the data allow"
     )
     physics: PhysicsSettings = Field(PhysicsSettings(), description="scans of the physics bench, if it is chosen")
-    protocols: Annotated[tuple[ProtocolName, ...], Field(min_length=1)] = ("hu2000", "report2024", "abdomen")
-    split: Literal["train", "val", "test"] = "test"
-    kernel: str | None = None
+    protocols: Annotated[tuple[ProtocolName, ...], Field(min_length=1)] = Field(
+        ("hu2000", "report2024", "abdomen"),
+        description="conventions of PSNR and SSIM; the first is used for comparisons",
+    )
+    split: Literal["train", "val", "test"] = Field("test", description="patients to evaluate on")
+    kernel: str | None = Field(None, description="use only series of this reconstruction kernel")
     checkpoint: Literal["best", "last"] | None = Field(
         None, description="default: as training.keep of each run; only for run folders"
     )
     device: Device = "auto"
-    guard: bool = Field(True, description="fail if low and full dose of a pair do not show the same anatomy")
-    guard_threshold: Fraction = GUARD_THRESHOLD
+    guard: bool = Field(
+        True, description="fail if low and full dose of a pair, or outputs, do not show the same anatomy"
+    )
+    guard_threshold: Fraction = Field(
+        GUARD_THRESHOLD, description="minimum correlation of the anatomy of the two slices of a pair"
+    )
     body_mask: bool = Field(False, description="score only pixels inside the patient")
     panels: Annotated[int, Field(ge=0, le=12)] = Field(3, description="number of slices in the panel figure")
-    mu_water: Positive = MU_WATER
-    mu_air: Annotated[float, Field(ge=0)] = MU_AIR
+    mu_water: Positive = Field(MU_WATER, description="attenuation of water in 1/mm, for npy in attenuation")
+    mu_air: Annotated[float, Field(ge=0)] = Field(
+        MU_AIR, description="attenuation of air in 1/mm, at -1000 HU; below mu_water"
+    )
 
     @field_validator("methods")
     @classmethod
     def _names_are_free(cls, methods: dict[str, FilePath | MethodSource]) -> dict[str, FilePath | MethodSource]:
-        taken = sorted(methods.keys() & set(FILTER_NAMES))
-        if taken:
-            raise ValueError(f"'{taken[0]}' is the name of a classical filter; choose another name")
+        _check_names(methods)
         return methods
 
     @property
@@ -166,18 +217,18 @@ class Bench(Task):
     methods: dict[str, FilePath] = Field(
         default_factory=dict, description="run folder or bundle folder of each method, by the name it gets in the table"
     )
-    filters: Annotated[tuple[BenchFilter, ...], Field(min_length=1)] = ("input", "gaussian", "nlm")
+    filters: Annotated[tuple[BenchFilter, ...], Field(min_length=1)] = Field(
+        ("input", "gaussian", "nlm"), description="classical filters as rows of the table"
+    )
     physics: PhysicsSettings = PhysicsSettings()
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last"] = Field("best", description="only for run folders")
     device: Device = "auto"
     workers: Count | None = Field(None, description="number of threads; default: all cores")
 
     @field_validator("methods")
     @classmethod
     def _names_are_free(cls, methods: dict[str, FilePath]) -> dict[str, FilePath]:
-        taken = sorted(methods.keys() & set(FILTER_NAMES))
-        if taken:
-            raise ValueError(f"'{taken[0]}' is the name of a classical filter; choose another name")
+        _check_names(methods)
         return methods
 
 
@@ -186,7 +237,10 @@ class Denoise(Task):
 
     task: Literal["denoise"]
     model: FilePath | None = Field(
-        None, description="run folder or bundle folder; default: the bundle shipped with ctcycle"
+        None,
+        description="run folder, bundle folder or MLflow model (models:/NAME@ALIAS, models:/NAME/VERSION, "
+        "runs:/RUN_ID); default: "
+        "the bundle shipped with ctcycle",
     )
     input: FilePath = Field(description="a series, a volume, or a folder of them")
     checkpoint: Literal["best", "last"] | None = Field(
@@ -195,10 +249,15 @@ class Denoise(Task):
         "weights",
     )
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
-    strength: Annotated[float, Field(ge=0, le=2)] = Field(
-        1.0, description="strength of the correction, 0 to 2; 1 applies it as trained"
+    engine: Literal["torch", "onnx"] = Field(
+        "torch", description="onnx: run the network with ONNX Runtime, on the CPU; needs onnxruntime"
     )
-    tile: Annotated[int, Field(ge=0, multiple_of=32)] = Field(
+    strength: Strength = Field(
+        1.0,
+        description="strength of the correction, 0 to 2; 1 applies it as trained; auto chooses it for each series so "
+        "that the noise of a routine dose is left",
+    )
+    tile: Annotated[int, Field(ge=0, le=8192, multiple_of=32)] = Field(
         0, description="side of overlapping tiles in pixels, to save memory; at least 64; 0: whole slices"
     )
     residual: bool = Field(False, description="also write the removed noise, in HU")
@@ -227,7 +286,7 @@ class Bundle(Task):
     """Export a training run as a MONAI bundle, which denoises without ctcycle installed."""
 
     task: Literal["bundle"]
-    run: FilePath = Field(description="run folder of a train task")
+    run: FilePath = Field(description="run folder of a train task, or the MLflow run or model that it made")
     bundle: FilePath = Field(description="folder to create; its name becomes the name of the bundle")
     checkpoint: Literal["best", "last"] | None = Field(None, description="default: as the run's training.keep")
     formats: tuple[Literal["onnx", "pt2"], ...] = Field(
@@ -241,7 +300,7 @@ class Bundle(Task):
     fingerprint: bool = Field(
         True, description="measure the training slices, so that the bundle can warn about scans that differ"
     )
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "0.1.0"
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = Field("0.1.0", description="version of the bundle")
     changelog: dict[str, str] = Field(default_factory=dict, description="changes, by version")
     card: ModelCard = ModelCard()
 
@@ -256,17 +315,38 @@ class Bundle(Task):
         return bundle
 
 
-Step = Annotated[Simulate | Scan | AnyTrain | Evaluate | Bench | Denoise | Bundle, Field(discriminator="task")]
+Step = Annotated[
+    Simulate | Inspect | Scan | AnyTrain | Sweep | Evaluate | Bench | Denoise | View | Bundle | Register,
+    Field(discriminator="task"),
+]
 
 
 class Pipeline(Task):
     """Run several tasks in order; steps with complete output are skipped."""
 
     task: Literal["pipeline"]
-    steps: Annotated[dict[str, Step], Field(min_length=1)]
+    steps: Annotated[dict[str, Step], Field(min_length=1)] = Field(
+        description="tasks by name, run in this order; `out` of a step defaults to its name in `out` of the pipeline"
+    )
 
 
 Config = Annotated[
-    Simulate | Scan | AnyTrain | Evaluate | Bench | Denoise | Bundle | Pipeline, Field(discriminator="task")
+    Simulate
+    | Inspect
+    | Scan
+    | AnyTrain
+    | Sweep
+    | Evaluate
+    | Bench
+    | Denoise
+    | View
+    | Bundle
+    | Register
+    | Serve
+    | Pipeline,
+    Field(discriminator="task"),
 ]
-TASKS = ("simulate", "scan", "train", "evaluate", "bench", "denoise", "bundle", "pipeline")
+TASKS = (
+    *("simulate", "inspect", "scan", "train", "sweep", "evaluate", "bench", "denoise", "view", "bundle", "register"),
+    *("serve", "pipeline"),
+)

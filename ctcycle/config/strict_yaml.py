@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from yaml.reader import Reader
 
-from ctcycle.errors import ConfigError
+from ctcycle.errors import ConfigError, is_text
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 50
@@ -108,6 +108,8 @@ def parse_yaml(text: str, source: str, *, numbered: bool) -> Node:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{builder.place(mark)}: is not valid YAML: {_reason(error)}") from error
     except yaml.YAMLError as error:
+        if not is_text(text):
+            raise ConfigError(f"{source}: a name is not UTF-8 text; rename the file or folder") from error
         raise ConfigError(f"{source}: is not valid YAML: it contains a character that is not text") from error
     return Node(None, source) if root is None else builder.build(root, root.start_mark)
 

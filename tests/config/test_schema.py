@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ctcycle.config.loading import LoadedConfig, json_schema, load_config
 from ctcycle.config.merging import USER_KEYED
-from ctcycle.config.schema import TASKS, Pipeline, TrainCycleGAN
+from ctcycle.config.schema import TASKS, Denoise, Pipeline, TrainCycleGAN
 from ctcycle.config.strict_yaml import dotted, dump_yaml, read_yaml
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.data.settings import SplitSettings
@@ -164,7 +164,28 @@ ONE_MISTAKE = [
     ("data=", "data: null is not a mapping of keys to values"),
     (
         "loss.form=bec",
-        "loss.form: 'bec' is not one of least_squares, bce, hinge; did you mean 'bce'?",
+        "loss.form: 'bec' is not one of least_squares, bce, hinge, wgan_gp; did you mean 'bce'?",
+    ),
+    (
+        "loss={form: wgan_gp, gradient_penalty: r1}",
+        "loss: gradient_penalty=r1 with form=wgan_gp; leave gradient_penalty out, or choose another form",
+    ),
+    (
+        "loss={form: wgan_gp, penalty_weight: 0}",
+        "loss: penalty_weight=0 with form=wgan_gp; it must be greater than 0, for example 10",
+    ),
+    ("loss.gradient_penalty=r2", "loss.gradient_penalty: 'r2' is not one of none, r1, wgan_gp"),
+    ("data.growing_patches=[{until: 1, side: 8}]", "data.growing_patches[0].until: must be less than 1, got 1"),
+    (
+        "data.growing_patches=[{until: 0.5, side: 64}, {until: 0.5, side: 96}]",
+        "data: growing_patches: until 0.5, 0.5; each must be greater than the one before",
+    ),
+    (
+        "data.growing_patches=[{until: 0.5, side: 256}]",
+        (
+            "data: growing_patches: side 256, 128, the last of which is patch_size; each must be greater than the one "
+            "before"
+        ),
     ),
     ("discriminator.gain=loud", "discriminator.gain: 'loud' is not a number and is not auto"),
     (
@@ -234,6 +255,19 @@ def test_what_a_part_says_of_its_own_values_is_passed_on(folder: Path) -> None:
         SplitSettings(val_fraction=1.5)
     (line,) = complaints(folder, "task: scan\nsources: [{path: a}]\nsplit: {val_fraction: 1.5}")
     assert line == f"x.yaml:3: {split.value}"
+
+
+def test_penalties_need_patches_that_are_judged_singly(folder: Path) -> None:
+    for penalty in ("loss.form=wgan_gp", "loss.gradient_penalty=r1"):
+        (line,) = complaints(folder, TRAIN, penalty, "discriminator={norm: batch}")
+        assert line.startswith("command line: discriminator.norm=batch with a gradient penalty (")
+        assert line.endswith("but batch norm mixes the patches; choose instance, group or none")
+        assert load(folder, TRAIN, penalty, "discriminator={norm: instance}").resolved["discriminator"]["spectral_norm"]
+
+
+def test_patches_that_grow_are_square(folder: Path) -> None:
+    (line,) = complaints(folder, TRAIN, "data={patch_size: [64, 96], growing_patches: [{until: 0.5, side: 32}]}")
+    assert line.endswith("data: growing_patches with patch_size=[64, 96]; patches that grow must be square")
 
 
 def test_low_dose_of_real_scans_or_simulated_patients(folder: Path) -> None:
@@ -436,3 +470,41 @@ def test_an_override_does_what_editing_the_file_does(
     (folder / "whole.yaml").write_text(dump_yaml(ALL[path]))
     edited = outcome(folder, f"base: whole.yaml\n{dump_yaml(nested)}")
     assert outcome(folder, dump_yaml(ALL[path]), override) == edited
+
+
+@pytest.mark.parametrize(("value", "expected"), [("auto", "auto"), ("0.5", 0.5), ("0", 0.0), ("2", 2.0)])
+def test_strength_is_a_number_or_auto(tmp_path: Path, value: str, expected: float | str) -> None:
+    (tmp_path / "denoise.yaml").write_text("task: denoise\ninput: in\nout: out\n")
+    loaded = load_config(tmp_path / "denoise.yaml", [f"strength={value}"])
+    assert isinstance(loaded.config, Denoise)
+    assert loaded.config.strength == expected
+    (tmp_path / "again.yaml").write_text(dump_yaml(loaded.resolved))
+    assert load_config(tmp_path / "again.yaml").config == loaded.config
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [("3", "must be at most 2, got 3"), ("-1", "must be at least 0, got -1"), ("much", "'much' is not a number")],
+)
+def test_another_strength_is_refused(tmp_path: Path, value: str, complaint: str) -> None:
+    (tmp_path / "denoise.yaml").write_text("task: denoise\ninput: in\nout: out\n")
+    with pytest.raises(ConfigError, match=rf"strength: .*{complaint}$"):
+        load_config(tmp_path / "denoise.yaml", [f"strength={value}"])
+
+
+@pytest.mark.parametrize("task", ["evaluate", "bench"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nlm", "is the name of a classical filter"),
+        ("Full dose", "is the name of the reference"),
+        *((name, "is not a name") for name in ("", " a", "a|b", "a\nb", "a\u202eb")),
+        ("\x1b[31mred", "contains a control character"),
+    ],
+)
+def test_names_of_methods_fit_into_tables(task: str, name: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    manifest = {"manifest": "m.csv"} if task == "evaluate" else {}
+    path.write_text(dump_yaml({"task": task, "out": "x", "methods": {name: "runs/x"}, **manifest}))
+    with pytest.raises(ConfigError, match=said):
+        load_config(path)
