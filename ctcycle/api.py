@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ctcycle.config import loading
 from ctcycle.config.loading import LoadedConfig
-from ctcycle.config.shipped import find_config, located, shipped_bundle
+from ctcycle.config.shipped import find_config, shipped_bundle
 from ctcycle.config.suggestions import near
 from ctcycle.ct import series_io
 from ctcycle.ct.hounsfield import MU_AIR, MU_WATER
@@ -25,6 +25,7 @@ from ctcycle.metrics import PROTOCOL_NAMES, ProtocolName
 
 if TYPE_CHECKING:  # importing torch and scikit-image takes seconds, and not every function needs them
     from ctcycle.evaluation.results import Evaluation
+    from ctcycle.inference.denoiser import Denoiser
     from ctcycle.runs.models import Model
 
 HUArray = NDArray[np.floating[Any] | np.integer[Any]]
@@ -42,7 +43,7 @@ class DenoiseKeys(TypedDict, total=False):
 
     checkpoint: Literal["best", "last"] | None
     device: str
-    strength: float
+    strength: float | Literal["auto"]
     tile: int
     average_flips: bool | None
     residual: bool
@@ -100,7 +101,8 @@ def load_model(
     """Load a trained model.
 
     Args:
-        path: a run folder or a bundle folder; None for the bundle shipped with ctcycle.
+        path: a run folder, a bundle folder, or an MLflow model such as ``models:/NAME@ALIAS`` or ``runs:/RUN_ID``; None
+            for the bundle shipped with ctcycle.
         checkpoint: checkpoint of a run folder, by default the one that its config keeps (``training.keep``); ignored
             for a bundle, which has one set of weights.
         device: auto, cpu, cuda, cuda:1 or mps.
@@ -110,26 +112,29 @@ def load_model(
         ConfigError: the device is not available.
     """
     from ctcycle.runs import models
+    from ctcycle.runs.mlflow_store.model_uris import local_model
 
-    return models.load_model(shipped_bundle() if path is None else located(Path(path)), checkpoint, device)
+    return models.load_model(shipped_bundle() if path is None else local_model(Path(path)), checkpoint, device)
 
 
 def denoise(
     image: ImageT,
     model: "Model | str | Path | None" = None,
     *,
-    strength: float = 1.0,
+    strength: float | Literal["auto"] = 1.0,
     tile: int = 0,
     average_flips: bool | None = None,
 ) -> ImageT:
     """Denoise slices in memory.
 
-    Slices that differ from the training data are denoised anyway, with a logged warning.
+    Slices that differ from the training data, and series with the noise of a routine dose, are denoised anyway, with a
+    logged warning.
 
     Args:
         image: slices in HU, (H, W) or (S, H, W); or a series from `read_series`.
         model: a model from `load_model`, or the path of a run folder or bundle folder; None for the shipped bundle.
-        strength: factor of the correction, from 0 to 2.
+        strength: factor of the correction, from 0 to 2; "auto" chooses it for a series from `read_series`, so that the
+            noise of a routine dose is left.
         tile: side of overlapping tiles in pixels, to save memory; 0 for whole slices.
         average_flips: average over four flips: slightly better, four times slower. None for the model's default.
 
@@ -137,14 +142,18 @@ def denoise(
         A float32 array of the same shape; or the series with denoised HU and unchanged padding.
 
     Raises:
-        SeriesError: the array has another shape, or values that are not finite.
+        SeriesError: the array has another shape, or values that are not finite; or the strength is to be chosen but the
+            noise of a routine dose is unknown, as for arrays, which have no geometry.
         BundleError: the path contains no model.
         ConfigError: strength or tile is out of range.
     """
     opened = load_model(model) if model is None or isinstance(model, str | Path) else model
-    denoiser = opened.denoiser(strength=strength, tile=tile, average_flips=average_flips)
     hu = _checked("image", image.hu if isinstance(image, Series) else image)
-    _warn_of_departures(opened, hu)
+    denoiser = opened.denoiser(strength=1.0 if strength == "auto" else strength, tile=tile, average_flips=average_flips)
+    sample = _sample(hu, image.info if isinstance(image, Series) else None)
+    _warn(opened, sample, strength_is_given=strength not in {"auto", 0})
+    if strength == "auto":
+        denoiser = _with_auto_strength(denoiser, sample)
     correction = denoiser.correction(hu)
     if not isinstance(image, Series):
         return hu + correction
@@ -293,15 +302,28 @@ def _checked(name: str, image: HUArray) -> NDArray[np.float32]:
     return hu
 
 
-def _warn_of_departures(model: "Model", hu: NDArray[np.float32]) -> None:
-    from ctcycle.inference.fingerprint import departures
-
-    if model.fingerprint is None:
-        return
+def _sample(hu: NDArray[np.float32], info: SeriesInfo | None) -> Series:
+    """Return slices spread evenly over a series, or over an array, whose geometry is unknown."""
     slices = hu.reshape(-1, *hu.shape[-2:])
     picked = np.unique(np.linspace(0, len(slices) - 1, min(_SAMPLE, len(slices))).round().astype(int))
-    for sentence in departures(model.fingerprint, slices[picked]):
+    rows, columns = slices.shape[1:]
+    of_array = SeriesInfo("npy", Path("image"), (), "", (len(slices), rows, columns), (0.0, 0.0, 0.0), (), "", 0.0, "")
+    return Series(info or of_array, slices[picked], None)
+
+
+def _warn(model: "Model", sample: Series, *, strength_is_given: bool) -> None:
+    from ctcycle.inference.fingerprint import series_warnings
+
+    for sentence in series_warnings(sample, model.fingerprint, strength_is_given=strength_is_given):
         _log.warning("image: %s", sentence)
+
+
+def _with_auto_strength(denoiser: "Denoiser", sample: Series) -> "Denoiser":
+    from ctcycle.inference.auto_strength import choose_strength
+
+    choice = choose_strength(denoiser, sample)
+    _log.info("image: %s", choice.sentence())
+    return denoiser.with_strength(choice.strength)
 
 
 def _protocols(wanted: ProtocolName | Sequence[ProtocolName]) -> list[ProtocolName]:

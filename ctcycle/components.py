@@ -1,15 +1,15 @@
-"""Builds the components that a config names with ``_target_``."""
+"""Builds the components that a config names with ``_target_``.
+
+MONAI takes four seconds to import: it is imported when one of its classes is named.
+"""
 
 import importlib
 import inspect
 import logging
 from collections.abc import Mapping
 from functools import cache
-from types import ModuleType
 from typing import Any
 
-import monai.networks.nets
-from monai.transforms import Transform
 from torch import nn
 
 from ctcycle.config.components import ALLOWED, Component, trusted
@@ -23,29 +23,31 @@ _log = logging.getLogger(__name__)
 def build_generator(spec: GeneratorSpec | Component, *, noise_channel: bool = False) -> nn.Module:
     """Build the network of a config's ``generator`` section, with weights drawn from torch's global RNG."""
     if isinstance(spec, Component):
-        net: nn.Module = build_component(spec, monai.networks.nets)
+        net: nn.Module = build_component(spec, "monai.networks.nets")
         return net
     return ResNetGenerator(spec, noise_channel=noise_channel)
 
 
-def build_component(component: Component, home: ModuleType) -> Any:
+def build_component(component: Component, home: str) -> Any:
     """Build the network or transform named by ``component``.
 
     Args:
         component: its name was checked against the allow-list when the config was read.
-        home: the module in which names without dots are looked up.
+        home: dotted name of the module in which names without dots are looked up.
 
     Raises:
         ConfigError: the name does not exist; it is not a network or transform class (a function could do anything); it
             might run code, access files or use the network, and ``--trust`` was not given; or it rejects its
             arguments, in which case the message is its own.
     """
+    from monai.transforms import Transform
+
     path, _, name = component.target.rpartition(".")
     try:
-        maker = getattr(importlib.import_module(path) if path else home, name)
+        maker = getattr(importlib.import_module(path or home), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"_target_ '{component.target}': not found; give a name from {home.__name__} or a full dotted path"
+            f"_target_ '{component.target}': not found; give a name from {home} or a full dotted path"
         ) from error
     if not (isinstance(maker, type) and issubclass(maker, nn.Module | Transform)):
         raise ConfigError(

@@ -4,6 +4,36 @@ A message is one sentence: ``<where>: <what is wrong, with the value found>; <wh
 It identifies a series by UID or path, never by patient.
 """
 
+import re
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters except tab and line break, marks that reverse the writing direction, and lone surrogates."""
+
+
+def printable(text: str) -> str:
+    r"""Return text with an escape such as ``\x1b`` for each character that could control a terminal.
+
+    Bytes of file names that are not UTF-8 are shown as ``\xe4``. Tabs and line breaks stay.
+    """
+    return _CONTROL.sub(_escape, text)
+
+
+def one_line(text: str) -> str:
+    r"""Return `printable` text with ``\n`` for each line break, so that a name cannot pass for a second message."""
+    return printable(text).replace("\n", r"\n")
+
+
+def is_text(text: str) -> bool:
+    """Return whether text is valid Unicode; the name of a file is not if its bytes are not UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that Python could not decode
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
 
 class CtcycleError(ValueError):
     """A failure caused by the input, the config or the machine, not by a bug."""
@@ -46,7 +76,7 @@ class OutputError(CtcycleError):
 
 
 class DivergedError(CtcycleError):
-    """Training that produced NaN or infinity."""
+    """Training that produced NaN or infinity, or a denoiser that does not denoise."""
 
     exit_code = 5
 

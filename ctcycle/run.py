@@ -11,7 +11,7 @@ import argparse
 import errno
 import json
 import os
-import select
+import re
 import signal
 import sys
 import textwrap
@@ -21,33 +21,56 @@ from pathlib import Path
 
 from ctcycle import __version__
 from ctcycle.config.components import trusting
-from ctcycle.config.loading import LoadedConfig, json_schema, load_config
+from ctcycle.config.loading import LoadedConfig, load_config
 from ctcycle.config.shipped import config_names, find_config
 from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.config.suggestions import near
-from ctcycle.errors import ConfigError, CtcycleError, OutputError
+from ctcycle.config.tasks.node import Serve
+from ctcycle.errors import ConfigError, CtcycleError, DivergedError, OutputError, StoppedError
+from ctcycle.reference.schema import editor_schema
+from ctcycle.runs.launch import launch
 from ctcycle.signals import StopNow, stopping_at_once
-from ctcycle.tasks.arguments import POSITIONAL, Once, Parser, add_denoise_arguments, denoise_overrides
-from ctcycle.tasks.crashes import describe_crash
+from ctcycle.tasks.terminal.arguments import POSITIONAL, Once, Parser, add_denoise_arguments, denoise_overrides
+from ctcycle.tasks.terminal.crashes import describe_crash, describe_stop
+from ctcycle.tasks.terminal.short_commands import SHORT, ShortCommand
+from ctcycle.tasks.terminal.streams import Outlet, safe_streams
 
 MODULE = "python -m ctcycle.run"
+_INTERVAL = "TQDM_MININTERVAL"
 COMMANDS = {
+    "inspect": (
+        "look at folders of CT before training, and propose how to train on them",
+        "ctcycle inspect data",
+    ),
     "denoise": (
         "denoise low-dose series with the shipped bundle or your own model",
         "ctcycle denoise incoming denoised",
     ),
-    "run": ("run any task from a config: simulate, scan, train, evaluate, bench, denoise, bundle", "ctcycle run demo"),
+    "view": (
+        "show series before and after denoising, as pages to scroll through in a browser",
+        "ctcycle view incoming denoised",
+    ),
+    "serve": (
+        "run a DICOM node that receives series, denoises them and sends the results",
+        "ctcycle serve --config node.yaml",
+    ),
+    "run": ("run any task from a config, such as train, evaluate or bundle", "ctcycle run demo"),
 }
 """The commands of ``ctcycle``, each with its purpose and an example."""
 
 EXAMPLES = {
     "simulate": ("simulate CT of phantom patients, as DICOM series", "simulate", "simulation.patients=10"),
+    "inspect": ("look at folders of CT, and propose how to train on them", "inspect", "slices=16"),
     "scan": ("index folders of CT in a manifest: series, patients, splits", "scan", "out=runs/my_data"),
     "train": ("train a denoiser, with or without pairs", "cyclegan", "training.epochs=20"),
+    "sweep": ("train one config with many values of its keys", "sweep", "search=optuna trials=20"),
     "evaluate": ("evaluate trained runs against the full dose of held-out patients", "evaluate", "split=val"),
     "bench": ("measure denoisers on simulated scans with known truth; needs no data", "bench", "physics.kernel=d45"),
     "denoise": ("denoise new low-dose series", "denoise", "input=incoming out=denoised"),
+    "view": ("show series before and after denoising in a browser", "view", "input=incoming denoised=denoised"),
     "bundle": ("export a trained denoiser as a MONAI bundle, which runs without ctcycle", "bundle", "version=0.2.0"),
+    "register": ("register a bundle as an MLflow model, which MLflow loads and serves", "register", "alias=champion"),
+    "serve": ("run a DICOM node: receive series, denoise them, send the results", "serve", "out=spool"),
     "pipeline": ("run several tasks in order", "demo", ""),
 }
 """The tasks, each with its purpose and the config and overrides of an example."""
@@ -74,18 +97,21 @@ def command(argv: Sequence[str] | None = None) -> int:
 def _exit_code(work: Callable[[], None]) -> int:
     """Do the work; return its exit code, after printing one sentence if it failed."""
     _quiet_third_parties()
+    with safe_streams(silent=launch().rank > 0):
+        return _outcome(work)
+
+
+def _outcome(work: Callable[[], None]) -> int:
     try:
         with stopping_at_once():
             work()
-        sys.stdout.flush()
-    except BrokenPipeError as error:
-        return 128 + 13 if _reader_gone() else _explain_crash(error)  # the code a shell reports for SIGPIPE
-    except StopNow as stop:
-        name = signal.Signals(stop.number).name
-        return _say(f"interrupted by {name}; run the command again to resume", 128 + stop.number)
-    except KeyboardInterrupt:
-        return _say("interrupted by Ctrl-C; run the command again to resume", 130)
+    except _ReaderGoneError:
+        return 128 + 13  # the code a shell reports for SIGPIPE
+    except KeyboardInterrupt as stop:
+        return _say(describe_stop(stop), 128 + (stop.number if isinstance(stop, StopNow) else signal.SIGINT))
     except CtcycleError as error:
+        if not isinstance(error, ConfigError | StoppedError | DivergedError):  # the same on rank 0
+            _say_from_other_rank(str(error))
         return _say(str(error), error.exit_code)
     except Exception as error:  # noqa: BLE001 (the last resort: every failure ends with a sentence)
         return _explain_crash(error)
@@ -98,8 +124,12 @@ def _run_command(argv: Sequence[str]) -> None:
         _run_config("ctcycle run", rest)
     elif name == "denoise":
         _denoise(rest)
+    elif name in SHORT:
+        _short(SHORT[name], rest)
+    elif name == "serve":
+        _serve(rest)
     elif name and not name.startswith("-"):
-        hint = near(name, COMMANDS) or f"; the commands are {' and '.join(COMMANDS)}"
+        hint = near(name, COMMANDS) or f"; the commands are {', '.join(COMMANDS)}"
         raise ConfigError(f"command line: unknown command '{name}'{hint}")
     else:
         _overview().parse_args(argv)
@@ -109,7 +139,7 @@ def _run_command(argv: Sequence[str]) -> None:
 def _run_config(program: str, argv: Sequence[str] | None) -> None:
     arguments = _run_parser(program).parse_intermixed_args(argv)
     if arguments.schema:
-        print(json.dumps(json_schema(), indent=2))
+        _print_all(json.dumps(editor_schema(), indent=2))
         return
     with trusting(every_target=arguments.trust):
         _run(_named_config(program, arguments), check=arguments.check)
@@ -139,12 +169,35 @@ def _denoise(argv: Sequence[str]) -> None:
         _run(load_config(find_config("denoise"), overrides), check=arguments.check)
 
 
+def _short(short: ShortCommand, argv: Sequence[str]) -> None:
+    parser = short.parser()
+    _add_common(parser)
+    arguments = parser.parse_intermixed_args(argv)
+    with trusting(every_target=arguments.trust):
+        _run(load_config(find_config(short.config), short.overrides(arguments)), check=arguments.check)
+
+
+def _serve(argv: Sequence[str]) -> None:
+    arguments = _serve_parser().parse_intermixed_args(argv)
+    loaded = load_config(find_config(arguments.config or "serve"), arguments.overrides)
+    if not isinstance(loaded.config, Serve):
+        raise ConfigError(f"{loaded.path}: is a config of task '{loaded.config.task}'; give one of task 'serve'")
+    if arguments.check:
+        from ctcycle.tasks.serve import check
+
+        check(loaded.config)
+        return
+    _run(loaded, check=False)
+
+
 def _run(loaded: LoadedConfig, *, check: bool) -> None:
     if check:
-        print(dump_yaml(loaded.resolved), end="")
+        _print_all(dump_yaml(loaded.resolved).rstrip("\n"))
         return
     if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_MININTERVAL", "15")  # seconds between the lines of progress bars in a log file
+        os.environ.setdefault(_INTERVAL, "15")  # seconds between the lines of progress bars in a log file
+    if not re.fullmatch(r"\d*\.?\d+", os.environ.get(_INTERVAL, "1")):
+        raise ConfigError(f"environment variable {_INTERVAL}: {os.environ[_INTERVAL]!r} is not a number of seconds")
     from ctcycle.tasks.running import run
 
     run(loaded)
@@ -204,6 +257,24 @@ def _denoise_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _serve_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="ctcycle serve",
+        usage="ctcycle serve [--config FILE] [--check] [key=value ...]",
+        description="Run a DICOM node: receive CT series, denoise them, and send the results. "
+        "Research use only: not for diagnosis.",
+        epilog="The config defaults to the shipped configs/serve.yaml, which documents the keys.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, action=Once, metavar="FILE", help="the config, a YAML file")
+    parser.add_argument(
+        "--check", action="store_true", help="only prove that config, spool, models and peers work, then exit"
+    )
+    _add_version(parser)
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="overrides of single values")
+    return parser
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="only validate the config, and print it with all defaults")
     parser.add_argument("--trust", action="store_true", help="run the code of any `_target_`; read SECURITY.md first")
@@ -232,6 +303,12 @@ def _say(sentence: str, exit_code: int) -> int:
     return exit_code
 
 
+def _say_from_other_rank(text: str) -> None:
+    """Print text that only a rank other than the first knows of; all else that these ranks print is dropped."""
+    if rank := launch().rank:
+        print(f"rank {rank}: {text}", file=Outlet(sys.__stderr__), flush=True)
+
+
 def _end_bars() -> None:
     """Close all progress bars that an error left open, so that they do not overwrite or follow the last sentence."""
     if (tqdm := sys.modules.get("tqdm")) is None:
@@ -247,19 +324,40 @@ def _explain_crash(error: Exception) -> int:
         path = error.filename or "output"
         sentence = f"{path}: cannot write ({error.strerror}); free up space or choose another location"
         return _say(sentence, OutputError.exit_code)
+    if _is_lack_of_memory(error):
+        text = re.sub(r"\s+", " ", str(error))[:200]
+        return _say(f"not enough memory ({text}); use smaller patches, batches, tiles or networks", 1)
     print(describe_crash(error), file=sys.stderr)
+    _say_from_other_rank(describe_crash(error))
     name = type(error).__name__
     return _say(f"internal error ({name}, traceback above); this is a bug in ctcycle, please report it", 1)
 
 
-def _reader_gone() -> bool:
-    """Return whether the reader of stdout has closed (``| head``); if so, silence errors at interpreter exit."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    if not any(event & select.POLLERR for _, event in poll.poll(0)):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Return whether Python, numpy or torch could not get the memory they asked for."""
+    texts = ("can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+    )
+
+
+class _ReaderGoneError(Exception):
+    """Whoever asked for text has closed standard output (``| head``)."""
+
+
+def _print_all(text: str) -> None:
+    """Print text that the command was asked for; unlike messages, it must not be lost.
+
+    Raises:
+        OSError: the disk behind standard output is full.
+        _ReaderGoneError: nobody reads standard output any more.
+    """
+    print(text, flush=True)
+    lost = sys.stdout.lost if isinstance(sys.stdout, Outlet) else None
+    if isinstance(lost, BrokenPipeError):
+        raise _ReaderGoneError from lost
+    if lost is not None:
+        raise lost
 
 
 def _quiet_third_parties() -> None:

@@ -9,11 +9,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""The signals that ask to stop; Windows has no SIGUSR1."""
 _ECHO_S = 0.5
 """A second signal within this time counts as an echo: timeout(1) and others signal a process and then its group."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -34,12 +35,16 @@ class StopNow(KeyboardInterrupt):
 class StopRequest:
     """Records the first signal so that the caller can finish cleanly; a second signal ends the process.
 
+    Args:
+        rank: number of this process if a launcher has started several; then only the first one reports the signal,
+            and a second signal has no effect: launchers repeat signals, and kill processes that take too long.
+
     Attributes:
         code: exit code for the signal that was received; 0 if none was.
     """
 
-    def __init__(self) -> None:
-        self.code = 0
+    def __init__(self, rank: int | None = None) -> None:
+        self.code, self.rank = 0, rank
         self._received_at = 0.0
         self._interrupts = False
         self._process = os.getpid()
@@ -73,9 +78,22 @@ class StopRequest:
             self.code, self._received_at = 128 + number, now
             if self._interrupts:
                 raise StopNow(number)
-        elif now - self._received_at > _ECHO_S:
-            os.write(2, b"\nkilled by a second signal; the last checkpoint is intact, run it again to resume\n")
+            self._announce()
+        elif self.rank is None and now - self._received_at > _ECHO_S:
+            _tell("killed by a second signal; the last checkpoint is intact, run it again to resume")
             os._exit(128 + number)
+
+    def _announce(self) -> None:
+        if self.rank is None:
+            _tell("stopping after this iteration; send the signal (Ctrl-C) again to stop now")
+        elif self.rank == 0:
+            _tell("stopping all ranks after this iteration")
+
+
+def _tell(text: str) -> None:
+    """Write a line to standard error at once, whatever else is being written."""
+    with suppress(OSError):
+        os.write(2, f"\n{text}\n".encode())
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tiny_data import TinyData
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # The same examples every time, without a clock: a shared machine must not decide whether a test passes.
-settings.register_profile("ctcycle", derandomize=True, deadline=None, database=None)
+settings.register_profile(
+    "ctcycle", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("ctcycle")
 
 ROOT = Path(__file__).parent.parent
@@ -46,11 +48,13 @@ def tiny_run(tiny: "TinyData", tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training draws empty files: figures take longer than the training of tiny networks."""
+    """Training draws one pixel: figures take longer than the training of tiny networks."""
+    from PIL import Image
 
-    def draw(path: Path, *_content: object) -> None:
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
+    from ctcycle.atomic import write_file
+
+    def draw(path: Path, *_content: object, **_options: object) -> None:
+        write_file(path, lambda stream: Image.new("L", (1, 1)).save(stream, "png"))
 
     for name in ("ctcycle.training.handlers.samples.slice_panels", "ctcycle.training.trainer.loss_curves"):
         monkeypatch.setattr(name, draw)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from phantom_series import body_hu, write_series
+from textured_noise import noisy_trunk, series_of
 from tiny_data import TinyData
 
 import ctcycle
@@ -21,6 +23,7 @@ from ctcycle.config.schema import Denoise
 from ctcycle.ct.series_io import find_series
 from ctcycle.errors import ConfigError, OutputError, SeriesError
 from ctcycle.evaluation.scoring import BODY_NOTE
+from ctcycle.inference.auto_strength import choose_strength
 
 ROOT = Path(__file__).parent.parent
 LISTING = re.findall(
@@ -178,6 +181,28 @@ def test_slices_unlike_the_training_are_warned_of(
     with caplog.at_level(logging.WARNING, "ctcycle"):
         ctcycle.denoise(np.full((64, 64), 0.5), model)
     assert any("the model was trained on" in record.message for record in caplog.records)
+
+
+def test_a_routine_dose_is_warned_of_and_left_alone_by_strength_auto(
+    model: ctcycle.Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    routine, low = series_of(noisy_trunk(18.0)), series_of(noisy_trunk(60.0))
+    with caplog.at_level(logging.INFO, "ctcycle"):
+        ctcycle.denoise(routine, replace(model, fingerprint=None))
+        assert "denoising would over-smooth it" in caplog.text
+        caplog.clear()
+        np.testing.assert_array_equal(ctcycle.denoise(routine, model, strength="auto").hu, routine.hu)
+        assert "over-smooth" not in caplog.text
+        assert "already at routine dose" in caplog.text
+    clean = ctcycle.denoise(low, model, strength="auto")
+    chosen = choose_strength(model.denoiser(), low).strength
+    assert chosen > 0
+    np.testing.assert_array_equal(clean.hu, model.denoiser(strength=chosen)(low.hu))
+
+
+def test_strength_auto_needs_a_series(model: ctcycle.Model) -> None:
+    with pytest.raises(SeriesError, match=r"^image: strength=auto: pixel size or slice thickness is unknown; set"):
+        ctcycle.denoise(noisy_trunk(40.0), model, strength="auto")
 
 
 def test_a_folder_is_denoised_as_the_command_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

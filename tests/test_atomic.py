@@ -9,7 +9,7 @@ from typing import IO
 import pytest
 
 from ctcycle import atomic
-from ctcycle.atomic import new_folder, remove_partial_folders, write_file, write_json, write_text
+from ctcycle.atomic import file_digests, new_folder, remove_leftovers, staged, write_file, write_json, write_text
 from ctcycle.errors import OutputError
 
 
@@ -163,15 +163,117 @@ def test_what_is_no_folder_is_never_replaced(tmp_path: Path, kind: str) -> None:
     assert entries(tmp_path) == ["elsewhere", "out"]
 
 
-def test_what_a_killed_process_leaves_is_removed_and_nothing_else(out: Path) -> None:
-    code = "import os, sys; from pathlib import Path; from ctcycle.atomic import new_folder\n"
-    code += "with new_folder(Path(sys.argv[1]), may_replace=True) as folder:\n"
-    code += "    (folder / 'file').touch(); os.kill(os.getpid(), 9)"
-    killed = subprocess.run([sys.executable, "-c", code, out], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert len(list(out.parent.iterdir())) == 2
-    for name in (".git", ".out.earlier-0123abcd", ".out.partial-", ".note.partial-0123abcd"):
-        (out.parent / name).touch() if name.startswith(".note") else (out.parent / name).mkdir()
-    remove_partial_folders(out.parent)
-    expected = [".git", ".note.partial-0123abcd", ".out.earlier-0123abcd", ".out.partial-", "out", "out/old"]
-    assert entries(out.parent) == expected
+WRITERS = {
+    "folder": "with new_folder(out, may_replace=True) as folder:\n    (folder / 'file').touch(); {then}",
+    "staged": "with staged(out, may_replace=True) as path:\n    path.mkdir(); (path / 'file').touch(); {then}",
+    "file": "write_file(out / 'image', lambda stream: (stream.write(b'pixels'), stream.flush(), {then}))",
+}
+STARTS = "import os, sys; from pathlib import Path; from ctcycle.atomic import new_folder, staged, write_file\n"
+STARTS += "out = Path(sys.argv[1])\n"
+
+
+def started(writer: str, then: str, out: Path) -> subprocess.Popen[str]:
+    """A process that writes to ``out`` and then does something."""
+    code = STARTS + WRITERS[writer].format(then=then)
+    return subprocess.Popen([sys.executable, "-c", code, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def killed(writer: str, out: Path) -> None:
+    process = started(writer, "os.kill(os.getpid(), 9)", out)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_a_killed_process_leaves_is_removed_and_nothing_else(writer: str, out: Path) -> None:
+    killed(writer, out)
+    assert any(".partial-" in name for name in entries(out.parent))
+    foreign = [".git", ".note", ".out.earlier-", ".out.lock", ".out.partial-", ".out.template", ".x.partial-012"]
+    for name in foreign:
+        (out.parent / name).touch()
+    (out.parent / ".link.partial-01234567").symlink_to(out)
+    remove_leftovers(out.parent, below=True)
+    assert entries(out.parent) == sorted([*foreign, ".link.partial-01234567", "out", "out/old"])
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_a_living_process_writes_is_left_alone(writer: str, out: Path) -> None:
+    then = "(sys.stdout.write('ready\\n'), sys.stdout.flush(), sys.stdin.read())"
+    with started(writer, then, out) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        before = entries(out.parent)
+        assert any(".partial-" in name for name in before)
+        remove_leftovers(out.parent, below=True)
+        assert entries(out.parent) == before
+        if writer != "file":
+            with pytest.raises(OutputError, match="out: another process is writing it; wait for it") as error:
+                write_beside(out)
+            assert error.value.exit_code == 4
+        process.communicate()
+    assert process.returncode == 0
+    assert entries(out.parent) == (["out", "out/image", "out/old"] if writer == "file" else ["out", "out/file"])
+
+
+def write_beside(out: Path) -> None:
+    with new_folder(out, may_replace=True):
+        pytest.fail("two writers at once")
+
+
+def test_the_next_writer_of_a_folder_removes_what_a_killed_one_left(out: Path) -> None:
+    killed("folder", out)
+    killed("folder", out.with_name("other"))
+    with new_folder(out, may_replace=True) as folder:
+        (folder / "new").touch()
+    left = [name for name in entries(out.parent) if not name.startswith(".other.")]
+    assert left == ["out", "out/new"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_folder_moved_away_for_its_replacement_is_put_back_if_that_never_came(replaced: bool, out: Path) -> None:
+    earlier = out.with_name(".out.earlier-0123abcd") / "out"
+    earlier.mkdir(parents=True)
+    (earlier / "earlier").touch()
+    if not replaced:
+        (out / "old").unlink()
+        out.rmdir()
+    remove_leftovers(out.parent)
+    assert entries(out.parent) == (["out", "out/old"] if replaced else ["out", "out/earlier"])
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ü" * 127])
+def test_names_as_long_as_the_file_system_allows(name: str, tmp_path: Path) -> None:
+    write_text(tmp_path / "files" / name, "text")
+    with staged(tmp_path / "folders" / name) as path:
+        path.mkdir()
+        (path / "file").touch()
+    assert entries(tmp_path) == sorted(["files", f"files/{name}", "folders", f"folders/{name}", f"folders/{name}/file"])
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_staged_takes_its_place_at_the_end(kind: str, tmp_path: Path) -> None:
+    def make(text: str, *, may_replace: bool = False) -> None:
+        with staged(tmp_path / "a" / "out", may_replace=may_replace) as path:
+            file = path / "file" if kind == "folder" else path
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+            assert (tmp_path / "a" / "out").exists() == may_replace
+
+    make("old")
+    before = file_digests(tmp_path)
+    with pytest.raises(OutputError, match="out: already exists"):
+        make("new")
+    assert file_digests(tmp_path) == before
+    make("new", may_replace=True)
+    assert file_digests(tmp_path) != before
+    assert file_digests(tmp_path).keys() == before.keys()
+
+
+def test_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x").write_bytes(b"abc")
+    (tmp_path / "a" / "link").symlink_to("b")
+    assert file_digests(tmp_path / "a") == {
+        "b/x": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",  # FIPS 180-2, B.1
+        "link": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    }

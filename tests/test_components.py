@@ -19,10 +19,10 @@ def component(target: str, **arguments: object) -> Component:
 
 
 def test_a_short_name_is_looked_up_at_home_and_a_full_one_anywhere_allowed() -> None:
-    flip = build_component(component("RandFlip", prob=1.0, spatial_axis=0), monai.transforms)
+    flip = build_component(component("RandFlip", prob=1.0, spatial_axis=0), "monai.transforms")
     assert isinstance(flip, monai.transforms.RandFlip)
     assert flip(torch.arange(4).reshape(1, 2, 2)).tolist() == [[[2, 3], [0, 1]]]
-    net = build_component(component("monai.networks.nets.UNet", **UNET), monai.transforms)
+    net = build_component(component("monai.networks.nets.UNet", **UNET), "monai.transforms")
     assert net(torch.zeros(1, 1, 16, 16)).shape == (1, 1, 16, 16)
 
 
@@ -49,7 +49,7 @@ UNET = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": [4, 
 )
 def test_what_cannot_be_built_is_named(target: str, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        build_component(component(target, **arguments), monai.transforms)
+        build_component(component(target, **arguments), "monai.transforms")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_cannot_be_built_is_named(target: str, arguments: dict[str, object]
 )
 def test_only_networks_and_transforms_are_called(target: str, arguments: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="neither a torch module nor a MONAI transform"):
-        build_component(component(target, **arguments), monai.transforms)
+        build_component(component(target, **arguments), "monai.transforms")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_arguments_are_data() -> None:
     part = component("RandFlip", prob="$__import__('os').getcwd()")
     assert part.arguments == {"prob": "$__import__('os').getcwd()"}
     with pytest.raises(ConfigError):
-        build_component(part, monai.transforms)
+        build_component(part, "monai.transforms")
     with pytest.raises(ValidationError):
         Component.model_validate({"prob": 1})
 
@@ -114,7 +114,7 @@ def test_parts_that_reach_files_networks_or_other_code_need_trust(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=f"'{target}': .*{risk}.*; pass --trust to run it anyway"):
-        build_component(component(target, **arguments), monai.transforms)
+        build_component(component(target, **arguments), "monai.transforms")
     assert not list(tmp_path.iterdir())
 
 
@@ -124,13 +124,13 @@ def test_the_part_that_calls_what_its_arguments_name_really_does(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with trusting(every_target=True):
-        build_component(component("LoadImage", reader="os.mkdir", path="made"), monai.transforms)
+        build_component(component("LoadImage", reader="os.mkdir", path="made"), "monai.transforms")
     assert (tmp_path / "made").is_dir()  # else the trap of the test above is none
 
 
 def test_weights_that_are_declined_need_no_trust() -> None:
     part = component("monai.networks.nets.EfficientNetBN", model_name="efficientnet-b0", pretrained=False)
-    assert isinstance(build_component(part, monai.networks.nets), torch.nn.Module)
+    assert isinstance(build_component(part, "monai.networks.nets"), torch.nn.Module)
 
 
 FOREIGN = """
@@ -166,11 +166,11 @@ def test_trust_takes_any_class_of_the_two_kinds_and_names_each_in_a_line(
     with caplog.at_level(logging.WARNING), trusting(every_target=True):
         part = component("foreign_parts.Net")
         assert not foreign.exists()  # reading a config imports nothing
-        assert type(build_component(part, monai.networks.nets)).__module__ == "foreign_parts"
-        build_component(part, monai.networks.nets)
+        assert type(build_component(part, "monai.networks.nets")).__module__ == "foreign_parts"
+        build_component(part, "monai.networks.nets")
         for target in ("foreign_parts.make", "os.system"):
             with pytest.raises(ConfigError, match="neither a torch module nor a MONAI transform"):
-                build_component(component(target), monai.networks.nets)
+                build_component(component(target), "monai.networks.nets")
         with pytest.raises(ValidationError, match="not a dotted name"):
             component("foreign_parts._Net")
     assert foreign.exists()
@@ -187,4 +187,4 @@ def test_trust_ends_where_it_was_given() -> None:
     with pytest.raises(ValidationError):
         component("torch.optim.swa_utils.AveragedModel")
     with pytest.raises(ConfigError, match="outside the allowed packages; pass --trust"):
-        build_component(part, monai.networks.nets)  # what was read then is not built now
+        build_component(part, "monai.networks.nets")  # what was read then is not built now

@@ -13,7 +13,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from phantom_series import body_hu
 
 import ctcycle
 from ctcycle.config.loading import LoadedConfig, load_config
@@ -127,6 +129,24 @@ def test_a_fault_of_the_program_shows_where_and_ends_in_a_sentence(
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 7.28 TiB for an array"),
+        RuntimeError("[enforce fail]\nDefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+    ],
+)
+def test_lack_of_memory_is_no_bug(
+    error: Exception, config: str, tasks: Tasks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks(raises(error))
+    assert main(["--config", config]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("not enough memory (")
+    assert line.endswith("; use smaller patches, batches, tiles or networks")
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ([], "command line: no config given; try python -m ctcycle.run --config configs/demo.yaml"),
@@ -212,7 +232,7 @@ def test_version_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert capsys.readouterr().out == f"ctcycle {ctcycle.__version__}\n"
     assert main(["--schema"]) == 0
-    assert json.loads(capsys.readouterr().out)["discriminator"]["propertyName"] == "task"
+    assert json.loads(capsys.readouterr().out)["$defs"]["Scan"]["properties"]["task"]["const"] == "scan"
 
 
 def test_version_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,6 +298,15 @@ def test_denoise_gets_the_shipped_bundle_and_the_options(tasks: Tasks) -> None:
         (["run", "cyclgan"], "command line: no shipped config named 'cyclgan'; did you mean 'cyclegan'?"),
         (["run", "demo", "scan"], "command line: 'scan' is not of the form key.sub=value"),
         (["denoise", "in"], "command line: the following arguments are required: OUT; see ctcycle denoise --help"),
+        (
+            ["denoise", "in", ""],
+            "command line: argument OUT: the path is empty; '.' is the current folder; see ctcycle",
+        ),
+        (
+            ["denoise", "", "out"],
+            "command line: argument IN: the path is empty; '.' is the current folder; see ctcycle",
+        ),
+        (["denoise", "in", "out", "--model", ""], "command line: argument --model: the path is empty; "),
         (["denoise", "in", "out", "more"], "command line: 'more' is not of the form key.sub=value"),
         (
             ["denoise", "in", "out", "--strengh=1"],
@@ -296,6 +325,15 @@ def test_a_wrong_command(arguments: list[str], sentence: str, capsys: pytest.Cap
     assert console(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(sentence)
+
+
+@pytest.mark.parametrize(("seconds", "code"), [("abc", 2), ("", 2), ("-1", 2), ("0.5", 0), ("10", 0)])
+def test_the_interval_of_progress_bars(
+    seconds: str, code: int, config: str, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks(lambda _: None)
+    monkeypatch.setenv("TQDM_MININTERVAL", seconds)
+    assert main(["--config", config]) == code
 
 
 def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -380,3 +418,17 @@ def test_warnings_of_third_parties_are_hidden_and_ours_are_not(config: str, task
         warnings.simplefilter("always")
         assert main(["--config", config]) == 0
     assert [str(warning.message) for warning in caught] == ["something of ours"]
+
+
+def test_denoising_imports_only_what_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "x_1.npy", body_hu(1, 64)[0])
+    line = f"""
+import sys
+from ctcycle.run import command
+code = command(["denoise", {str(tmp_path / "in")!r}, {str(tmp_path / "out")!r}])
+heavy = {{"monai", "mlflow", "ignite", "matplotlib", "pandas", "skimage", "torch._dynamo"}} & set(sys.modules)
+sys.exit(f"imported: {{heavy}}" if heavy else code)
+"""
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr

@@ -206,19 +206,32 @@ def test_code_in_images_is_refused_and_not_run(
     assert not (here / "evil").exists()
 
 
-def test_links_in_the_output_are_replaced_not_followed(here: Path, tiny_run: Path) -> None:
+def test_links_in_the_output_are_refused_and_not_followed(here: Path, tiny_run: Path) -> None:
     (here / "input").mkdir()
     np.save(here / "input" / "a.npy", np.random.default_rng(0).normal(0, 30, (2, 32, 32)).astype(np.int16))
     arguments = [*denoising(here), f"model={tiny_run}", "assume_hu=true"]
     assert main(arguments) == 0
-    for name in ("a.npy", "summary.json", "config.yaml", "finished"):
+    for name in ("summary.json", "config.yaml", "finished"):
         (here / f"mine-{name}").write_text("mine")
         (here / "out" / name).unlink()
         (here / "out" / name).symlink_to(here / f"mine-{name}")
     before = {path: content for path, content in files_of(here).items() if path.name.startswith("mine-")}
-    assert main([*arguments, "overwrite=true"]) == 0
+    assert main([*arguments, "overwrite=true"]) == 4
     assert {path: path.read_bytes() for path in before} == before
-    assert not any(path.is_symlink() for path in (here / "out").rglob("*"))
+    assert sum(path.is_symlink() for path in (here / "out").rglob("*")) == len(before)
+
+
+def test_a_link_in_place_of_a_result_is_refused(here: Path, tiny_run: Path) -> None:
+    (here / "input").mkdir()
+    np.save(here / "input" / "a.npy", np.random.default_rng(0).normal(0, 30, (2, 32, 32)).astype(np.int16))
+    arguments = [*denoising(here), f"model={tiny_run}", "assume_hu=true"]
+    assert main(arguments) == 0
+    (here / "mine.npy").write_text("mine")
+    (here / "out" / "a.npy").unlink()
+    (here / "out" / "a.npy").symlink_to(here / "mine.npy")
+    assert main([*arguments, "overwrite=true"]) == 4
+    assert (here / "mine.npy").read_text() == "mine"
+    assert (here / "out" / "a.npy").is_symlink()
 
 
 def test_links_in_the_input_lead_to_no_other_place_for_the_output(here: Path, tiny_run: Path) -> None:
@@ -246,7 +259,7 @@ def test_a_run_is_cleared_without_following_links(here: Path, tiny_run: Path) ->
     before = files_of(here / "mine")
     assert main(["--config", "scan.yaml"]) == 3
     assert files_of(here / "mine") == before != {}
-    assert not (here / "run" / "checkpoints").is_symlink()
+    assert (here / "run" / "checkpoints").is_symlink()
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -58,7 +58,12 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=5)
     assert process.returncode == 130
-    assert errors == "\nkilled by a second signal; the last checkpoint is intact, run it again to resume\n"
+    assert errors.splitlines() == [
+        "",
+        "stopping after this iteration; send the signal (Ctrl-C) again to stop now",
+        "",
+        "killed by a second signal; the last checkpoint is intact, run it again to resume",
+    ]
 
 
 @each_signal

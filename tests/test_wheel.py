@@ -119,7 +119,7 @@ def test_from_an_empty_folder_it_denoises_dicom(installed: Path, tmp_path: Path)
     assert written[0].pixel_array.shape == pydicom.dcmread(files[0]).pixel_array.shape
     assert "ct_denoiser" in written[0].DerivationDescription
     kept = {path.name for path in empty.iterdir()}, {path.name for path in (empty / "denoised").iterdir()}
-    assert kept == ({"denoised"}, {"incoming", "config.yaml", "log.txt", "summary.json", "finished"})
+    assert kept == ({"denoised"}, {"incoming", "config.yaml", "log.txt", "summary.json", "finished", ".ctcycle"})
     assert read_yaml(empty / "denoised" / "config.yaml").plain()["model"] is None
     assert str(installed.parent) not in (empty / "denoised" / "config.yaml").read_text()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ctcycle.atomic import new_folder, write_file, write_json, write_text
+from ctcycle.atomic import file_digests, new_folder, write_file, write_json, write_text
 from ctcycle.bundle.card import Facts, model_card
 from ctcycle.bundle.configs import FINGERPRINT, LOGGING, model_configs
 from ctcycle.bundle.formats import check_packages, export_network, side_multiple
@@ -27,9 +27,12 @@ from ctcycle.inference.fingerprint import Fingerprint
 from ctcycle.networks.resnet import ResNetGenerator
 from ctcycle.runs.bundle_folder import BundleFacts
 from ctcycle.runs.models import load_model, read_run_facts
+from ctcycle.runs.watch_record import read_watch
 
 _log = logging.getLogger(__name__)
 _ZOO_MB = 25
+RECORD = ".ctcycle/files.json"
+"""File in a bundle with the SHA-256 of all others: only what it lists may be replaced."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class _Source:
     fingerprint: Fingerprint | None
     results: Mapping[str, Results]
     data_license: str
+    watched: str
 
     def facts(self, costs: dict[str, Any]) -> Facts:
         """Return the facts for the model card, given the measured costs of the finished bundle."""
@@ -95,6 +99,7 @@ class _Source:
             fingerprint=self.fingerprint,
             results=self.results,
             costs=costs,
+            watched=self.watched,
         )
 
 
@@ -118,8 +123,29 @@ def export_bundle(plan: BundlePlan) -> str:
         _write_models(folder, source)
         _log.info("%s: measuring speed and parity", plan.bundle)
         write_text(folder / "docs" / "README.md", model_card(plan.card, source.facts(_costs(folder))))
+        write_json(folder / RECORD, _files(folder))
+    return exported(plan)
+
+
+def exported(plan: BundlePlan) -> str:
+    """Return the summary of an export for the terminal."""
     made = ", ".join(["model.pt", *(f"model.{name}" for name in plan.formats)])
     return f"bundle {plan.bundle.name} {plan.version} of {plan.run} ({made}); -> {plan.bundle}"
+
+
+def has_weights_of(bundle: Path, run: Path, checkpoint: str | None = None) -> bool:
+    """Return whether a bundle has the weights of a run.
+
+    Args:
+        bundle: the bundle folder.
+        run: the run folder.
+        checkpoint: as in `BundlePlan`.
+
+    Raises:
+        BundleError: one of them holds no denoiser.
+    """
+    ours, theirs = (load_model(path, checkpoint, "cpu").generator.state_dict() for path in (bundle, run))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def _read(plan: BundlePlan) -> _Source:
@@ -137,7 +163,9 @@ def _read(plan: BundlePlan) -> _Source:
     trained = BundleFacts(
         generator.spec, model.window, model.mu_water, fingerprint is not None, plan.average_flips, model.mu_air
     )
-    return _Source(plan, run.method, slices, generator, trained, fingerprint, results, data_license)
+    watch = read_watch(plan.run)
+    watched = watch.sentence if watch else ""
+    return _Source(plan, run.method, slices, generator, trained, fingerprint, results, data_license, watched)
 
 
 def _write_texts(folder: Path, source: _Source) -> None:
@@ -194,6 +222,34 @@ def _check_replaceable(out: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{out}: exists and is not a bundle; choose another `bundle`")
     if not overwrite:
         raise OutputError(f"{out}: already exists; choose another `bundle`, or set overwrite=true")
+    _check_own(out)
+
+
+def _files(bundle: Path) -> dict[str, str]:
+    """Return the digests of the files of a bundle, without what Python adds when it runs."""
+    found = file_digests(bundle)
+    return {name: one for name, one in found.items() if name != RECORD and "__pycache__" not in name.split("/")}
+
+
+def _check_own(bundle: Path) -> None:
+    """Check that a bundle holds only what its export wrote.
+
+    Raises:
+        OutputError: it has no record, or a file was added or changed; the message names it.
+    """
+    try:
+        known = dict(json.loads((bundle / RECORD).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        raise OutputError(
+            f"{bundle}: has no record of its files, so it is never replaced; "
+            "move it elsewhere, or choose another `bundle`"
+        ) from None
+    foreign = next((name for name, one in _files(bundle).items() if known.get(name) != one), None)
+    if foreign is not None:
+        raise OutputError(
+            f"{bundle / foreign}: was added or changed after the export, so the bundle is never replaced; move it "
+            "elsewhere, or choose another `bundle`"
+        )
 
 
 def _read_text(path: Path) -> str:

@@ -6,12 +6,14 @@ from ctcycle import __version__
 from ctcycle.config.schema import Denoise
 from ctcycle.config.shipped import located, shipped_bundle
 from ctcycle.ct.dicom import Derivation
+from ctcycle.errors import one_line
 from ctcycle.inference.folders import DenoiseOptions, Images, denoise_folder
+from ctcycle.runs import ranks
 from ctcycle.runs.models import load_model
 from ctcycle.tasks.job import Job
 
 
-def run(config: Denoise, _job: Job) -> str:
+def run(config: Denoise, job: Job) -> str:
     """Denoise every series in ``config.input`` with `ctcycle.inference.folders.denoise_folder`, with progress bars.
 
     Returns:
@@ -25,7 +27,12 @@ def run(config: Denoise, _job: Job) -> str:
     """
     folder = shipped_bundle() if config.model is None else located(config.model)
     model = load_model(folder, config.checkpoint, config.device)
-    denoiser = model.denoiser(strength=config.strength, tile=config.tile, average_flips=config.average_flips)
+    if config.engine == "onnx":
+        from ctcycle.bundle.onnx_engine import with_onnx
+
+        model = with_onnx(model, folder)
+    strength = 1.0 if config.strength == "auto" else config.strength
+    denoiser = model.denoiser(strength=strength, tile=config.tile, average_flips=config.average_flips)
     options = DenoiseOptions(
         overwrite=config.overwrite,
         assume_hu=config.assume_hu,
@@ -35,11 +42,14 @@ def run(config: Denoise, _job: Job) -> str:
         strict=config.strict,
         keep_private=config.keep_private,
         progress=_bar,
+        auto_strength=config.strength == "auto",
+        finished=job.folder.finish,
+        sharing=ranks,
     )
     derivation = Derivation(__version__, model.name, model.digest)
     return denoise_folder(config.input, config.out, denoiser, derivation, options, model.fingerprint)
 
 
 def _bar(images: Images, name: str, count: int) -> Images:
-    shown: Images = tqdm(images, desc=name, total=count, unit="slice", dynamic_ncols=True)
+    shown: Images = tqdm(images, desc=one_line(name), total=count, unit="slice", dynamic_ncols=True)
     return shown

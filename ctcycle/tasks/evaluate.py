@@ -1,8 +1,8 @@
 """The task `evaluate`: models, outputs and classical filters on the slices of a split, with tables and figures."""
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,41 +11,50 @@ from tqdm import tqdm
 
 from ctcycle.atomic import write_text
 from ctcycle.config.schema import Evaluate
+from ctcycle.data.pairs import row_pairs
 from ctcycle.data.slices import load_slices, open_store
-from ctcycle.errors import SeriesError
+from ctcycle.errors import CtcycleError, SeriesError
 from ctcycle.evaluation.cache import ResultCache, code_digest
-from ctcycle.evaluation.comparison import MethodResult, OwnBench, Plan, SliceBench
+from ctcycle.evaluation.comparison import MethodResult, Plan
 from ctcycle.evaluation.comparison import compare as compare_methods
 from ctcycle.evaluation.contrasts import contrast_lines, contrasts
 from ctcycle.evaluation.findings import StudyResult
 from ctcycle.evaluation.methods.method import Method
+from ctcycle.evaluation.page.panels import panel_slices
 from ctcycle.evaluation.pairs import EvaluationPairs, LowDoseSlice, LowDoseSlices, Slices, slices_digest
 from ctcycle.evaluation.results import Evaluation, MethodFacts, read_evaluation, summarise
 from ctcycle.evaluation.scoring import BODY_NOTE, ScoreOptions
 from ctcycle.evaluation.tables import format_table, markdown_table
+from ctcycle.runs import ranks
 from ctcycle.runs.folder import RunFolder
+from ctcycle.runs.launch import launch
 from ctcycle.runs.tracking import recorded_uri, versions
-from ctcycle.tasks.bench import PHYSICS_MEASURES, SLICE_MEASURES, insertion_bench, pair_bench, physics_bench
-from ctcycle.tasks.evaluation_report import draw, log_to_mlflow, report, write
+from ctcycle.simulation.processes import available_cores
+from ctcycle.tasks.evaluating.benches import LOW_DOSE_BENCHES, MEASURES, OWN_BENCHES, SLICE_BENCHES
+from ctcycle.tasks.evaluating.methods import held_out_notes, load_methods, watch_notes
+from ctcycle.tasks.evaluating.report import draw, log_to_mlflow, report, shown_methods, write
 from ctcycle.tasks.job import Job
-from ctcycle.tasks.methods import held_out_notes, load_methods
-
-SLICE_BENCHES: dict[str, Callable[[Evaluate], SliceBench]] = {"pairs": pair_bench, "insertion": insertion_bench}
-"""Makers of the benches that are fed with slices, by their name in the config."""
-
-LOW_DOSE_BENCHES = ("insertion",)
-"""Benches that need no full dose."""
-
-OWN_BENCHES: dict[str, Callable[[Evaluate], OwnBench]] = {"physics": physics_bench}
-"""Makers of the benches with images of their own."""
-
-MEASURES = PHYSICS_MEASURES | SLICE_MEASURES
-"""What the benches measure, by key; of a key that two share, as measured on the slices."""
 
 
 def run(config: Evaluate, job: Job) -> str:
-    """Evaluate, and return the table of the first protocol and the paths of all results."""
-    return summary_text(config, job.folder, compare(config, job.folder))
+    """Evaluate, and return the table of the first protocol and the paths of all results; ranks share the methods."""
+    if ranks.world() > 1:
+        _compute_share(config)
+    return ranks.from_first(lambda: summary_text(config, job.folder, compare(config, job.folder)))
+
+
+def _compute_share(config: Evaluate) -> None:
+    """Compute this rank's share of the methods, for the cache in which rank 0 then finds all of them.
+
+    A method that fails here is left to rank 0, which fails in the same way and reports it.
+    """
+    cache = ResultCache(config.cache or _store_folder(config) / "evaluations")
+    slices = ranks.first_before_others(lambda: _slices(config))
+    methods, _notes = ranks.first_before_others(lambda: load_methods(config, slices, cache))
+    mine = [method for number, method in enumerate(methods) if ranks.is_mine(number)]
+    with suppress(CtcycleError):
+        compare_methods(lambda: _with_bar(slices), mine, _plan(config, slices), cache)
+    ranks.from_all(None)  # wait for the others
 
 
 def is_current(config: Evaluate, folder: RunFolder) -> bool:
@@ -76,23 +85,25 @@ def compare(config: Evaluate, folder: RunFolder) -> Evaluation:
     plan = _plan(config, slices)
     found = compare_methods(lambda: _with_bar(slices), methods, plan, cache)
     evaluation = _summary(config, methods, found, notes)
-    evaluation = replace(evaluation, notes=(*held_out_notes(config, slices), *evaluation.notes))
+    warnings = (*held_out_notes(config, slices), *watch_notes(config, only_faults=True))
+    evaluation = replace(evaluation, notes=(*warnings, *evaluation.notes))
     evaluation.write(folder.path, _provenance(config, plan))
     write_text(folder.path / "results.md", _markdown(config, evaluation))
-    draw(config, folder, methods, slices, evaluation)
-    page = write(folder, report(config, methods, slices, evaluation, MEASURES), _provenance(config, plan))
+    panels = panel_slices(slices, shown_methods(config, methods), config.panels, plan.slices_digest, cache)
+    draw(config, folder, methods, panels, evaluation)
+    page = write(folder, report(config, methods, panels, evaluation, MEASURES), _provenance(config, plan))
     weights = {method.name: method.weights for method in methods if method.kind == "run"}
     log_to_mlflow(config, evaluation, weights, [page, folder.path / "measures.csv"])
     return evaluation
 
 
 def _slices(config: Evaluate) -> Slices:
-    """Return the pairs of the split; without full dose its low-dose slices, if a bench can do without."""
+    """Return the pairs of the split; if no series match, its low-dose slices, if a bench can do without pairs."""
     store = open_store(config.manifest, config.store, config.mu_water, config.mu_air)
     data = load_slices(config.manifest, store, kernel=config.kernel, splits=(config.split,))
     wanted = LOW_DOSE_BENCHES if config.benches is None else config.benches
-    low_only = not data.manifest.select(dose="full_dose").rows and any(name in LOW_DOSE_BENCHES for name in wanted)
-    if low_only:
+    unpaired = not row_pairs(data.manifest.select(split=config.split).rows)
+    if unpaired and any(name in LOW_DOSE_BENCHES for name in wanted):
         return LowDoseSlices(data, config.split)
     pairs = EvaluationPairs(data, config.split)
     if config.guard:
@@ -113,7 +124,7 @@ def _plan(config: Evaluate, slices: Slices) -> Plan:
         tuple(SLICE_BENCHES[name](config) for name in usable if name in SLICE_BENCHES),
         tuple(OWN_BENCHES[name](config) for name in wanted if name in OWN_BENCHES),
         slices_digest(slices),
-        os.cpu_count() or 1,
+        max(1, available_cores() // launch().local_world),
     )
 
 

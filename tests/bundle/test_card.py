@@ -1,11 +1,19 @@
 """The model card of a bundle."""
 
 import re
+import shutil
 from pathlib import Path
 
-from exported_bundle import read_json
+from exported_bundle import plan_of, read_json
 
+from ctcycle.bundle.card import Facts, model_card
+from ctcycle.bundle.export import export_bundle
+from ctcycle.config.card import ModelCard
+from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.inference.fingerprint import read_fingerprint
+from ctcycle.networks.specs import GeneratorSpec
+from ctcycle.runs.bundle_folder import BundleFacts
+from ctcycle.runs.watch_record import WatchRecord
 
 
 def test_the_card_tells_what_was_found_and_what_was_not(bundle: Path) -> None:
@@ -33,6 +41,25 @@ def test_the_card_tells_what_was_found_and_what_was_not(bundle: Path) -> None:
     assert not re.search(r"\n\n\n|[^\n]\n## ", card)
     options = set(re.findall(r"^\| `--(\w+)`", card, re.MULTILINE))
     assert options <= set(read_json(bundle / "configs" / "inference.json"))
+
+
+def test_the_card_explains_routine_dose_and_gives_what_was_measured() -> None:
+    spec = GeneratorSpec()
+    facts = BundleFacts(spec, HUWindow(), 0.0192, has_fingerprint=False)
+    costs = {"size_px": 512, "slices": 3, "threads": 1, "machine": "x", "formats": {}, "peak_memory_mb": 400.0}
+    card = ModelCard(routine_dose="| my table |", memory="It takes 754 MB.")
+    text = model_card(card, Facts("tiny", "0.1.0", {}, facts, "supervised", 1, "", None, {}, costs))
+    assert "`750 f^3 / (p^1.5 t^0.25)`" in text
+    assert re.search(r"## Routine dose and `--strength auto`\n(.*\n)+\n\| my table \|\n", text)
+    assert "runs the network in torch but reads and writes no series: 400 MB.\nIt takes 754 MB.\n" in text
+
+
+def test_the_card_says_what_training_ended_with(unmeasured: None, tiny_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    record = WatchRecord(False, ["the denoiser shifts air by -20.0 HU"], {}, {"epoch": 3.0})
+    record.write(run)
+    export_bundle(plan_of(run, tmp_path / "made", formats=()))
+    assert f"\n- {record.sentence}\n" in (tmp_path / "made" / "docs" / "README.md").read_text()
 
 
 def test_formats_agree_within_half_a_step(bundle: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from exported_bundle import low_dose, plan_of, read_json
 from tiny_data import TinyData, write_train_config
 
+from ctcycle.atomic import file_digests, sole_writer
 from ctcycle.bundle.export import export_bundle
 from ctcycle.config.loading import load_config
 from ctcycle.ct.series_io import find_series, read_series
@@ -126,12 +129,45 @@ def test_the_fingerprint_is_that_of_the_low_dose_training_slices(bundle: Path, t
 def test_an_existing_bundle_stays_unless_it_may_be_replaced(copy: Path, tiny_run: Path) -> None:
     with pytest.raises(OutputError, match="already exists; choose another `bundle`, or set overwrite=true"):
         export_bundle(plan_of(tiny_run, copy))
-    (copy / "old.txt").touch()
     text = export_bundle(plan_of(tiny_run, copy, overwrite=True, formats=(), fingerprint=False))
     assert text.startswith("bundle tiny_denoiser 0.1.0 of ")
-    assert not (copy / "old.txt").exists()
     assert not (copy / "models" / "model.onnx").exists()
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+
+
+@pytest.mark.parametrize("what", ["added", "changed", "no record"])
+def test_a_bundle_with_anything_of_others_is_never_replaced(what: str, copy: Path, tiny_run: Path) -> None:
+    name = {"added": "old.txt", "changed": "docs/README.md", "no record": ".ctcycle/files.json"}[what]
+    (copy / name).unlink() if what == "no record" else (copy / name).write_text("mine")
+    before = file_digests(copy)
+    with pytest.raises(OutputError, match="never replaced; move it elsewhere, or choose another `bundle`") as error:
+        export_bundle(plan_of(tiny_run, copy, overwrite=True, formats=(), fingerprint=False))
+    assert error.value.exit_code == 4
+    assert file_digests(copy) == before
+
+
+def test_two_exports_to_one_bundle_at_once(tiny_run: Path, tmp_path: Path) -> None:
+    with sole_writer(tmp_path / "made"), pytest.raises(OutputError, match="made: another process is writing it; wait"):
+        export_bundle(plan_of(tiny_run, tmp_path / "made", formats=(), fingerprint=False))
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from ctcycle.bundle import export
+export._costs = lambda folder: os.kill(os.getpid(), 9)
+export.export_bundle(export.BundlePlan(Path(sys.argv[1]), Path(sys.argv[2]), formats=(), fingerprint=False))
+"""
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_what_a_killed_export_left_is_removed_by_the_next(tiny_run: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(tiny_run), str(tmp_path / "made")]
+    done = subprocess.run(command, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert list(tmp_path.glob(".made.partial-*/models/model.pt"))
+    export_bundle(plan_of(tiny_run, tmp_path / "made", formats=(), fingerprint=False))
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
 @pytest.mark.usefixtures("unmeasured")

@@ -30,13 +30,13 @@ from tiny_data import TinyData, assert_same_run, make_tiny_data, write_train_con
 from ctcycle.atomic import write_text
 from ctcycle.run import main as run_command
 from ctcycle.runs.checkpoints import CheckpointFolder
-from ctcycle.runs.event_file import EventFile
 from ctcycle.runs.folder import RunFolder
+from ctcycle.runs.mlflow_store.event_file import EventFile
 from ctcycle.runs.tracking import Tracker, recorded_uri
 from ctcycle.training import trainer
 from ctcycle.training.building import Parts
 from ctcycle.training.handlers import samples
-from ctcycle.training.validation import HUScores
+from ctcycle.training.monitor.validation import HUScores
 
 LENGTH = ["training.epochs=5", "training.iterations_per_epoch=4", "tracking.enabled=true"]
 POINTS: dict[tuple[Any, str], int] = {

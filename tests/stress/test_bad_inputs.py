@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ TABLE = Path(__file__).parent / "bad_inputs" / "TABLE.md"
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(set(CONFIGS.rglob("*.yaml")) - set((CONFIGS / "base").glob("*.yaml")))
 Keys = tuple[str | int, ...]
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]")
 SENTENCE = re.compile(r"[^\n]{10,}")
 
 
@@ -67,6 +68,10 @@ def config_of(kind: Kind, place: Place, tiny: TinyData, out: Path) -> Path:
     config = {
         "denoise": {"model": run, "input": str(place.folder.parent), "device": "cpu"},
         "scan": {"sources": [{"path": "nowhere"}]},
+        "simulate": {"workers": 1},
+        "bench": {"methods": {"mine": run}},
+        "bundle": {"run": run, "bundle": str(out / "mine"), "formats": []},
+        "pipeline": {"steps": {"list": {"task": "scan", "sources": [{"path": "nowhere"}]}}},
         "evaluate": {"manifest": manifest, "methods": {"supervised": run}, "filters": ["input"], "panels": 0},
     }[task]
     path = out.with_suffix(".yaml")
@@ -80,7 +85,13 @@ def tree(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.task}-{kind.name}".replace(" ", "_"))
 def test_each_kind_gives_what_the_table_says(
-    kind: Kind, tiny: TinyData, tiny_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    kind: Kind,
+    tiny: TinyData,
+    tiny_run: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place, out = Place(tmp_path / "in" / "bad", tiny.manifest.parent, tiny_run), tmp_path / "out"
     place.folder.parent.mkdir()
@@ -88,15 +99,20 @@ def test_each_kind_gives_what_the_table_says(
         write_series(place.folder.parent / "good", stored_body(2), series="1.2.826.0.1.3")
     overrides = kind.make(place)
     config = config_of(kind, place, tiny, out)
+    for name, value in kind.environment.items():
+        monkeypatch.setenv(name, value)
     capfd.readouterr()
     code = main(["--config", str(config), *overrides])
     done = Done(code, *capfd.readouterr(), out)
+    record_property("traceback", "Traceback" in done.everything)
     assert done.code == kind.exit_code, done.err
     assert kind.says in done.everything, done.everything
     assert "Traceback" not in done.everything
+    assert not CONTROL.search(done.out + done.err)
     for identity in (PATIENT_NAME, PATIENT_ID, "ERROR all is lost"):
         assert identity not in done.everything
-    assert not [name for name in tree(done.folder) if Path(name).name.startswith(".")]
+    hidden = {Path(name).name for name in tree(done.folder) if Path(name).name.startswith(".")}
+    assert hidden <= {".ctcycle"}  # the records of outputs; everything else hidden is left-over
     assert {path.name for path in tmp_path.iterdir()} <= {"in", "out", "out.yaml"}
     assert not {"etc", "x", "y"} & {path.name for path in (*tmp_path.parent.iterdir(), *tmp_path.parents[1].iterdir())}
     if kind.exit_code:
@@ -114,7 +130,7 @@ def _check_batch(kind: Kind, done: Done) -> None:
     assert any(name.startswith("bad/") for name in files) == (kind.outcome == "done")
     assert bool(found["refused"] or found["damaged"]) == (kind.outcome == "refused")
     assert not {name.split("/")[0] for name in tree(done.folder)} - {
-        *("good", "bad", "config.yaml", "log.txt", "summary.json", "finished")
+        *("good", "bad", "config.yaml", "log.txt", "summary.json", "finished", ".ctcycle")
     }
 
 
@@ -246,7 +262,7 @@ def test_every_odd_file_of_the_world_is_read_or_refused_in_one_sentence(
         messages = [said, *(record.getMessage() for record in caplog.records)]
         assert not any("\n" in message for message in messages), messages
         assert not said or any(file.name in message for message in messages) or file.parent.name in said, messages
-        assert not out.exists() or not list(out.rglob(".*"))
+        assert not {path.name for path in out.rglob(".*")} - {".ctcycle"}
         outcomes.append("refused" if said else "read")
     assert outcomes.count("read") > 20
     assert outcomes.count("refused") > 20
@@ -254,7 +270,7 @@ def test_every_odd_file_of_the_world_is_read_or_refused_in_one_sentence(
 
 def test_the_table_says_what_is_tested() -> None:
     assert table(KINDS) == TABLE.read_text(encoding="utf-8")
-    assert len(KINDS) >= 60
+    assert len(KINDS) >= 180
     assert len({(kind.task, kind.name) for kind in KINDS}) == len(KINDS)
 
 

@@ -22,7 +22,8 @@ from ctcycle.ct import dicom, npy
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.ct.series_io import find_series, read_series
 from ctcycle.ct.stored_values import StoredValues, integer_limits
-from ctcycle.inference.denoiser import Denoiser, make_inferer
+from ctcycle.inference.denoiser import Denoiser
+from ctcycle.inference.inferers import make_inferer
 
 MUTATIONS = 300
 MEGABYTES = 300

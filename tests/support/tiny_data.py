@@ -32,7 +32,13 @@ TRAIN: Mapping[str, Any] = {
     "generator": {"filters": 4, "blocks": 1, "downsamplings": 0, "kernel": 3, "dropout": 0.2},
     "optimizer": {"lr": 1e-3, "clip_norm": 10.0},
     "schedule": {"decay_start": 0.5, "finish_start": 0.5},
-    "training": {"epochs": 4, "iterations_per_epoch": 3, "batch_size": 2, "ema_decay": 0.9},
+    "training": {
+        "epochs": 4,
+        "iterations_per_epoch": 3,
+        "batch_size": 2,
+        "ema_decay": 0.9,
+        "watch": {"enabled": False},
+    },
     "validation": {"every": 2, "slices": 2},
     "tracking": {"enabled": False, "every": 2},
 }

@@ -7,10 +7,8 @@ import pytest
 
 from ctcycle.config.loading import load_config
 from ctcycle.errors import BundleError, ConfigError
-from ctcycle.evaluation.findings import Finding
 from ctcycle.evaluation.physics.bench import MEASURES
 from ctcycle.tasks import running
-from ctcycle.tasks.bench import format_findings
 
 SMALL = (
     "physics={size: 160, pixel_mm: 1.4, diameter_mm: 200.0, views: 60, kernel: soft, realisations: 10}",
@@ -45,13 +43,3 @@ def test_what_cannot_be_measured(tmp_path: Path) -> None:
         bench(tmp_path / "b", "methods={mine: nowhere}")
     with pytest.raises(ConfigError, match="a field of 224 mm for a disc of 260 mm"):
         bench(tmp_path / "c", "physics.diameter_mm=260.0")
-
-
-def test_the_table_shows_intervals_and_gaps() -> None:
-    findings = [
-        Finding("input", "physics", "noise_hu", 35.71, 35.01, 36.2),
-        Finding("mine", "physics", "noise_hu", None, note="no noise is left"),
-    ]
-    lines = format_findings(["input", "mine"], findings).splitlines()
-    assert lines[0].split() == ["input", "mine"]
-    assert lines[2].split() == ["Noise,", "HU", "35.7", "(35", "to", "36.2)", "-"]

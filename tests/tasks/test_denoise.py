@@ -19,7 +19,7 @@ from ctcycle.ct.hounsfield import hu_to_mu, mu_to_hu
 from ctcycle.ct.series_io import find_series
 from ctcycle.errors import BundleError, ConfigError, OutputError, SeriesError
 from ctcycle.inference.fingerprint import measure_fingerprint
-from ctcycle.inference.folders import output_paths
+from ctcycle.inference.output_paths import output_paths
 from ctcycle.runs.models import load_denoiser
 from ctcycle.tasks import running
 
@@ -41,10 +41,36 @@ def summary(out: Path) -> dict[str, Any]:
 
 
 def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """All files but the records of outputs."""
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith(".ctcycle/")}
 
 
 OWN = {"config.yaml", "log.txt", "summary.json", "finished"}
+
+
+@pytest.mark.parametrize("name", ["summary.json", "finished"])
+def test_a_run_killed_before_its_last_files_says_the_same_when_it_is_run_again(
+    name: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "in")
+    out, replaced = tmp_path / "out", Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if target == out / name:
+            raise KeyboardInterrupt
+        return replaced(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            denoise(tiny_run, tmp_path / "in", out)
+    assert not (out / name).exists()
+    denoise(tiny_run, tmp_path / "in", out)
+    assert (out / "finished").read_text() == f"1 denoised, 0 already done, 0 refused, 0 skipped; -> {out}\n"
+    assert (summary(out)["denoised"], summary(out)["already_there"]) == (1, 0)
+    denoise(tiny_run, tmp_path / "in", out)
+    assert (summary(out)["denoised"], summary(out)["already_there"]) == (0, 1)
 
 
 def test_a_folder_of_many_with_a_broken_one(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

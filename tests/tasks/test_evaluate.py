@@ -21,6 +21,7 @@ from ctcycle.evaluation.comparison import SliceBench
 from ctcycle.evaluation.findings import Finding, StudyResult
 from ctcycle.evaluation.methods.method import Method
 from ctcycle.evaluation.pairs import LowDoseSlice
+from ctcycle.runs.watch_record import WatchRecord
 from ctcycle.tasks import evaluate as task
 from ctcycle.tasks import running
 
@@ -98,8 +99,12 @@ def test_what_is_written(evaluated: Path) -> None:
     assert len(lines) == len(METHODS) * len(PROTOCOLS) * 2
     assert {line["patient"] for line in lines} == {TEST}
     figures = {figure.name: figure.read_bytes() for figure in (evaluated / "figures").iterdir()}
-    report = {"report_patients_1.png", "report_patients_2.png", "report_training_1.png"}
-    assert figures.keys() == {"psnr_by_slice.png", "losses_supervised.png", "panels.png", *report}
+    kinds = ("soft_tissue", "magnified", "differences", "lung", "bone")
+    slices = {f"report_slice_{number}_{kind}.png" for number in (1, 2) for kind in kinds}
+    report = {"report_patients_1.png", "report_patients_2.png", "report_training_1.png", *slices}
+    assert report <= figures.keys()
+    others = {name for name in figures.keys() - report if not name.startswith("report_worst_")}
+    assert others == {"psnr_by_slice.png", "losses_supervised.png", "panels.png"}
     for content in figures.values():
         assert content.startswith(b"\x89PNG")
         assert len(content) > 5000
@@ -169,6 +174,19 @@ def test_patients_that_a_run_was_trained_on_are_told_wherever_the_figures_are(
     assert TEST not in note
     assert note in capsys.readouterr().out
     assert note in (out / "results.md").read_text()
+
+
+def test_what_training_ended_with_is_in_the_report_and_a_fault_is_everywhere(
+    tiny: TinyData, tiny_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    only = ("filters=[input]", "benches=[]")
+    for number, faults in enumerate(([], ["the denoiser shifts air by -20.0 HU"])):
+        record = WatchRecord(False, faults, {"removed": 0.5}, {})
+        record.write(run)
+        out = evaluate(tiny, run, tmp_path / f"out{number}", *only)
+        assert f"supervised: {record.sentence}" in (out / "report.html").read_text()
+        assert (f"supervised: {record.sentence}" in (out / "results.md").read_text()) == bool(faults)
 
 
 def test_slices_that_are_no_pair_are_not_measured(tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
@@ -251,12 +269,15 @@ class _Counting:
         return StudyResult((Finding(self.name, "insertion", "slices", self.slices),))
 
 
-def test_low_dose_alone_is_for_benches_that_need_no_full_dose(
-    tiny: TinyData, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("full_dose", ["none", "of others"])
+def test_without_pairs_low_dose_is_measured_alone(
+    tiny: TinyData, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_dose: str
 ) -> None:
     lines = tiny.manifest.read_text().replace(",series/", f",{tiny.series}/").splitlines(keepends=True)
+    low = [line for line in lines if ",test," not in line or ",full_dose," not in line]
+    others = [line.replace(f",{TEST},", ",somebody,", 1) for line in lines if line not in low]
     manifest = tmp_path / "manifest.csv"
-    manifest.write_text("".join(line for line in lines if ",test," not in line or ",full_dose," not in line))
+    manifest.write_text("".join(low if full_dose == "none" else [*low, *others]))
     monkeypatch.setitem(task.SLICE_BENCHES, "insertion", lambda _c: SliceBench("insertion", "1", _Counting))
     data = TinyData(tiny.series, manifest)
     out = evaluate(data, tiny_run, tmp_path / "out", "filters=[input, nlm_tuned]", "panels=0", "benches=[insertion]")

@@ -72,7 +72,7 @@ def test_a_config_that_could_not_be_run_does_not_occupy_the_folder(
     assert "ERROR" in (tmp_path / "run" / "log.txt").read_text()
     assert run(capsys, "--config", config, "training.epochs=1")[0] == 0
     code, said = run(capsys, "--config", config)
-    assert (code, "training.epochs=4 instead of 1" in said) == (2, True)
+    assert (code, "was started with training.epochs=1, on which schedule.decay_start=0.5 depends" in said) == (2, True)
 
 
 def scan_config(tmp_path: Path, source: Path) -> Path:
@@ -100,6 +100,17 @@ def test_a_manifest_that_may_have_been_edited_is_kept(tmp_path: Path, capsys: py
     code, said = run(capsys, "--config", config, f"manifest={manifest}")
     assert (code, said.startswith(f"{manifest}: already exists and may have been edited")) == (4, True)
     assert manifest.read_text() == "edited"
+    code, said = run(capsys, "--config", config, f"manifest={manifest}", "overwrite=true")
+    assert (code, said.startswith(f"{manifest}: exists, and ctcycle has no record of writing it")) == (4, True)
+    assert manifest.read_text() == "edited"
+    manifest.unlink()
+    for overrides in ((), ("overwrite=true",)):
+        assert run(capsys, "--config", config, f"manifest={manifest}", *overrides)[0] == 0
+    written = manifest.read_text()
+    manifest.write_text(f"{written}\n")
+    code, said = run(capsys, "--config", config, f"manifest={manifest}", "overwrite=true")
+    assert (code, said.startswith(f"{manifest}: was changed after ctcycle wrote it")) == (4, True)
+    manifest.write_text(written)
     assert run(capsys, "--config", config, f"manifest={manifest}", "overwrite=true")[0] == 0
     assert manifest.read_text().startswith("series,patient,")
     assert manifest.read_text().count("\n") == 2
@@ -167,7 +178,7 @@ def test_what_a_killed_run_had_begun_to_write_is_removed(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    halves = [".metrics.jsonl.abcd_123", "checkpoints/.new.pt.abcd_123", "figures/.losses.png.abcd_123"]
+    halves = [f"{name}.partial-abcd_123" for name in (".metrics.jsonl", "checkpoints/.new.pt", "figures/.losses.png")]
     others = [".notes.md.abcd_123", "checkpoints/kept.pt"]
     for name in [*halves, *others]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,10 +24,12 @@ from ctcycle import __version__
 from ctcycle.ct.hounsfield import MU_AIR, MU_WATER, HUWindow, MuScale
 from ctcycle.ct.series import SeriesInfo
 from ctcycle.ct.series_io import Derivation, find_series, read_series
-from ctcycle.errors import BundleError, ConfigError, CtcycleError
-from ctcycle.inference.denoiser import Denoiser, make_inferer, resolve_device
+from ctcycle.errors import BundleError, ConfigError, CtcycleError, printable
+from ctcycle.inference.denoiser import Denoiser, resolve_device
 from ctcycle.inference.fingerprint import Fingerprint, read_fingerprint
 from ctcycle.inference.folders import DenoiseOptions, Images, denoise_folder
+from ctcycle.inference.inferers import make_inferer
+from ctcycle.inference.weights import check_finite
 
 _log = logging.getLogger(__name__)
 _LOG_EVERY_S = 5.0
@@ -54,9 +56,9 @@ def run_task(task: Runnable) -> str:
             text = task.run()
     except CtcycleError as error:
         sys.stdout.flush()
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         raise SystemExit(error.exit_code) from None
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
     return text
 
 
@@ -68,16 +70,23 @@ class SlicesOrTiles(Inferer):
         self.tile, self.average_flips = tile, average_flips
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Apply ``network`` to images (N, 1, H, W), see `ctcycle.inference.denoiser.make_inferer`.
+        """Apply ``network`` to images (N, 1, H, W), see `ctcycle.inference.inferers.make_inferer`.
 
         Raises:
             ConfigError: the tile size is invalid, or ``average_flips`` is not a boolean.
         """
+        output: Tensor = self.checked()(inputs, partial(network, *args, **kwargs))
+        return output
+
+    def checked(self) -> Callable[..., Tensor]:
+        """Return the inferer of these arguments.
+
+        Raises:
+            ConfigError: as for a call.
+        """
         if not isinstance(self.tile, int):
             raise ConfigError(f"tile={self.tile!r}: must be a whole number of pixels")
-        flips = _flag("average_flips", self.average_flips)
-        output: Tensor = make_inferer(self.tile, average_flips=flips)(inputs, network, *args, **kwargs)
-        return output
+        return make_inferer(self.tile, average_flips=_flag("average_flips", self.average_flips))
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ class BundledModel:
         mu_water: attenuation of water in 1/mm, for npy files that hold attenuation.
         device: device to run on, as an object or a name such as "auto", "cpu" or "cuda".
         inferer: applies the network to whole slices or tiles.
-        strength: factor of the correction.
+        strength: factor of the correction, as a number or text; or "auto", which only `FolderDenoiser` can resolve.
         mu_air: attenuation of air in 1/mm, used as ``mu_water`` is.
     """
 
@@ -101,8 +110,13 @@ class BundledModel:
     mu_water: float = MU_WATER
     device: str | torch.device = "auto"
     inferer: Inferer | None = None
-    strength: float = 1.0
+    strength: float | str = 1.0
     mu_air: float = MU_AIR
+
+    @property
+    def auto_strength(self) -> bool:
+        """Whether the strength is to be chosen for each series."""
+        return self.strength == "auto"
 
     @property
     def weights(self) -> Path:
@@ -114,12 +128,15 @@ class BundledModel:
 
         Raises:
             BundleError: the weights are missing, damaged, or do not fit the network.
-            ConfigError: the device or the strength is invalid.
+            ConfigError: the device or the strength is invalid, or the strength is "auto".
         """
+        if self.auto_strength:
+            raise ConfigError("strength=auto: only for denoising a folder; set a number from 0 to 2")
         device, strength = _device(self.device), _number("strength", self.strength)
         network = load_weights(self.network, self.weights)
         mu = MuScale(float(self.mu_water), float(self.mu_air))
-        return Denoiser(network, self.window, device, inferer=self.inferer, strength=strength, mu=mu)
+        inferer = self.inferer.checked() if isinstance(self.inferer, SlicesOrTiles) else self.inferer
+        return Denoiser(network, self.window, device, inferer=inferer, strength=strength, mu=mu)
 
     def derivation(self) -> Derivation:
         """Return the derivation for DICOM headers, with the model's name and the hash of its weights."""
@@ -144,6 +161,10 @@ def load_weights(network: nn.Module, path: str | Path, device: str | torch.devic
         raise BundleError(
             f"{path}: damaged, or not the weights of this network; download or copy the bundle again"
         ) from error
+    try:
+        check_finite(weights)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
     return network.to(device)
 
 
@@ -157,7 +178,7 @@ class CTFolder(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, path: str | Path, mu_water: float = MU_WATER, mu_air: float = MU_AIR) -> None:
-        self.path = Path(str(path))
+        self.path, self.is_given = Path(str(path)), bool(str(path))
         self._mu_water, self._mu_air = mu_water, mu_air
 
     @cached_property
@@ -206,9 +227,14 @@ class FolderDenoiser:
         Raises:
             CtcycleError: as for `ctcycle.inference.folders.denoise_folder`.
         """
+        for name, is_given in (("input", self.dataset.is_given), ("output", bool(str(self.out)))):
+            if not is_given:
+                raise ConfigError(f"{name}: the path is empty; '.' is the current folder")
         axis = _axis(self.options.slice_axis)
-        options = replace(checked_flags(self.options), slice_axis=axis, progress=logged)
-        denoiser, out = self.model.denoiser(), Path(str(self.out))
+        auto = self.model.auto_strength
+        options = replace(checked_flags(self.options), slice_axis=axis, progress=logged, auto_strength=auto)
+        model = replace(self.model, strength=1.0) if auto else self.model
+        denoiser, out = model.denoiser(), Path(str(self.out))
         return denoise_folder(
             self.dataset.path, out, denoiser, self.model.derivation(), options, fingerprint=self._fingerprint()
         )

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from monai.inferers.inferer import SimpleInferer
 from phantom_series import PATIENT_NAME, body_hu, write_series
+from textured_noise import noisy_trunk
 from torch import nn
 
 from ctcycle.bundle.runtime.app import (
@@ -74,6 +76,23 @@ def test_strength_scales_the_correction(root: Path, strength: float) -> None:
     assert set(np.unique(written(root) - body_hu())) == {0, 5}
 
 
+def test_strength_auto_is_chosen_for_each_series(root: Path) -> None:
+    stored = np.rint(noisy_trunk(18.0, size=160) + 1024).clip(0).astype(np.uint16)
+    task = denoiser(root, strength="auto")
+    shutil.rmtree(root.parent / "ct")
+    write_series(root.parent / "ct", stored, changes={"PixelSpacing": [0.75, 0.75]})
+    assert task.run().startswith("1 denoised")
+    np.testing.assert_array_equal(written(root), stored - np.float32(1024))
+    (chosen,) = json.loads((root.parent / "out" / "summary.json").read_text())["strengths"]
+    assert chosen["strength"] == 0
+
+
+def test_strength_auto_is_only_for_series() -> None:
+    model = BundledModel("", Raised(), HUWindow(), strength="auto")
+    with pytest.raises(ConfigError, match=r"^strength=auto: only for denoising a folder; set a number from 0 to 2$"):
+        model.denoiser()
+
+
 def test_words_of_a_command_line_are_flags(root: Path) -> None:
     words: Any = {"residual": "true", "strict": "False", "overwrite": 1}
     options = checked_flags(DenoiseOptions(**words))
@@ -131,6 +150,17 @@ def test_wrong_options_are_told_and_nothing_is_written(root: Path, model: dict[s
     assert not list(root.parent.glob("out/*"))
 
 
+@pytest.mark.parametrize("name", ["input", "output"])
+def test_no_path_is_not_the_current_folder(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    before = sorted(root.rglob("*"))
+    task = denoiser(root)
+    changed = replace(task, dataset=CTFolder("")) if name == "input" else replace(task, out="")
+    with pytest.raises(ConfigError, match=rf"^{name}: the path is empty; '\.' is the current folder$"):
+        changed.run()
+    assert sorted(root.rglob("*")) == before
+
+
 def test_tiles_and_whole_slices_agree_on_a_network_without_surroundings() -> None:
     image = torch.rand(1, 1, 128, 160)
     whole, tiles = (SlicesOrTiles(tile)(image, Raised()) for tile in (0, 64))
@@ -151,6 +181,13 @@ def test_strict_needs_and_uses_the_fingerprint(root: Path) -> None:
 def test_weights_fill_the_network(root: Path) -> None:
     net = load_weights(Raised(), root / "models" / "model.pt")
     assert net.step == torch.tensor(0.01)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(root: Path, bad: float) -> None:
+    torch.save({"step": torch.tensor(bad)}, root / "models" / "model.pt")
+    with pytest.raises(BundleError, match=r"model\.pt: weights contain NaN or infinity \(in step\)"):
+        load_weights(Raised(), root / "models" / "model.pt")
 
 
 def test_weights_that_are_code_are_never_run(root: Path, tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """Odd and broken images to denoise."""
 
 import gzip
+import io
+import os
 import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,7 +155,36 @@ def with_copy(folder: Path) -> None:
 def at_one_position(folder: Path) -> None:
     """Two different images at the same position."""
     write_series(folder, series=SERIES)
+    dataset = slice_dataset(stored_body(4)[3], SERIES, 2)
+    dataset.SOPInstanceUID = "1.2.826.0.1.9"
+    save(dataset, folder / "again.dcm")
+
+
+def one_uid_twice(folder: Path) -> None:
+    """Two different images with the same SOPInstanceUID and position."""
+    write_series(folder, series=SERIES)
     save(slice_dataset(stored_body(4)[3], SERIES, 2), folder / "again.dcm")
+
+
+def many_items(content: bytes) -> bytes:
+    """Insert a private sequence of 300,000 empty items."""
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 300_000
+    start = content.index(b"\x10\x00\x10\x00PN")
+    opened = struct.pack("<HH2sHI", 9, 0x1001, b"SQ", 0, 0xFFFFFFFF)
+    return content[:start] + opened + items + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0) + content[start:]
+
+
+def deflated_without_end(content: bytes) -> bytes:
+    """Deflate a slice, followed by 100 MiB of zeros."""
+    dataset = dcmread(io.BytesIO(content))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    target = io.BytesIO()
+    dataset.save_as(target, enforce_file_format=True)
+    whole = target.getvalue()
+    start = 144 + int.from_bytes(whole[140:144], "little")
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = packer.compress(zlib.decompress(whole[start:], -zlib.MAX_WBITS) + bytes(100 << 20))
+    return whole[:start] + packed + packer.flush()
 
 
 def two_sizes(folder: Path) -> None:
@@ -207,6 +239,21 @@ def nifti(values: NDArray[Any], name: str = "ct.nii.gz", affine: NDArray[Any] | 
         image.to_filename(folder / name)
 
     return make
+
+
+def denoised_before(folder: Path) -> None:
+    """A NIfTI file and an npy file that ctcycle denoised, as their header and the summary beside them say."""
+    nifti_claiming((36, 32, 3), descrip=b"chest ctcycle denoised")(folder)
+    np.save(folder / "ct.npy", body_hu())
+    (folder / "summary.json").write_text('{"results": {"ct.npy": "denoised"}}')
+
+
+def in_metres(folder: Path) -> None:
+    """A NIfTI file that gives its lengths in metres."""
+    folder.mkdir()
+    image = nib.Nifti1Image(body_hu().T.astype(np.int16), np.diag([-7e-4, -7e-4, 2e-3, 1]))
+    image.header.set_xyzt_units("meter")
+    image.to_filename(folder / "ct.nii.gz")
 
 
 def nifti_claiming(dim: Sequence[int], version: int = 1, packed: bool = False, tail: int = 0, **fields: Any) -> Make:
@@ -280,6 +327,34 @@ def named(**texts: str) -> Make:
     return make
 
 
+def beside(folder: Path, name: str | bytes) -> Path:
+    """A path in ``folder``, whose name may be bytes that are not UTF-8."""
+    return Path(os.fsdecode(os.fsencode(folder) + b"/" + os.fsencode(name)))
+
+
+def in_folder(name: str | bytes) -> Make:
+    """A series in a folder of this name."""
+    return lambda folder: write_series(beside(folder, name), series=SERIES)
+
+
+def with_links_to_themselves(folder: Path) -> None:
+    """A series beside a file and a folder that are links to themselves."""
+    write_series(folder, series=SERIES)
+    for name in ("self", "self.dcm"):
+        (folder / name).symlink_to(name)
+
+
+def damaged_in_folder(name: str) -> Make:
+    """A damaged file in a folder of this name, so that a message has to name it."""
+
+    def make(folder: Path) -> None:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"x" * 9)
+
+    return make
+
+
+ESCAPES = "\x1b]0;owned\x07\x1b[31mred\x9b1m\u202e"
 MU = (0.0192 * (body_hu() / 1000 + 1)).astype(np.float32)
 NAN = np.where(body_hu() > 600, np.nan, body_hu())
 GREY = ((body_hu().clip(-160, 240) + 160) / 400 * 255).astype(np.uint8)
@@ -316,6 +391,11 @@ IMAGES: tuple[Kind, ...] = (
     _kind("names beyond any length", "done", "", named(PatientName="A" * 5000, SeriesDescription="B" * 5000)),
     _kind("names in Unicode", "done", "", named(PatientName="山田^太郎\u202e", SeriesDescription="Thorax – größer")),
     _kind("a line break in a name", "done", "", named(PatientID="a\nERROR all is lost", SeriesDescription="b\r\nc")),
+    _kind("a folder that is not UTF-8", "done", "", in_folder(b"B\xe4uche")),
+    _kind("escape sequences in a folder", "done", "", in_folder(ESCAPES)),
+    _kind("escape sequences in a message", "refused", "owned\\x07\\x1b[31mred", damaged_in_folder(ESCAPES)),
+    _kind("links to themselves", "done", "", with_links_to_themselves),
+    _kind("a name of 255 bytes", "done", "", nifti(body_hu(), f"{'x' * 248}.nii.gz")),
     _kind("npy in attenuation", "done", "", npy(MU)),
     _kind("NIfTI with a singular affine", "done", "", nifti(body_hu(), affine=np.diag([0.0, 0, 0, 1]))),
     _kind("NIfTI with a trailing axis", "done", "", nifti(body_hu()[None, None])),
@@ -351,6 +431,8 @@ IMAGES: tuple[Kind, ...] = (
     _kind("no DICOM mark", "refused", "0002.dcm is unreadable or refused", one_file(lambda content: content[132:])),
     _kind("a compressed stream cut off", "refused", "2.dcm: cannot decode the pixels", cut_stream),
     _kind("sequences without end", "refused", "0002.dcm", one_file(endless_sequence)),
+    _kind("300,000 items in a header", "refused", "0002.dcm is unreadable or refused", one_file(many_items)),
+    _kind("deflated without end", "refused", "0002.dcm is unreadable or refused", one_file(deflated_without_end)),
     _kind("no pixel data", "refused", "no pixel data", changed(PixelData=None)),
     _kind("one slice without pixels", "refused", "no pixel data", one_changed(PixelData=None)),
     _kind("no RescaleSlope", "refused", "RescaleSlope or RescaleIntercept is missing", changed(RescaleSlope=None)),
@@ -360,6 +442,10 @@ IMAGES: tuple[Kind, ...] = (
     _kind("MONOCHROME1", "refused", "must be MONOCHROME2", changed(PhotometricInterpretation="MONOCHROME1")),
     _kind("colours", "refused", "RGB with 3 samples per pixel", changed(**RGB)),
     _kind("two reconstructions at a place", "done", "has 4 images at 3 positions", at_one_position),
+    _kind("one UID for two images at a place", "done", "4 files, but 3 different SOPInst", one_uid_twice),
+    _kind("one UID for all images", "done", "but 1 different SOPInstanceUIDs", changed(SOPInstanceUID="1.2.826.0.1.9")),
+    _kind("pixels that are not square", "done", "but denoisers are trained on square", changed(PixelSpacing=[5, 0.7])),
+    _kind("RescaleType HU_MOD", "done", "", changed(RescaleType="HU_MOD")),
     _kind("two sizes", "refused", "slices differ in size", two_sizes),
     _kind("two pixel spacings", "refused", "slices differ in pixel spacing", one_changed(PixelSpacing=[0.9, 0.5])),
     _kind(
@@ -450,8 +536,16 @@ IMAGES: tuple[Kind, ...] = (
     _kind("npy of a cube", "refused", "set slice_axis", npy(np.stack([body_hu(1)[0, :, :32]] * 32))),
     _kind("one slice 1024 HU off", "refused", "off the slice before it", one_changed(RescaleIntercept=0)),
     _kind("one value everywhere", "refused", "all pixels are 40 HU", stored(np.full((3, 32, 36), 1064, np.uint16))),
-    _kind("padding value in tissue", "done", "", changed(PixelPaddingValue=1064)),
+    _kind("padding value in tissue", "done", "40 HU as padding, which tissue can", changed(PixelPaddingValue=1064)),
+    _kind(
+        "a padding range of all values",
+        "done",
+        "as padding, which includes tissue",
+        changed(PixelPaddingValue=0, PixelPaddingRangeLimit=4095),
+    ),
     _kind("a map of ctcycle", "left out", "a result of ctcycle", changed(SeriesDescription="x ctcycle residual")),
+    _kind("results of ctcycle as NIfTI and npy", "left out", "a result of ctcycle (denoised)", denoised_before),
+    _kind("NIfTI in metres", "done", "", in_metres),
     _kind("a zip archive", "left out", "an archive; unpack it", written("ct.zip", b"PK")),
     _kind("NRRD", "left out", "an NRRD volume; convert it", written("ct.nrrd", b"NRRD0004")),
     _kind("MetaImage", "left out", "a MetaImage volume; convert it", written("ct.mha", b"ObjectType = Image")),

@@ -1,11 +1,13 @@
 """A kind of bad input: how to make it, and the expected outcome."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Task = Literal["denoise", "scan", "train", "train supervised", "evaluate", "config"]
+Task = Literal[
+    "denoise", "scan", "train", "train supervised", "evaluate", "simulate", "bench", "bundle", "pipeline", "config"
+]
 Outcome = Literal["done", "left out", "refused"]
 
 
@@ -38,6 +40,7 @@ class Kind:
             select it.
         exit_code: exit code of the command.
         alone: for denoising, whether there is no good series next to it.
+        environment: variables of the command.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Kind:
     make: Callable[[Place], list[str]]
     exit_code: int
     alone: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 EXIT_CODES: dict[Outcome, int] = {"done": 0, "left out": 0, "refused": 3}

@@ -15,6 +15,9 @@ MU_WATER = 0.0192
 MU_AIR = 0.0
 """Linear attenuation of air in 1/mm; the report takes 0 (dry air has about 2e-5/mm)."""
 
+_MOST_HU = 1e6
+"""Far more than any material; beyond about 1e38, float32 overflows."""
+
 
 @dataclass(frozen=True)
 class MuScale:
@@ -71,8 +74,10 @@ class HUWindow:
     def __post_init__(self) -> None:
         if not -math.inf < self.low < self.high < math.inf:
             raise ValueError(f"HU window: low={self.low}, high={self.high}; both must be finite and low < high")
-        if self.scale is not None and not 0 < self.scale < math.inf:
-            raise ValueError(f"HU window: scale={self.scale}; must be positive and finite")
+        if max(-self.low, self.high, self.scale or 0.0) > _MOST_HU:
+            raise ValueError(f"HU window: low={self.low}, high={self.high}, scale={self.scale}; beyond {_MOST_HU:g} HU")
+        if self.scale is not None and not self.scale > 0:
+            raise ValueError(f"HU window: scale={self.scale}; must be positive")
 
     @property
     def hu_per_unit(self) -> float:

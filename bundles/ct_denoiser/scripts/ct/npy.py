@@ -288,7 +288,7 @@ def _volume_info(array: _Stored, scale: MuScale, slice_axis: int | None) -> Seri
     if axis is None and max(array.shape) > 1:
         raise _UndecidedError(
             f"{array.file}: shape is {array.shape}, which does not show the axis of the slices; save one file per "
-            "slice, or set slice_axis to 0, 1 or 2 in denoise"
+            "slice, or set slice_axis to 0, 1 or 2"
         )
     axis = axis or 0
     shape = (array.shape[axis], *(size for number, size in enumerate(array.shape) if number != axis))

@@ -14,6 +14,7 @@ from scripts.ct.hounsfield import MU_AIR, MU_WATER
 from scripts.errors import SeriesError
 
 _MAX_SAMPLES = 1 << 22
+_SQUARE = 0.01
 Format = Literal["dicom", "nifti", "npy"]
 
 
@@ -51,6 +52,8 @@ class SeriesInfo:
         made_by: "denoised", "residual" or "uncertainty" if ctcycle made the series; otherwise empty.
         notes: sentences about what is unusual, for the user; they identify no patient.
         mu_air: attenuation of air in 1/mm, used as ``mu_water`` is.
+        study_uid: StudyInstanceUID, used as ``patient_id`` is; empty if unknown.
+        frame_uid: FrameOfReferenceUID, likewise.
     """
 
     format: Format
@@ -69,6 +72,8 @@ class SeriesInfo:
     slice_axis: int | None = None
     made_by: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
+    study_uid: str = ""
+    frame_uid: str = ""
 
     @property
     def is_volume(self) -> bool:
@@ -121,13 +126,27 @@ class WriteOptions:
     """Options for writing a series.
 
     Attributes:
-        overwrite: whether to replace existing output.
         keep_private: whether to keep the source's private DICOM elements, which may identify the patient or hold values
             that no longer apply, such as a noise level.
     """
 
-    overwrite: bool = False
     keep_private: bool = False
+
+
+def pixel_note(rows_mm: float, columns_mm: float) -> str:
+    """Return a sentence about pixels that are not square; empty if they are, or their size is unknown.
+
+    Args:
+        rows_mm: distance between rows; 0.0 if unknown.
+        columns_mm: distance between columns; 0.0 if unknown.
+    """
+    low, high = sorted((rows_mm, columns_mm))
+    if not low or high <= low * (1 + _SQUARE):
+        return ""
+    return (
+        f"has pixels of {rows_mm:.3g} x {columns_mm:.3g} mm, but denoisers are trained on square ones; resample it to "
+        "square pixels, or denoise slices of another plane"
+    )
 
 
 def series_uid(info: SeriesInfo) -> str:
@@ -141,9 +160,27 @@ def series_uid(info: SeriesInfo) -> str:
     return "" if info.files == (info.path,) else re.sub(r"\d+(?=\D*$)", "#", info.files[0].stem)
 
 
+def source_digest(info: SeriesInfo) -> str:
+    """Return the SHA-256 of a series: of the bytes of its files in slice order, so of its pixels and all its headers.
+
+    Raises:
+        SeriesError: a file cannot be read.
+    """
+    found = hashlib.sha256()
+    for file in info.files:
+        try:
+            with file.open("rb") as stream:
+                found.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            raise SeriesError(f"{file}: cannot read ({error.strerror}); copy it again") from error
+        if info.format == "npy":
+            found.update(file.name.encode(errors="surrogateescape"))  # the output gets the same name
+    return found.hexdigest()
+
+
 def hashed(text: str, length: int) -> str:
     """Return a hash of ``length`` hexadecimal digits; it starts with a letter, so spreadsheets keep it as text."""
-    digits = hashlib.blake2b(text.encode()).hexdigest()
+    digits = hashlib.blake2b(text.encode(errors="surrogatepass")).hexdigest()
     start = next((index for index, digit in enumerate(digits) if digit.isalpha()), 0)
     return (digits[start:] + digits)[:length]
 

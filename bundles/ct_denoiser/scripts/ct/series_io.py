@@ -21,6 +21,7 @@ __all__ = [
     "Derivation",
     "WriteOptions",
     "as_written",
+    "check_apart",
     "check_hu",
     "find_series",
     "iterate_hu",
@@ -106,7 +107,7 @@ def write_corrected(
         corrections: (H, W) float32 for each slice, finite, to be added, in HU; consumed one by one.
         out: a new folder for DICOM or npy slices, a new file with the source's suffix for a NIfTI or npy volume.
         derivation: how the output was made.
-        options: whether to replace existing output, and whether to keep private elements.
+        options: whether to keep private elements.
 
     Returns:
         The written files, in slice order.
@@ -116,8 +117,9 @@ def write_corrected(
         OutputError: ``out`` exists, is inside the source, has another suffix, or cannot be written.
     """
     to_dicom = partial(dicom.write_corrected, derivation=derivation, keep_private=options.keep_private)
-    writers: dict[Format, _Writer] = {"dicom": to_dicom, "nifti": nifti.write_corrected, "npy": npy.write_corrected}
-    return _write(info, corrections, out, writers[info.format], overwrite=options.overwrite)
+    to_nifti = partial(nifti.write_corrected, kind="denoised" if derivation.kind == "denoised" else "")
+    writers: dict[Format, _Writer] = {"dicom": to_dicom, "nifti": to_nifti, "npy": npy.write_corrected}
+    return _write(info, corrections, out, writers[info.format])
 
 
 def write_map(
@@ -143,7 +145,7 @@ def write_map(
     to_dicom = partial(dicom.write_map, derivation=derivation, keep_private=options.keep_private)
     to_nifti = partial(nifti.write_map, kind=derivation.kind)
     writers: dict[Format, _Writer] = {"dicom": to_dicom, "nifti": to_nifti, "npy": npy.write_map}
-    return _write(info, maps, out, writers[info.format], overwrite=options.overwrite)
+    return _write(info, maps, out, writers[info.format])
 
 
 def as_written(info: SeriesInfo, out: Path) -> SeriesInfo:
@@ -233,40 +235,32 @@ def _checked(info: SeriesInfo, images: Iterable[NDArray[np.float32]]) -> Iterato
         raise SeriesError(f"{info.path}: got {count} slices to write, but the series has {info.shape[0]}")
 
 
-def _write(
-    info: SeriesInfo, images: Iterable[NDArray[np.float32]], out: Path, write: _Writer, *, overwrite: bool
-) -> list[Path]:
+def _write(info: SeriesInfo, images: Iterable[NDArray[np.float32]], out: Path, write: _Writer) -> list[Path]:
     """Check the output path, then let ``write`` create the file or fill the folder."""
-    _check_apart(info, out)
+    check_apart(info, out)
     checked = _checked(info, images)
     if not _is_folder(info):
-        _check_new_file(info, out, overwrite=overwrite)
+        _check_new_file(info, out)
         return write(info, checked, out)
-    if overwrite:
-        _check_own_folder(out)
-    with atomic.new_folder(out, may_replace=overwrite) as folder:
+    with atomic.new_folder(out) as folder:
         written = write(info, checked, folder)
     return [out / file.name for file in written]
 
 
-def _check_apart(info: SeriesInfo, out: Path) -> None:
-    """Raise OutputError if the output is the source or inside the source folder."""
+def check_apart(info: SeriesInfo, out: Path) -> None:
+    """Check that an output is neither the source nor inside the source folder.
+
+    Raises:
+        OutputError: it is.
+    """
     source, target = info.path.resolve(), out.resolve()
     if target == source or source in target.parents or target in (file.resolve() for file in info.files):
         raise OutputError(f"{out}: is the input {info.path} or inside it; choose a location outside it")
 
 
-def _check_own_folder(out: Path) -> None:
-    """Raise OutputError if the folder holds anything but slices: ctcycle did not write it, so it is not replaced."""
-    entries = out.iterdir() if out.is_dir() else ()
-    foreign = next((entry for entry in entries if entry.suffix not in {".dcm", ".npy"} or not entry.is_file()), None)
-    if foreign is not None:
-        raise OutputError(f"{out}: contains {foreign.name}, which ctcycle did not write; choose another folder")
-
-
-def _check_new_file(info: SeriesInfo, out: Path, *, overwrite: bool) -> None:
+def _check_new_file(info: SeriesInfo, out: Path) -> None:
     suffixes = nifti.SUFFIXES if info.format == "nifti" else (".npy",)
     if not out.name.lower().endswith(suffixes):
         raise OutputError(f"{out}: must end in {' or '.join(suffixes)}, like its source")
-    if out.is_dir() or (out.exists() and not overwrite):
-        raise OutputError(f"{out}: already exists; choose another name or allow overwriting")
+    if out.exists() or out.is_symlink():
+        raise OutputError(f"{out}: already exists; choose another name")

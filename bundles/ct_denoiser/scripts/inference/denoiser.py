@@ -1,27 +1,23 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
 """Apply a trained generator to slices in HU."""
 
-from collections.abc import Callable
+import hashlib
 from contextlib import nullcontext
 from copy import copy
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from monai.inferers.inferer import Inferer, SimpleInferer, SlidingWindowInferer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scripts.ct.hounsfield import HUWindow, MuScale
 from scripts.errors import ConfigError, SeriesError
-
-MULTIPLE = 32
-"""Images are padded to a multiple of this many pixels, which suits up to five down-samplings."""
+from scripts.inference.inferers import FLIPS, MULTIPLE, FlipAverage, Inferer, described, whole_slices
+from scripts.networks.layers import fast_layout
 
 MAX_STRENGTH = 2.0
-
-_SIGMAS = 16  # width of a tile in standard deviations of its Gaussian weights
 
 
 def resolve_device(name: str) -> torch.device:
@@ -39,55 +35,6 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-FLIPS = ((), (-2,), (-1,), (-2, -1))
-"""Axes to flip: none, rows, columns, both."""
-
-
-class FlipAverage(Inferer):
-    """Averages the outputs for four flips of a slice: slightly more accurate, at four times the cost.
-
-    Args:
-        inferer: applies the network to each flipped slice.
-    """
-
-    def __init__(self, inferer: Inferer) -> None:
-        super().__init__()
-        self.inferer = inferer
-
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Apply ``network`` to four flips of images (N, C, H, W) and return the mean."""
-        outputs = [self.inferer(inputs.flip(axes), network, *args, **kwargs).flip(axes) for axes in FLIPS]
-        return torch.stack(outputs).mean(0)
-
-
-def make_inferer(tile: int = 0, *, average_flips: bool = False) -> Inferer:
-    """Return an inferer for whole slices, or for square tiles that overlap by a quarter and are blended.
-
-    Tiles bound the memory per slice. Near its edges a tile's output differs from that of the whole slice, so Gaussian
-    weights favour the tile that covers more of the surroundings. We set the weights ourselves: MONAI's never fall below
-    a thousandth of the maximum, which leaves visible edges where four tiles meet. For a quarter-dose slice and tiles of
-    128 px these edges reach 107 HU; with our weights they stay below 0.01 HU.
-
-    Args:
-        tile: side of a tile in pixels, a multiple of 32 and at least 64, so that tiles start on the grid of networks
-            with up to three down-samplings; 0 for whole slices.
-        average_flips: whether to average over four flips, see `FlipAverage`.
-
-    Raises:
-        ConfigError: the tile size is invalid.
-    """
-    if average_flips:
-        return FlipAverage(make_inferer(tile))
-    if tile == 0:
-        return SimpleInferer()
-    if tile < 2 * MULTIPLE or tile % MULTIPLE:
-        raise ConfigError(f"tile={tile}: must be 0 (whole slices) or a multiple of {MULTIPLE}, at least {2 * MULTIPLE}")
-    inferer = SlidingWindowInferer((tile, tile), overlap=0.25, mode="gaussian", padding_mode="replicate")
-    weights = torch.exp(-0.5 * ((torch.arange(tile) - (tile - 1) / 2) * (_SIGMAS / tile)) ** 2)
-    inferer.roi_weight_map = weights[:, None] * weights
-    return inferer
-
-
 _MU = MuScale()
 
 
@@ -98,7 +45,7 @@ class Denoiser:
         generator: maps (N, 1, H, W) to the same shape in the network's range; not copied, set to evaluation mode.
         window: the HU window used in training.
         device: the device to run on.
-        inferer: applies the generator to a slice, see `make_inferer`; whole slices by default.
+        inferer: applies the generator to a slice; whole slices by default.
         strength: factor of the correction, from 0 (none) to 2; 1 as trained.
         mu: attenuation of water and air in 1/mm used in training, for series that hold attenuation.
 
@@ -116,12 +63,28 @@ class Denoiser:
         strength: float = 1.0,
         mu: MuScale = _MU,
     ) -> None:
-        if not 0 <= strength <= MAX_STRENGTH:
-            raise ConfigError(f"strength={strength}: must be between 0 (no change) and {MAX_STRENGTH:g}")
-        self.generator = generator.to(device).eval()
+        self.layout = fast_layout(generator)
+        self.generator = generator.to(device).to(memory_format=self.layout).eval()  # type: ignore[call-overload]
         self.window, self.device, self.mu = window, device, mu
-        self.inferer = SimpleInferer() if inferer is None else inferer
-        self.strength = strength
+        self.inferer = whole_slices if inferer is None else inferer
+        self.strength = _checked_strength(strength)
+
+    def with_strength(self, strength: float) -> Self:
+        """Return the same denoiser with another strength; the network is shared.
+
+        Raises:
+            ConfigError: the strength is out of range.
+        """
+        other = copy(self)
+        other.strength = _checked_strength(strength)
+        return other
+
+    def options(self) -> dict[str, Any]:
+        """Return everything but the weights and the device that determines the result, as plain data."""
+        network = hashlib.sha256(str(self.generator).encode()).hexdigest()
+        window = [float(self.window.low), float(self.window.high), self.window.clip_upper, self.window.scale]
+        options = {"strength": float(self.strength), **described(self.inferer), "hu_window": window}
+        return {**options, "network": network, "mu_water": float(self.mu.water), "mu_air": float(self.mu.air)}
 
     @torch.inference_mode()
     def correction(self, hu: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -135,6 +98,8 @@ class Denoiser:
         Raises:
             SeriesError: the device runs out of memory.
         """
+        if not self.strength:
+            return np.zeros(hu.shape, dtype=np.float32)
         slices = torch.from_numpy(np.ascontiguousarray(hu, dtype=np.float32)).reshape(-1, 1, *hu.shape[-2:])
         try:
             parts = [self._correct(image[None].to(self.device)).cpu() for image in slices]
@@ -178,5 +143,11 @@ class Denoiser:
         """Return the change made by the network, in its range; if it is zero, blended tiles of it are exactly zero."""
         half = torch.autocast(self.device.type, dtype=torch.float16) if self.device.type == "cuda" else nullcontext()
         with half:
-            output: Tensor = self.generator(values)
+            output: Tensor = self.generator(values.contiguous(memory_format=self.layout))
         return output.float() - values
+
+
+def _checked_strength(strength: float) -> float:
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise ConfigError(f"strength={strength}: must be between 0 (no change) and {MAX_STRENGTH:g}")
+    return strength

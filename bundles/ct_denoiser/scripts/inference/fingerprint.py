@@ -16,14 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.ct.measures import (
+    MIN_WINDOWS,
     NOISE_WINDOW,
+    PERCENTILE,
     means_in_windows,
     smoothed,
-    soft_tissue_noise,
     tissue_windows,
     window_deviations,
 )
+from scripts.ct.series import Series
 from scripts.errors import BundleError
+from scripts.inference.routine_dose import dose_level
 
 EDGES_HU = (-900.0, -700.0, -400.0, -200.0, -30.0, 20.0, 80.0, 200.0, 500.0)
 """Boundaries between air, lung, lung borders, fat, water, soft tissue, contrast, spongy bone and dense bone."""
@@ -39,6 +42,11 @@ _NOISE_FACTOR = 1.5
 _CORRELATION_STEP = 0.15
 _MOVED_SHARE = 0.37
 _TISSUE_FACTOR = 5.0
+
+# Within one kernel and dose, noise varies between slices by a factor of up to 2, and a full dose has half of it. So a
+# narrow range tells the doses apart by itself; a wide one comes from several kernels or doses.
+_NARROW = 2.5
+_MARGIN = 1.2
 
 _Range = tuple[float, float, float]
 
@@ -130,6 +138,31 @@ def departures(fingerprint: Fingerprint, slices: Iterable[NDArray[np.floating[An
     return [sentence for sentence in sentences if sentence]
 
 
+def series_warnings(sample: Series, fingerprint: Fingerprint | None, *, strength_is_given: bool) -> list[str]:
+    """Return what to warn of before a series is denoised, one sentence with figures each.
+
+    Training noise of a narrow range is that of one kernel and dose. A series within this range is what the model was
+    trained to denoise, even if the noise of a routine dose is usually as high.
+
+    Args:
+        sample: slices of the series.
+        fingerprint: fingerprint of the training slices; None if unknown.
+        strength_is_given: whether the series will be denoised at a given strength above 0, so that a series with the
+            noise of a routine dose would be over-smoothed.
+    """
+    found = [] if fingerprint is None else departures(fingerprint, sample.hu)
+    if strength_is_given:
+        level = dose_level(sample.info, sample.hu)
+        if level.is_routine and not (fingerprint and _is_usual(fingerprint, level.noise_hu)):
+            found.append(level.warning())
+    return found
+
+
+def _is_usual(trained: Fingerprint, noise_hu: float) -> bool:
+    low, _, high = trained.noise_hu
+    return high <= _NARROW * low and low / _MARGIN <= noise_hu <= high * _MARGIN
+
+
 def _noise_departure(trained: Fingerprint, found: Fingerprint) -> str:
     low, _, high = trained.noise_hu
     noise = found.noise_hu[1]
@@ -191,15 +224,15 @@ def _percentiles(values: Iterable[float]) -> _Range:
 def _noise(hu: NDArray[np.floating[Any]]) -> tuple[float, float]:
     """Return noise and noise correlation in the most uniform 30 % of the windows that contain only soft tissue."""
     windows = tissue_windows(hu)
-    noise = soft_tissue_noise(hu, windows)
-    if math.isnan(noise):
+    deviations = window_deviations(hu, windows)
+    if len(deviations) < MIN_WINDOWS:
         return math.nan, math.nan
+    noise = float(np.percentile(deviations, PERCENTILE))
     image, border = np.asarray(hu, dtype=np.float64), NOISE_WINDOW // 2
     steps = (
         means_in_windows(np.diff(image, axis=0) ** 2, rows=NOISE_WINDOW - 1)
         + means_in_windows(np.diff(image, axis=1) ** 2, columns=NOISE_WINDOW - 1)
     ) / 2
-    deviations = window_deviations(hu, windows)
     even = deviations <= noise
     spread = float(np.mean(deviations[even] ** 2))
     step = float(np.mean(steps[windows[border:-border, border:-border]][even]))

@@ -1,22 +1,20 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
 """Denoise every series in a folder, write each atomically at its own path, and summarise the outcome."""
 
-import hashlib
+import errno
+import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.atomic import write_json
-from scripts.ct import nifti, npy
 from scripts.ct.dicom import Derivation
-from scripts.ct.series import SeriesInfo, Skipped, check_hu, series_uid
+from scripts.ct.series import Series, SeriesInfo, Skipped, check_hu, source_digest
 from scripts.ct.series_io import (
     WriteOptions,
     as_written,
@@ -26,18 +24,23 @@ from scripts.ct.series_io import (
     write_corrected,
     write_map,
 )
-from scripts.errors import BundleError, OutputError, SeriesError
+from scripts.errors import BundleError, SeriesError
+from scripts.inference.auto_strength import Choice, choose_strength
+from scripts.inference.batch_report import Report
 from scripts.inference.denoiser import Denoiser
-from scripts.inference.fingerprint import Fingerprint, departures
+from scripts.inference.engines.ahead import ahead
+from scripts.inference.fingerprint import Fingerprint, series_warnings
+from scripts.inference.gaps import check_complete
+from scripts.inference.output_paths import Kind, short_key, with_output_paths
+from scripts.inference.own_results import all_results, kind_of
+from scripts.inference.records import Making, OutputRecords, refuse_other_source
+from scripts.inference.sharing import Alone, Sharing
 
-Kind = Literal["denoised", "residual", "uncertainty"]
 Images = Iterable[NDArray[np.float32]]
 Progress = Callable[[Images, str, int], Images]
 """Passes images through one by one and reports progress; called with the images, their name and their number."""
 
 _log = logging.getLogger(__name__)
-
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,15 @@ class DenoiseOptions:
         assume_hu: accept NIfTI and npy values that do not look like HU.
         residual: also write what was removed: the source minus the denoised series, in HU.
         uncertainty: also write the standard deviation of the results over flipped slices, in HU.
-        strict: refuse a series that is unlike the training data instead of warning.
+        strict: refuse a series that is unlike the training data or has the noise of a routine dose, instead of warning.
         keep_private: keep private DICOM elements.
         slice_axis: axis of stored arrays that NIfTI and npy volumes are cut along; None to choose it for each.
         progress: reports progress while slices are computed.
+        sharing: the processes that share the series; by default this one denoises all.
+        auto_strength: choose the strength for each series so that the noise of a routine dose is left, see
+            `ctcycle.inference.auto_strength`; the strength of the denoiser is ignored.
+        finished: called with the summary for the terminal if nothing was refused, just before ``summary.json`` is
+            written.
     """
 
     overwrite: bool = False
@@ -63,11 +71,14 @@ class DenoiseOptions:
     keep_private: bool = False
     slice_axis: int | None = None
     progress: Progress | None = None
+    auto_strength: bool = False
+    finished: Callable[[str], object] | None = None
+    sharing: Sharing = field(default_factory=Alone)
 
     @property
     def writing(self) -> WriteOptions:
         """The options for writing each output."""
-        return WriteOptions(self.overwrite, self.keep_private)
+        return WriteOptions(self.keep_private)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -85,9 +96,10 @@ def denoise_folder(  # noqa: PLR0917 (in natural order; the last is optional)
 ) -> str:
     """Denoise every series under ``source``; if one fails, the others are still processed.
 
-    Outputs are written under ``out`` with the folder layout of ``source``; existing ones are skipped. All denoised,
-    skipped and refused series, and all warnings, are recorded in ``summary.json``. Slices are read, denoised and
-    written one by one, so memory use does not grow with the length of a series.
+    Outputs are written under ``out`` with the folder layout of ``source``; those that are recorded as the same are
+    skipped, see `ctcycle.inference.records`. All denoised, skipped and refused series, and all warnings, are recorded
+    in ``summary.json``; if a run is killed, the next one counts what it denoised as its own. Slices are read, denoised
+    and written one by one, the next ones while the last is written, so memory use does not grow with the series.
 
     Args:
         source: a series, a volume, or a folder of many.
@@ -104,13 +116,15 @@ def denoise_folder(  # noqa: PLR0917 (in natural order; the last is optional)
         SeriesError: no series were found, some could not be denoised, or files are damaged; the message names the
             first of them.
         BundleError: ``strict`` is set, but there is no fingerprint.
-        OutputError: output cannot be written.
+        ConfigError: ``out`` holds results of other weights or options, and they may not be replaced.
+        OutputError: output cannot be written, or ``out`` holds something at its path that ctcycle did not write.
     """
     if options.strict and fingerprint is None:
         raise BundleError(
             "strict=true: the model has no fingerprint to compare series with; export it as a bundle first"
         )
-    found, skipped = find_series(source, denoiser.mu.water, mu_air=denoiser.mu.air, slice_axis=options.slice_axis)
+    sharing, mu, axis = options.sharing, denoiser.mu, options.slice_axis
+    found, skipped = sharing.from_first(lambda: find_series(source, mu.water, mu_air=mu.air, slice_axis=axis))
     found, skipped = _without_results(found, skipped)
     for item in skipped:
         if item.damaged or item.refused:
@@ -119,79 +133,29 @@ def denoise_folder(  # noqa: PLR0917 (in natural order; the last is optional)
         reasons = Counter(item.reason for item in skipped).most_common(1)
         why = f" ({reasons[0][0]})" if reasons else ""
         raise SeriesError(f"{source}: no CT found{why}; give a folder or file of DICOM, NIfTI or npy")
-    work = _Denoising(denoiser, derivation, options, fingerprint)
-    report = _Report(skipped)
-    for info, paths in _with_output_paths(found, source, out, options.kinds):
-        report.add(info, work, paths)
-    write_json(out / "summary.json", report.summary())
-    return report.sentence(out)
+    work = _Denoising(denoiser, derivation, options, fingerprint, OutputRecords(out))
+    report, outputs = Report(skipped, out), with_output_paths(found, source, out, options.kinds)
+    with sharing.opened_by_first(work.records.opened):
+        every = [path for _info, paths in outputs for path in paths.values()]
+        sharing.from_first(lambda: work.records.check(every, work.made_with, overwrite=options.overwrite))
+        for number, (info, paths) in enumerate(outputs):
+            if sharing.is_mine(number):
+                _add(report, info, work, paths)
+        report.collect(sharing)
+        if sharing.is_first():
+            report.write(all_results(out, (paths for _info, paths in outputs)), options.finished)
+    return sharing.from_first(report.outcome)
 
 
 def _without_results(found: Sequence[SeriesInfo], skipped: Sequence[Skipped]) -> tuple[list[SeriesInfo], list[Skipped]]:
     """Return the series that ctcycle did not make itself; its results are added to the skipped."""
+    kinds = [kind_of(info) for info in found]
     results = [
-        Skipped(info.path, f"a result of ctcycle ({info.made_by}), not a scan") for info in found if info.made_by
+        Skipped(info.path, f"a result of ctcycle ({kind}), not a scan")
+        for info, kind in zip(found, kinds, strict=True)
+        if kind
     ]
-    return [info for info in found if not info.made_by], [*skipped, *results]
-
-
-def output_paths(found: Sequence[SeriesInfo], root: Path, out: Path) -> list[Path]:
-    """Return the output path of each series: its path relative to ``root``, under ``out``.
-
-    If a folder holds more than one series, or has series below it, each series gets its own subfolder. Slices directly
-    in ``root`` go to a folder named after it.
-    """
-    paths = [_absolute(info.path) for info in found]
-    top = _absolute(root)
-    base = top if top.is_dir() and top not in paths else min([top, *paths], key=lambda path: len(path.parts)).parent
-    shared = {path for path, count in Counter(paths).items() if count > 1}
-    shared |= {parent for path in paths for parent in path.parents}
-    return [
-        out / path.relative_to(base) / (f"series-{_short(info)}" if path in shared else "")
-        for info, path in zip(found, paths, strict=True)
-    ]
-
-
-def missing_from(info: SeriesInfo, skipped: Iterable[Skipped]) -> Path | None:
-    """Return an unusable file that may be a slice of the series, leaving a gap; None if there is none.
-
-    Damaged files next to the slices count, unless their SeriesInstanceUID (DICOM) or name (npy) shows that they belong
-    to another series. Other refused files count if they share its SeriesInstanceUID.
-
-    Args:
-        info: from `find_series`.
-        skipped: the files skipped by `find_series`.
-    """
-    return next((entry.path for entry in skipped if _may_belong(entry, info)), None)
-
-
-def _with_output_paths(
-    found: Sequence[SeriesInfo], source: Path, out: Path, kinds: Sequence[Kind]
-) -> list[tuple[SeriesInfo, dict[Kind, Path]]]:
-    """Return each series with the paths of its outputs.
-
-    Raises:
-        OutputError: two outputs would have the same path.
-    """
-    paths = output_paths(found, source, out)
-    pairs = [
-        (info, {kind: _output_path(path, kind) for kind in kinds}) for info, path in zip(found, paths, strict=True)
-    ]
-    counts = Counter(path for _info, outputs in pairs for path in outputs.values())
-    if twice := [path for path, count in counts.items() if count > 1]:
-        raise OutputError(
-            f"{twice[0]}: two outputs would have this name; rename one of the inputs, or denoise them separately"
-        )
-    return pairs
-
-
-def _output_path(path: Path, kind: Kind) -> Path:
-    """Return the path of an output kind: that of the denoised series, with a suffix for residual and uncertainty."""
-    if kind == "denoised":
-        return path
-    suffix = next((end for end in (*nifti.SUFFIXES[::-1], ".npy") if path.name.lower().endswith(end)), "")
-    stem = path.name[: len(path.name) - len(suffix)]
-    return path.with_name(f"{stem}_{kind}{path.name[len(stem) :]}" if suffix else f"{path.name}-{kind}")
+    return [info for info, kind in zip(found, kinds, strict=True) if not kind], [*results, *skipped]
 
 
 @dataclass(frozen=True)
@@ -202,39 +166,84 @@ class _Denoising:
     derivation: Derivation
     options: DenoiseOptions
     fingerprint: Fingerprint | None
+    records: OutputRecords
 
-    def due(self, paths: Mapping[Kind, Path]) -> list[Kind]:
-        """Return the outputs that still have to be written."""
-        return [kind for kind, path in paths.items() if self.options.overwrite or not path.exists()]
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """Everything that the outputs of all series have in common."""
+        made = {"weights": self.derivation.model_digest, **self.denoiser.options()}
+        if self.options.auto_strength:  # not the strength that was chosen for one series
+            made["strength"] = "auto"
+        return {**made, "keep_private": self.options.keep_private, "ctcycle": self.derivation.version}
 
-    def check(self, info: SeriesInfo) -> list[str]:
-        """Return how a series differs from the training data.
+    def making(self, info: SeriesInfo) -> Making:
+        """Return what the outputs of a series are made with and from."""
+        return Making(self.made_with, {"files": source_digest(info), "slice_axis": info.slice_axis})
+
+    def due(self, info: SeriesInfo, making: Making, paths: Mapping[Kind, Path]) -> list[Kind]:
+        """Return the outputs that still have to be written.
 
         Raises:
-            SeriesError: it cannot be read, does not look like HU, or differs from the training data with ``strict``.
+            SeriesError: one was made from other files, and it may not be replaced.
         """
+        states = {kind: self.records.state(path, making) for kind, path in paths.items()}
+        if self.options.overwrite:
+            return list(states)
+        if changed := [kind for kind, state in states.items() if state == "other source"]:
+            raise refuse_other_source(info.path, paths[changed[0]])
+        return [kind for kind, state in states.items() if state == "missing"]
+
+    def sample(self, info: SeriesInfo) -> Series:
+        """Return a sample of a series; SeriesError if it does not look like HU."""
         sample = sample_slices(info)
         if not self.options.assume_hu:
             check_hu(sample)
-        found = [] if self.fingerprint is None else departures(self.fingerprint, sample.hu)
-        if found and self.options.strict:
-            raise SeriesError(f"{info.path}: {'; '.join(found)}; set strict=false to denoise it anyway")
-        return [*info.notes, *found]
+        return sample
 
-    def write(self, info: SeriesInfo, kind: Kind, paths: Mapping[Kind, Path]) -> None:
-        """Write one of the outputs."""
-        derivation, writing = replace(self.derivation, kind=kind), self.options.writing
+    def check(self, sample: Series) -> list[str]:
+        """Return how a series differs from the training data, and whether denoising would over-smooth it.
+
+        Raises:
+            SeriesError: there is something to warn of and ``strict`` is set.
+        """
+        given = bool(self.denoiser.strength) and not self.options.auto_strength
+        found = series_warnings(sample, self.fingerprint, strength_is_given=given)
+        if found and self.options.strict:
+            raise SeriesError(f"{sample.info.path}: {'; '.join(found)}; set strict=false to denoise it anyway")
+        return [*sample.info.notes, *found]
+
+    def with_choice(self, sample: Series) -> tuple["_Denoising", Choice | None]:
+        """Return the steps with the strength chosen for a series, and the choice; None if the strength is given.
+
+        Raises:
+            SeriesError: no strength can be chosen.
+        """
+        if not self.options.auto_strength:
+            return self, None
+        choice = choose_strength(self.denoiser, sample)
+        what = f"{self.derivation.description} Strength {choice.strength:.2f} chosen for the noise of a routine dose."
+        denoiser = self.denoiser.with_strength(choice.strength)
+        return replace(self, denoiser=denoiser, derivation=replace(self.derivation, description=what)), choice
+
+    def write(
+        self, info: SeriesInfo, making: Making, kind: Kind, paths: Mapping[Kind, Path], remarks: Mapping[str, Any]
+    ) -> None:
+        """Write one of the outputs, and record the remarks with it."""
+        settings = {**self.denoiser.options(), **making.source}
+        described = replace(self.derivation, kind=kind, strength=self.denoiser.strength, settings=json.dumps(settings))
+        derivation, writing = replace(described, source=str(making.source["files"])), self.options.writing
         slices = iterate_hu(info, self.options.assume_hu)
-        if kind == "denoised":
-            corrections = self._with_progress(map(self.denoiser.correction, slices), info, kind)
-            write_corrected(info, corrections, paths[kind], derivation, writing)
-        elif kind == "uncertainty":
-            maps = self._with_progress(map(self.denoiser.uncertainty, slices), info, kind)
-            write_map(info, maps, paths[kind], derivation, writing)
-        else:  # computed from the stored values, so that source, result and residual agree to the last bit
-            denoised = iterate_hu(as_written(info, paths["denoised"]), assume_hu=True)
-            removed = (low - result for low, result in zip(slices, denoised, strict=True))
-            write_map(info, removed, paths[kind], derivation, writing)
+        with self.records.writing(paths[kind], making, remarks) as hidden:
+            if kind == "denoised":
+                corrections = self._with_progress(ahead(map(self.denoiser.correction, slices)), info, kind)
+                write_corrected(info, corrections, hidden, derivation, writing)
+            elif kind == "uncertainty":
+                maps = self._with_progress(ahead(map(self.denoiser.uncertainty, slices)), info, kind)
+                write_map(info, maps, hidden, derivation, writing)
+            else:  # computed from the stored values, so that source, result and residual agree to the last bit
+                denoised = iterate_hu(as_written(info, paths["denoised"]), assume_hu=True)
+                removed = (low - result for low, result in zip(slices, denoised, strict=True))
+                write_map(info, removed, hidden, derivation, writing)
 
     def _with_progress(self, images: Images, info: SeriesInfo, kind: Kind) -> Images:
         if self.options.progress is None:
@@ -243,100 +252,36 @@ class _Denoising:
         return self.options.progress(images, name, info.shape[0])
 
 
-class _Report:
-    """Collects the outcome of each series."""
-
-    def __init__(self, skipped: Sequence[Skipped]) -> None:
-        self.denoised = self.already_there = 0
-        self.skipped = skipped
-        self.refused = [_as_entry(item) for item in skipped if item.refused and not item.damaged]
-        self.warnings: list[dict[str, str]] = []
-
-    def add(self, info: SeriesInfo, work: _Denoising, paths: Mapping[Kind, Path]) -> None:
-        """Denoise a series, or record why it was refused."""
-        name = {"path": str(info.path), "series": _short(info)}
-        try:
-            _check_complete(info, self.skipped)
-            due = work.due(paths)
-            if not due:
-                _log.info("%s: already exists, skipping", paths["denoised"])
-                self.already_there += 1
-                return
-            for warning in work.check(info):
-                _log.warning("%s: %s", info.path, warning)
-                self.warnings.append({**name, "warning": warning})
-            for kind in due:
-                work.write(info, kind, paths)
-            self.denoised += 1
-        except SeriesError as error:
-            _log.warning("%s", error)
-            self.refused.append({**name, "reason": str(error)})
-
-    def summary(self) -> dict[str, Any]:
-        """Return the full report as JSON data."""
-        return {
-            "denoised": self.denoised,
-            "already_there": self.already_there,
-            "refused": self.refused,
-            "warnings": self.warnings,
-            "damaged": [_as_entry(item) for item in self.skipped if item.damaged],
-            "skipped": [_as_entry(item) for item in self.skipped if not (item.damaged or item.refused)],
-        }
-
-    def sentence(self, out: Path) -> str:
-        """Return the report as one line.
-
-        Raises:
-            SeriesError: series were refused or files are damaged.
-        """
-        counts = self.summary()
-        text = (
-            f"{self.denoised} denoised, {self.already_there} already done, {len(self.refused)} refused, "
-            f"{len(counts['skipped'])} skipped; -> {out}"
-        )
-        if problems := [*_named("refused", self.refused), *_named("damaged", counts["damaged"])]:
-            raise SeriesError(f"{text}; see summary.json: {'; '.join(problems)}")
-        return text
-
-
-def _as_entry(item: Skipped) -> dict[str, str]:
-    return {"path": str(item.path), "reason": item.reason}
-
-
-def _check_complete(info: SeriesInfo, skipped: Sequence[Skipped]) -> None:
-    if (gap := missing_from(info, skipped)) is not None:
-        raise SeriesError(
-            f"{info.path}: {gap.name} is unreadable or refused and may belong to this series, leaving a gap; "
-            "re-export it or move it elsewhere"
-        )
-
-
-def _may_belong(entry: Skipped, info: SeriesInfo) -> bool:
-    if not entry.damaged:
-        return entry.refused and _is_beside(entry, info) and info.uid == entry.uid != ""
-    if info.format == "npy":
-        return entry.path.name.lower().endswith(".npy") and npy.may_belong(entry.path, info)
-    if info.format == "nifti" or entry.path.name.lower().endswith((".npy", *nifti.SUFFIXES)):
-        return False
-    return _is_beside(entry, info) and info.uid.startswith(entry.uid)
-
-
-def _is_beside(entry: Skipped, info: SeriesInfo) -> bool:
-    return entry.path == info.path or (entry.path.parent == info.path and not entry.path.is_dir())
-
-
-def _named(what: str, entries: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the first few entries as text for one line."""
-    if not entries:
-        return []
-    paths = ", ".join(entry["path"] for entry in entries[:_NAMED])
-    more = f" and {len(entries) - _NAMED} more" if len(entries) > _NAMED else ""
-    return [f"{what} {paths}{more}"]
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.normpath(path.absolute()))
-
-
-def _short(info: SeriesInfo) -> str:
-    return hashlib.sha256(series_uid(info).encode()).hexdigest()[:8]
+def _add(report: Report, info: SeriesInfo, work: _Denoising, paths: Mapping[Kind, Path]) -> None:
+    """Denoise a series, or record why it was refused."""
+    name = {"path": str(info.path), "series": short_key(info)}
+    try:
+        check_complete(info, report.skipped)
+        new = not paths["denoised"].exists()
+        sample = work.sample(info) if new else None  # before the digest, which takes long for a large file
+        making = work.making(info)
+        due = work.due(info, making, paths)
+        if not due:
+            _log.info("%s: already exists, skipping", paths["denoised"])
+            report.remark(name, work.records.remarks(paths["denoised"]))
+            report.count(paths)
+            return
+        sample = sample or work.sample(info)
+        remarks: dict[str, Any] = {"warnings": work.check(sample)}
+        for warning in remarks["warnings"]:
+            _log.warning("%s: %s", info.path, warning)
+        report.remark(name, remarks)
+        work, choice = work.with_choice(sample)
+        if choice is not None:
+            _log.info("%s: %s", info.path, choice.sentence())
+            remarks["strength"] = {**choice.as_dict(), "reason": choice.sentence()}
+            report.remark(name, {"strength": remarks["strength"]})
+        for kind in due:
+            work.write(info, making, kind, paths, remarks)
+        report.denoised += 1
+    except SeriesError as error:
+        report.refuse(name, str(error))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        report.refuse(name, f"{info.path}: the name of an output would be too long; shorten the name of the input")

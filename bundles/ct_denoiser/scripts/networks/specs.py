@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Norm = Literal["batch", "instance", "group", "none"]
+_MOST_BLOCKS, _MOST_CHANNELS, _MOST_LAYERS = 100, 2048, 12
+"""More does not fit into the memory of any machine, or shrinks any patch to nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class GeneratorSpec:
     def __post_init__(self) -> None:
         if self.filters < 1 or self.blocks < 0 or self.downsamplings < 0:
             raise ValueError("filters must be at least 1, blocks and downsamplings at least 0")
+        if self.blocks > _MOST_BLOCKS or self.filters << min(self.downsamplings, _MOST_BLOCKS) > _MOST_CHANNELS:
+            raise ValueError(
+                f"filters={self.filters}, downsamplings={self.downsamplings}, blocks={self.blocks}; must be at most "
+                f"{_MOST_BLOCKS} blocks of {_MOST_CHANNELS} channels, which double with each down-sampling"
+            )
         if len(self.dilations) not in {1, self.blocks} or min(self.dilations, default=1) < 1:
             raise ValueError(f"dilations={list(self.dilations)}; must be one positive number, or one per block")
         if self.kernel % 2 != 1 or self.kernel < 1:
@@ -87,6 +94,8 @@ class DiscriminatorSpec:
     def __post_init__(self) -> None:
         if self.filters < 1 or self.layers < 1:
             raise ValueError("filters and layers must be at least 1")
+        if self.filters > _MOST_CHANNELS or self.layers > _MOST_LAYERS:
+            raise ValueError(f"must have at most {_MOST_CHANNELS} filters and {_MOST_LAYERS} layers")
         if not self.sigma_px > 0:
             raise ValueError(f"sigma_px={self.sigma_px}; must be positive")
         if self.gain != "auto" and not self.gain > 0:

@@ -1,6 +1,7 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
 """The header of a derived image: how it was made, and from what (DICOM PS3.3 C.7.6.1, C.12.1, C.12.2)."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +48,9 @@ class Derivation:
         model_digest: SHA-256 of its weights, or another fixed identifier for them.
         description: what was done, as a sentence.
         kind: what the pixels show: the denoised image, a map of it, or a scan simulated for training.
+        strength: factor of the correction, recorded in the descriptions; None if it has none.
+        settings: everything else that changes the pixels, as text; it only makes UIDs differ.
+        source: digest of the source's files, see `ctcycle.ct.series.source_digest`; empty to compute it.
     """
 
     version: str
@@ -54,11 +58,15 @@ class Derivation:
     model_digest: str
     description: str = "Deep-learning noise reduction."
     kind: _Kind = "denoised"
+    strength: float | None = None
+    settings: str = ""
+    source: str = ""
 
     @property
     def entropy(self) -> tuple[str, ...]:
         """The values that distinguish the UIDs of two derivations of the same source."""
-        return (self.version, self.model, self.model_digest, self.description, self.kind)
+        made = (self.version, self.model, self.model_digest, self.description, self.kind)
+        return (*made, repr(self.strength), self.settings)
 
 
 def record_derivation(dataset: Dataset, frame: int | None, derivation: Derivation) -> None:
@@ -75,7 +83,8 @@ def record_derivation(dataset: Dataset, frame: int | None, derivation: Derivatio
         dataset.DerivationCodeSequence = _appended(dataset, "DerivationCodeSequence", _smoothing())
     equipment = _equipment(derivation)
     dataset.ContributingEquipmentSequence = _appended(dataset, "ContributingEquipmentSequence", equipment)
-    _set(dataset, RescaleType="HU")
+    if not any(texts(dataset, "RescaleType")):  # HU_MOD and other kinds of HU stay what they are
+        _set(dataset, RescaleType="HU")
     if derivation.kind in _WINDOW:
         _show_as_map(dataset, *_WINDOW[derivation.kind])
 
@@ -116,21 +125,31 @@ def _name_series(dataset: Dataset, derivation: Derivation) -> None:
     dataset.ImageType = ["DERIVED", "SECONDARY", flavour, *kind, *others]
     made = f"{derivation.description} {_MEANING[derivation.kind]}{NOT_FOR_DIAGNOSIS} {_made_by(derivation)}."
     earlier = "".join(f" Previously: {text}" for text in texts(dataset, "DerivationDescription") if text)
-    described = "/".join(texts(dataset, "SeriesDescription"))[:40].strip()
+    ours = _series_text(derivation)
+    described = "/".join(texts(dataset, "SeriesDescription"))[: min(40, 63 - len(ours))].strip()
     comments = [text[:10_000] for text in texts(dataset, "ImageComments") if text]
     number = int((numbers(dataset, "SeriesNumber", 1) or (0,))[0])
     offset = _SERIES[derivation.kind]
     _set(
         dataset,
         DerivationDescription=f"{made}{earlier}"[:1024],
-        SeriesDescription=f"{described} ctcycle {derivation.kind}".strip(),
+        SeriesDescription=f"{described} {ours}".strip(),
         ImageComments="; ".join([*comments, NOT_FOR_DIAGNOSIS]),
         SeriesNumber=number * 1000 + offset if 0 <= number < _MAX_SERIES_NUMBER else offset,
     )
 
 
+def _series_text(derivation: Derivation) -> str:
+    """Return what a list of series shows of the derivation; its end marks the series as ours."""
+    if derivation.strength is None:
+        return f"ctcycle {derivation.kind}"
+    model = re.sub(r"[^ -\[\]-~]", "?", derivation.model)[:16].strip()
+    return f"{model} x{derivation.strength:.3g} ctcycle {derivation.kind}"
+
+
 def _made_by(derivation: Derivation) -> str:
-    return f"ctcycle {derivation.version}, model {derivation.model}, weights {derivation.model_digest}"
+    strength = "" if derivation.strength is None else f", strength {derivation.strength:.3g}"
+    return f"ctcycle {derivation.version}, model {derivation.model}{strength}, weights {derivation.model_digest}"
 
 
 def _smoothing() -> Dataset:

@@ -1,39 +1,30 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
 """Group DICOM files into CT series and order their slices, reading only headers."""
 
-import filecmp
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from scripts.ct.dicom.headers import Header, read_headers
-from scripts.ct.series import SeriesInfo, Skipped, SlicePlane, hashed
+from scripts.ct.dicom.padding import doubt
+from scripts.ct.dicom.repeats import SAME_POSITION_MM, Ordered, shared_uids, without_copies
+from scripts.ct.series import SeriesInfo, Skipped, SlicePlane, hashed, pixel_note
 from scripts.errors import SeriesError
 
 MAX_SIDE = 8192
 """More rows or columns than any CT has; a larger header is broken or meant to exhaust the memory."""
 
 _STORAGE = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-_SAME_POSITION_MM = 0.01
 _SAME_GAP = 0.05
 _SAME_SPACING = 1e-4
 _SAME_DIRECTION = 1e-3
 _NAMED_FILES = 5
 _NO_PIXELS = "no pixel data; the file may be truncated, copy or re-export it"
 _LOCALIZERS = ("LOCALIZER", "SURVIEW", "SCOUT", "TOPOGRAM")
-
-
-@dataclass(frozen=True)
-class _Ordered:
-    """Ordered slices; ``located`` is true if their positions are in mm and false if they are instance numbers."""
-
-    headers: list[Header]
-    positions: list[float]
-    located: bool
 
 
 def find_series(files: Iterable[Path]) -> tuple[list[SeriesInfo], list[Skipped]]:
@@ -98,7 +89,7 @@ def uneven_spacing(info: SeriesInfo) -> str:
         info: a DICOM series.
     """
     usual, gaps = info.spacing_mm[0], np.diff(sorted(set(info.positions_mm)))
-    uneven = np.flatnonzero(np.abs(gaps - usual) > max(_SAME_GAP * usual, _SAME_POSITION_MM))
+    uneven = np.flatnonzero(np.abs(gaps - usual) > max(_SAME_GAP * usual, SAME_POSITION_MM))
     if not usual or not len(uneven):
         return ""
     first = int(uneven[0])
@@ -189,17 +180,14 @@ def _assemble(headers: list[Header]) -> tuple[SeriesInfo, list[Skipped]]:
     headers, outliers = _without_localizers(headers)
     skipped = [_skipped([path], "localizer: it crosses the other slices of its series") for path in _paths(outliers)]
     _check_uniform(where, headers)
-    ordered, copies = _without_copies(_in_order(where, headers))
+    ordered, copies = without_copies(_in_order(where, headers))
     skipped.extend(_skipped([copy], "byte-for-byte copy of another file of its series") for copy in _paths(copies))
     return _info(ordered), skipped
 
 
-def _info(ordered: _Ordered) -> SeriesInfo:
+def _info(ordered: Ordered) -> SeriesInfo:
     first = ordered.headers[0]
-    places = sorted(set(ordered.positions))
-    gaps = np.diff(places if ordered.located else [])
-    repeated = f"has {len(ordered.positions)} images at {len(places)} positions, such as phases or repeats"
-    note = f"{repeated}; each image is processed independently, separate them to use it as a volume"
+    gaps = np.diff(sorted(set(ordered.positions)) if ordered.located else [])
     rows_mm, columns_mm = first.spacing_mm or (0.0, 0.0)
     return SeriesInfo(
         format="dicom",
@@ -214,7 +202,28 @@ def _info(ordered: _Ordered) -> SeriesInfo:
         patient_id=first.identity[0],
         plane=_plane(ordered.headers),
         made_by=first.made_by,
-        notes=(note,) if len(places) < len(ordered.positions) else (),
+        notes=tuple(filter(None, _notes(ordered))),
+        study_uid=first.identity[2],
+        frame_uid=first.frame_of_reference,
+    )
+
+
+def _notes(ordered: Ordered) -> Iterator[str]:
+    """Yield sentences about what is unusual; empty ones where nothing is."""
+    declared = ((header.padding, header.rescale) for header in ordered.headers)
+    yield _repeats(ordered.positions)
+    yield shared_uids(ordered)
+    yield pixel_note(*(ordered.headers[0].spacing_mm or (0.0, 0.0)))
+    yield next((doubt(padding, rescale) for padding, rescale in declared if padding and rescale), "")
+
+
+def _repeats(positions: Sequence[float]) -> str:
+    places = len(set(positions))
+    if places == len(positions):
+        return ""
+    return (
+        f"has {len(positions)} images at {places} positions, such as phases or repeats; each image is processed "
+        "independently, separate them to use it as a volume"
     )
 
 
@@ -261,7 +270,7 @@ def _all_close(values: Sequence[tuple[float, ...] | None], tolerance: float) -> 
     return bool(np.all(np.ptp(np.array(known), axis=0) <= tolerance))
 
 
-def _in_order(where: str, headers: list[Header]) -> _Ordered:
+def _in_order(where: str, headers: list[Header]) -> Ordered:
     """Return the slices ordered by position along the normal, or by InstanceNumber if any slice has no position.
 
     Raises:
@@ -278,28 +287,10 @@ def _in_order(where: str, headers: list[Header]) -> _Ordered:
             f"{where}: slices without ImagePositionPatient or InstanceNumber, so their order is unknown; re-export them"
         )
     order = sorted(range(len(headers)), key=lambda index: (known[index], headers[index].path, headers[index].frame))
-    return _Ordered([headers[index] for index in order], [known[index] for index in order], located)
+    return Ordered([headers[index] for index in order], [known[index] for index in order], located)
 
 
 def _along(normal: tuple[float, ...] | None, header: Header) -> float | None:
     if normal is None or header.position is None:
         return None
     return round(float(np.dot(normal, header.position)), 6)
-
-
-def _without_copies(ordered: _Ordered) -> tuple[_Ordered, list[Header]]:
-    """Return the slices without byte-for-byte copies, and the copies; different images may share a position."""
-    tolerance = _SAME_POSITION_MM if ordered.located else 0.0
-    headers: list[Header] = []
-    positions: list[float] = []
-    copies = []
-    here: list[Header] = []
-    for header, position in zip(ordered.headers, ordered.positions, strict=True):
-        here = here if positions and position - positions[-1] <= tolerance else []
-        if any(other.path != header.path and filecmp.cmp(header.path, other.path, shallow=False) for other in here):
-            copies.append(header)
-            continue
-        positions.append(positions[-1] if here else position)
-        headers.append(header)
-        here.append(header)
-    return _Ordered(headers, positions, ordered.located), copies

@@ -4,10 +4,11 @@
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from pydicom import Dataset, dcmread
@@ -17,6 +18,8 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from scripts.ct.dicom.frames import frame_count, is_multi_frame, single_frame
+from scripts.ct.dicom.limits import LimitedStream, LimitError, check_items, check_unpacked, exceeded
+from scripts.ct.dicom.padding import declared_range
 from scripts.errors import SeriesError
 
 _KEYWORDS = (
@@ -24,6 +27,7 @@ _KEYWORDS = (
     "SOPInstanceUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "FrameOfReferenceUID",
     "SeriesDescription",
     "Modality",
     "ImageType",
@@ -43,6 +47,10 @@ _KEYWORDS = (
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
+    "BitsAllocated",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
@@ -78,6 +86,9 @@ class Header:
         rescale_type: RescaleType in upper case.
         has_pixels: whether pixel data follows the header.
         made_by: kind of the series if ctcycle made it, from SeriesDescription; otherwise empty.
+        instance_uid: SOPInstanceUID; the same for all frames of a file.
+        frame_of_reference: FrameOfReferenceUID.
+        padding: lowest and highest stored value that are declared as padding; None if the header declares none.
     """
 
     path: Path
@@ -100,6 +111,9 @@ class Header:
     rescale_type: str
     has_pixels: bool
     made_by: str = ""
+    instance_uid: str = ""
+    frame_of_reference: str = ""
+    padding: tuple[int, int] | None = None
 
     @property
     def normal(self) -> tuple[float, ...] | None:
@@ -148,15 +162,13 @@ def read_headers(path: Path) -> list[Header]:
             seen.append(True)
         return bool(tag >= _PIXEL_DATA)
 
-    try:
-        with quiet(), path.open("rb") as stream:
-            dataset = read_partial(stream, stop_when=reached_pixels, specific_tags=_TAGS)
-            if not is_multi_frame(dataset):
-                return [_header(path, 0, dataset, has_pixels=bool(seen))]
-            frames = (single_frame(dataset, index) for index in range(frame_count(dataset)))
-            return [_header(path, index, frame, has_pixels=bool(seen)) for index, frame in enumerate(frames)]
-    except Exception as error:  # noqa: BLE001 (pydicom can raise anything on a broken file)
-        raise unreadable(path, error) from None
+    with _reading(path) as stream:
+        dataset = read_partial(stream, stop_when=reached_pixels, specific_tags=_TAGS)
+        check_items(dataset)
+        if not is_multi_frame(dataset):
+            return [_header(path, 0, dataset, has_pixels=bool(seen))]
+        frames = (single_frame(dataset, index) for index in range(frame_count(dataset)))
+        return [_header(path, index, frame, has_pixels=bool(seen)) for index, frame in enumerate(frames)]
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -165,11 +177,26 @@ def read_dataset(path: Path) -> Dataset:
     Raises:
         SeriesError: the file cannot be read.
     """
+    with _reading(path) as stream:
+        dataset = dcmread(stream)
+        check_items(dataset)
+    return dataset
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file as a stream whose cost is limited.
+
+    Raises:
+        SeriesError: the file cannot be read, or exceeds a limit.
+    """
     try:
-        with quiet():
-            return dcmread(path)
-    except Exception as error:  # noqa: BLE001 (as above)
-        raise unreadable(path, error) from None
+        check_unpacked(path)
+        with quiet(), path.open("rb") as stream:
+            yield cast("BinaryIO", LimitedStream(stream))
+    except Exception as error:  # noqa: BLE001 (pydicom can raise anything on a broken file)
+        limit = exceeded(error)
+        raise (unreadable(path, error) if limit is None else _beyond_limits(path, limit)) from None
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
@@ -193,6 +220,10 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
 def unreadable(path: Path, error: Exception) -> SeriesError:
     """Return an error that names the type of a read failure but not its text, which may quote the header."""
     return SeriesError(f"{path}: cannot read the DICOM header ({type(error).__name__}); copy or re-export the file")
+
+
+def _beyond_limits(path: Path, error: LimitError) -> SeriesError:
+    return SeriesError(f"{path}: {error}, so it is broken or meant to exhaust the memory; re-export it")
 
 
 def _header(path: Path, frame: int, dataset: Dataset, *, has_pixels: bool) -> Header:
@@ -225,4 +256,13 @@ def _header(path: Path, frame: int, dataset: Dataset, *, has_pixels: bool) -> He
         rescale_type=text("RescaleType").upper(),
         has_pixels=has_pixels,
         made_by=found[0] if (found := _OURS.findall(text("SeriesDescription"))) else "",
+        instance_uid=text("SOPInstanceUID"),
+        frame_of_reference=text("FrameOfReferenceUID"),
+        padding=declared_range(number("PixelPaddingValue"), number("PixelPaddingRangeLimit"), _stored_type(number)),
     )
+
+
+def _stored_type(number: Callable[[str], float | None]) -> np.dtype[np.generic]:
+    """Return the type of the stored values, given a reader of numbers in the header; 16 bits if it is not valid."""
+    bits = int(number("BitsAllocated") or 16)
+    return np.dtype(f"{'i' if number('PixelRepresentation') else 'u'}{bits // 8 if bits in {8, 16, 32} else 2}")

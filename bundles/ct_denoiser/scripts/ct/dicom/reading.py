@@ -14,19 +14,13 @@ from pydicom.uid import UID
 from scripts.ct.dicom.finding import in_order
 from scripts.ct.dicom.frames import is_multi_frame, single_frame
 from scripts.ct.dicom.headers import numbers, quiet, read_dataset, texts, unreadable
+from scripts.ct.dicom.padding import declared_range, marked_pixels
 from scripts.ct.series import SeriesInfo
 from scripts.ct.stored_values import StoredValues
 from scripts.errors import SeriesError
 
 _PLUGINS = ("pydicom", "pyjpegls", "pylibjpeg", "gdcm", "pillow")
 """Decoders, safest and most accurate first; pillow does not support 12-bit JPEG."""
-
-
-_HIGHEST_PADDING_HU = -900.0
-"""Tissue is brighter, even lungs hardly ever darker."""
-
-_BRIGHTEST_HU = 10_000.0
-"""Brighter than anything in a scan."""
 
 
 @dataclass(frozen=True)
@@ -170,26 +164,7 @@ def _limits(dataset: Dataset, dtype: np.dtype[np.generic]) -> tuple[int, int]:
 
 
 def _marked(dataset: Dataset, values: NDArray[np.generic], rescale: tuple[float, float]) -> NDArray[np.bool_] | None:
-    """Return where pixels are PixelPaddingValue or in its range; it may have the wrong signedness (63536 for -2000).
-
-    A value that tissue can have marks only what it joins with the border of the image; a range of such values, nothing.
-    """
-    value = numbers(dataset, "PixelPaddingValue", 1)
-    if value is None:
-        return None
-    limit = numbers(dataset, "PixelPaddingRangeLimit", 1) or value
-    low, high = sorted(np.array([value[0], limit[0]]).astype(np.int64).astype(values.dtype).tolist())
-    marked: NDArray[np.bool_] = (values >= low) & (values <= high)
-    hu = sorted(rescale[0] * end + rescale[1] for end in (low, high))
-    if hu[1] <= _HIGHEST_PADDING_HU or hu[0] >= _BRIGHTEST_HU:
-        return marked
-    return _joined_with_border(marked) if low == high else None
-
-
-def _joined_with_border(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels from which a straight line of marked pixels leads to the border of the image."""
-    joined = np.zeros_like(marked)
-    for axis in (-2, -1):
-        joined |= np.logical_and.accumulate(marked, axis=axis)
-        joined |= np.flip(np.logical_and.accumulate(np.flip(marked, axis), axis=axis), axis)
-    return joined
+    ends = (numbers(dataset, keyword, 1) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
+    value, limit = (None if end is None else end[0] for end in ends)
+    declared = declared_range(value, limit, values.dtype)
+    return None if declared is None else marked_pixels(declared, rescale, values)

@@ -35,7 +35,7 @@ from scripts.ct.dicom.derivation import Derivation, record_derivation
 from scripts.ct.dicom.finding import uneven_spacing
 from scripts.ct.dicom.headers import quiet
 from scripts.ct.dicom.reading import Slice, read_slices
-from scripts.ct.series import SeriesInfo
+from scripts.ct.series import SeriesInfo, source_digest
 from scripts.ct.stored_values import StoredValues
 from scripts.errors import SeriesError
 
@@ -171,11 +171,14 @@ def _write(
 
 
 def _new_uids(info: SeriesInfo, derivation: Derivation) -> _NewUIDs:
-    """Return UIDs that depend only on the source and the derivation, so that a rerun gives the same ones."""
-    source = info.uid or hashlib.sha256(info.files[0].read_bytes()).hexdigest()
+    """Return UIDs that depend only on the source and the derivation, so that a rerun gives the same ones.
+
+    The source is its files, not its UID, which two different scans may share.
+    """
+    source = derivation.source or source_digest(info)
     return _NewUIDs(
-        series=_uid("series", source, *derivation.entropy),
-        study=_uid("study", source),
+        series=_uid("series", info.uid, source, *derivation.entropy),
+        study=_uid("study", info.uid or source),
     )
 
 

@@ -2,6 +2,7 @@
 """Find, read and write NIfTI volumes slice by slice, in bounded memory."""
 
 import gzip
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,10 +16,12 @@ from scripts import atomic
 from scripts.ct.array_file import Layout, copy_bytes, opened, read_slices, write_slices
 from scripts.ct.nifti.cutting import Cut, choose_cut, slice_plane, slice_positions
 from scripts.ct.nifti.headers import READ_ERRORS, Header, read_header, unreadable
-from scripts.ct.series import SeriesInfo, Skipped
+from scripts.ct.series import SeriesInfo, Skipped, pixel_note
 from scripts.ct.stored_values import StoredValues, integer_limits
 from scripts.errors import DamagedError, SeriesError
 
+_OURS = re.compile(rb"\bctcycle (denoised|residual|uncertainty)$")
+_DESCRIPTION_BYTES = 80
 _MAX_TAIL = 1 << 20
 """Bytes after the voxels that are kept; more belong to no known program."""
 
@@ -66,13 +69,18 @@ def read_stored(info: SeriesInfo, slices: Sequence[int] | None = None) -> Iterat
         raise unreadable(info.path, error) from error
 
 
-def write_corrected(info: SeriesInfo, corrections: Iterable[NDArray[np.float32]], out: Path) -> list[Path]:
+def write_corrected(
+    info: SeriesInfo, corrections: Iterable[NDArray[np.float32]], out: Path, kind: str = ""
+) -> list[Path]:
     """Write a copy of the source file with corrected voxels; header and extensions are kept byte for byte.
+
+    Only the description in the header changes: the kind is appended, so that a result is not denoised again.
 
     Args:
         info: the source.
         corrections: (H, W) for each slice, to be added, in HU.
         out: a path ending in ``.nii`` or ``.nii.gz``; a compressed file records no time and no name.
+        kind: "denoised"; empty to keep the description.
 
     Returns:
         A list with ``out`` as its only item.
@@ -83,7 +91,11 @@ def write_corrected(info: SeriesInfo, corrections: Iterable[NDArray[np.float32]]
     """
     header, _cut = _reopened(info)
     pairs = zip(read_stored(info), corrections, strict=True)
-    _write(info, (stored.corrected(step[None])[0] for stored, step in pairs), out, header.raw, header.dtype)
+    described = header.described()
+    if kind:
+        described["descrip"] = _described(header, kind)
+    start = described.binaryblock if kind else header.raw
+    _write(info, (stored.corrected(step[None])[0] for stored, step in pairs), out, start, header.dtype)
     return [out]
 
 
@@ -146,13 +158,25 @@ def _info(file: Path, header: Header, axis: int | None) -> SeriesInfo:
         plane=slice_plane(header, cut),
         slice_axis=cut.axes[0],
         made_by=_made_by(header),
-        notes=() if cut.plane == "axial" or axis is not None else (_cut_note(cut, spacing),),
+        notes=(_cut_note(cut, spacing),) if cut.plane != "axial" and axis is None else _pixel_notes(spacing),
     )
 
 
+def _pixel_notes(spacing: Sequence[float]) -> tuple[str, ...]:
+    note = pixel_note(spacing[1], spacing[2])
+    return (note,) if note else ()
+
+
 def _made_by(header: Header) -> str:
-    text = bytes(header.described()["descrip"].item()).rstrip(b"\0").decode("ascii", "replace")
-    return text.removeprefix("ctcycle ") if text in {"ctcycle residual", "ctcycle uncertainty"} else ""
+    found = _OURS.findall(bytes(header.described()["descrip"].item()).rstrip(b"\0"))
+    return str(found[0].decode("ascii")) if found else ""
+
+
+def _described(header: Header, kind: str) -> bytes:
+    """Return the source's description, shortened if necessary, with the kind of the result."""
+    source = bytes(header.described()["descrip"].item()).rstrip(b"\0")
+    ending = f"ctcycle {kind}".encode()
+    return (source[: _DESCRIPTION_BYTES - len(ending) - 1] + b" " + ending).strip()
 
 
 def _cut_note(cut: Cut, spacing: Sequence[float]) -> str:

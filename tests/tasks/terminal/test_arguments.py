@@ -9,7 +9,7 @@ from ctcycle.config.loading import load_config
 from ctcycle.config.schema import Denoise
 from ctcycle.config.shipped import find_config
 from ctcycle.errors import ConfigError
-from ctcycle.tasks.arguments import Once, Parser, add_denoise_arguments, denoise_overrides
+from ctcycle.tasks.terminal.arguments import Once, Parser, add_denoise_arguments, denoise_overrides
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from ctcycle.tasks.crashes import describe_crash
+from ctcycle.tasks.terminal.crashes import describe_crash
 
 
 def cause() -> None:

@@ -39,10 +39,21 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+def _path(text: str) -> Path:
+    """Return text as a path; an empty one, as of a variable that a shell script did not set, is not the current folder.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is empty.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; '.' is the current folder")
+    return Path(text)
+
+
 def add_denoise_arguments(parser: argparse.ArgumentParser) -> None:
     """Add IN, OUT, and an option for each other key of the task `denoise`."""
     for name, metavar in POSITIONAL.items():
-        parser.add_argument(name, metavar=metavar, type=Path, help=Denoise.model_fields[name].description)
+        parser.add_argument(name, metavar=metavar, type=_path, help=Denoise.model_fields[name].description)
     for name, field in Denoise.model_fields.items():
         if name not in _NO_OPTIONS:
             _add_option(parser, name, field)
@@ -66,6 +77,6 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     elif field.annotation == bool | None:
         parser.add_argument(option, action=argparse.BooleanOptionalAction, help=field.description)
     else:
-        kind = Path if field.annotation == FilePath | None else str
+        kind = _path if field.annotation == FilePath | None else str
         default = "" if field.default is None else f" (default: {field.default})"
         parser.add_argument(option, action=Once, type=kind, metavar="VALUE", help=f"{field.description}{default}")

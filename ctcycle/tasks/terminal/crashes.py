@@ -1,7 +1,10 @@
 """Crash reports for internal errors."""
 
+import signal
 import traceback
 from collections.abc import Iterator
+
+from ctcycle.signals import StopNow
 
 
 def describe_crash(error: BaseException) -> str:
@@ -17,6 +20,12 @@ def describe_crash(error: BaseException) -> str:
         listed = "".join(traceback.format_list(frames))
         parts.append(f"Traceback (most recent call last):\n{listed}{type(one).__name__}: {message}\n")
     return "\nwhich led to:\n\n".join(parts)
+
+
+def describe_stop(stop: KeyboardInterrupt) -> str:
+    """Return a sentence about a task that a signal ended."""
+    name = signal.Signals(stop.number).name if isinstance(stop, StopNow) else "Ctrl-C"
+    return f"interrupted by {name}; run the command again to resume"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

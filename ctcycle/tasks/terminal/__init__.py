@@ -1,0 +1,1 @@
+"""What tasks and the command line say: standard streams, log files and crash reports."""
