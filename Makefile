@@ -1,4 +1,4 @@
-# make demo | test | stress | bundle | lint | types | clean
+# make demo | test | stress | bundle | docs | reference | lint | types | clean
 # PYTHON=python3.12 selects the interpreter, VENV=folder the virtual environment.
 
 PYTHON ?= python3
@@ -8,13 +8,14 @@ CONFIG ?= configs/demo.yaml
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress faults bundle lint types clean
+.PHONY: help demo test stress faults bundle docs reference lint types clean
 
 help:
 	@echo "make demo    simulate CT, train CycleGAN and the supervised baseline, evaluate both (configs/demo.yaml)"
 	@echo "make test    run the tests (PYTEST='-k name' selects some)"
-	@echo "make stress  long-running fault injection: SIGKILLs, bad inputs, fuzzed files"
+	@echo "make stress  long-running fault injection: SIGKILLs, fuzzed files, bad inputs; a long training with flat memory"
 	@echo "make bundle  refresh bundles/ct_denoiser after changing code that bundles contain"
+	@echo "make docs    build the documentation in site/;  make reference  refresh the config reference from the schema"
 	@echo "make lint    check formatting and style;  make types  run the type checker"
 	@echo "make clean   remove $(VENV), keep the runs"
 
@@ -26,13 +27,22 @@ test: $(VENV)/.installed-dev
 
 stress: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python tests/stress/kills.py --kills 20
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python tests/stress/task_kills.py --kills 30
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python tests/stress/mutations.py
-	$(BIN)/python -m pytest -q tests/stress/test_bad_inputs.py tests/stress/test_privacy.py
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python -W ignore tests/stress/long_run.py --iterations 10000
+	PYTHONPATH=.:tests/support $(BIN)/python tests/stress/node_faults.py
+	$(BIN)/python -m pytest -q tests/stress/test_privacy.py tests/stress/test_bad_inputs.py
 
 faults: stress
 
 bundle: $(VENV)/.installed
 	$(BIN)/python -W ignore -m ctcycle.bundle.refresh bundles/ct_denoiser
+
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+reference: $(VENV)/.installed
+	$(BIN)/python -m ctcycle.reference.refresh
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -46,11 +56,11 @@ clean:
 
 # A stamp file that is older than its prerequisites triggers a new installation.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[bundle]"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[bundle,node]"
 	@touch $@
 
 $(VENV)/.installed-dev: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[bundle,dev]"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[bundle,sweep,node,dev,docs]"
 	@touch $@ $(VENV)/.installed
 
 $(BIN)/python:
