@@ -18,7 +18,8 @@ from ctcycle.viewer.page import PageLimits, body_rectangle, series_page
 
 WAIT = """
 <script>
-const until = async (ready) => { for (let n = 0; n < 20000 && !ready(); n++) await new Promise((done) => setTimeout(done, 20)); };
+const pause = () => new Promise((done) => setTimeout(done, 20));
+const until = async (ready) => { for (let n = 0; n < 20000 && !ready(); n++) await pause(); };
 const data = document.body.dataset;
 </script>
 """

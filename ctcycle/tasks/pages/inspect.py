@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ctcycle.atomic import remove, write_text
-from ctcycle.config.schema import Inspect
+from ctcycle.config.tasks.pages import Inspect
 from ctcycle.data.manifest import ManifestRow
 from ctcycle.inference.denoiser import resolve_device
 from ctcycle.inspection.doses import measured_doses

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from tqdm import tqdm
 
 from ctcycle.atomic import write_text
-from ctcycle.config.schema import View
+from ctcycle.config.tasks.pages import View
 from ctcycle.tasks.job import Job
 from ctcycle.viewer.matching import match_series
 from ctcycle.viewer.page import PageLimits, series_page

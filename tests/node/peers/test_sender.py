@@ -5,7 +5,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from ctcycle.config.node import DestinationSettings
+from ctcycle.config.tasks.node import DestinationSettings
 
 from ctcycle.node.counts import Counts
 from ctcycle.node.peers.peer import PeerError

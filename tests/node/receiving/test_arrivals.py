@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ctcycle.config.node import CompletionSettings
+from ctcycle.config.tasks.node import CompletionSettings
 
 from ctcycle.node.queue.database import Database
 from ctcycle.node.queue.jobs import Jobs

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from certificates import make_certificate
-from ctcycle.config.node import Serve
+from ctcycle.config.tasks.node import Serve
 from node_peers import free_port, listens, wait_for
 from phantom_series import slice_dataset, stored_body
 from pydicom import Dataset, dcmread

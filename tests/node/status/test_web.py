@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
-from ctcycle.config.node import StatusSettings
+from ctcycle.config.tasks.node import StatusSettings
 from node_peers import free_port, listens, wait_for
 
 from ctcycle.node.counts import Counts

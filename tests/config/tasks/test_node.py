@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from ctcycle.config.node import CallerSettings, RuleSettings, Serve
+from ctcycle.config.tasks.node import CallerSettings, RuleSettings, Serve
 
 from ctcycle.config.loading import load_config
 from ctcycle.errors import ConfigError
