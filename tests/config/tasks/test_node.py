@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from ctcycle.config.tasks.node import CallerSettings, RuleSettings, Serve
 
 from ctcycle.config.loading import load_config
+from ctcycle.config.tasks.node import CallerSettings, RuleSettings, Serve
 from ctcycle.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "serve.yaml"

@@ -5,8 +5,8 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from ctcycle.config.tasks.node import DestinationSettings
 
+from ctcycle.config.tasks.node import DestinationSettings
 from ctcycle.node.counts import Counts
 from ctcycle.node.peers.peer import PeerError
 from ctcycle.node.peers.sender import Sender

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ctcycle.config.tasks.node import CompletionSettings
 
+from ctcycle.config.tasks.node import CompletionSettings
 from ctcycle.node.queue.database import Database
 from ctcycle.node.queue.jobs import Jobs
 from ctcycle.node.receiving.arrivals import Arrivals

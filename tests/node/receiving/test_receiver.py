@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from certificates import make_certificate
-from ctcycle.config.tasks.node import Serve
 from node_peers import free_port, listens, wait_for
 from phantom_series import slice_dataset, stored_body
 from pydicom import Dataset, dcmread
@@ -20,6 +19,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
+from ctcycle.config.tasks.node import Serve
 from ctcycle.errors import ConfigError, OutputError
 from ctcycle.node.classes import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, VERIFICATION
 from ctcycle.node.counts import Counts

@@ -7,9 +7,9 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
-from ctcycle.config.tasks.node import StatusSettings
 from node_peers import free_port, listens, wait_for
 
+from ctcycle.config.tasks.node import StatusSettings
 from ctcycle.node.counts import Counts
 from ctcycle.node.status.snapshot import Snapshot
 from ctcycle.node.status.web import StatusServer, make_app
