@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import TypeVar
 
-from ctcycle.config.schema import Bench, Bundle, Denoise, Evaluate, Step
+from ctcycle.config.schema import Bench, Bundle, Denoise, Evaluate
+from ctcycle.config.sections import Task
 
 _SCHEMES = ("models:/", "runs:/")
-_ConfigT = TypeVar("_ConfigT", bound=Step)
+_ConfigT = TypeVar("_ConfigT", bound=Task)
 
 
 def with_local_models(config: _ConfigT) -> _ConfigT:
@@ -37,7 +38,7 @@ def with_local_models(config: _ConfigT) -> _ConfigT:
     return config.model_copy(update={"methods": {**sources, **replaced}})
 
 
-def _models(config: Step) -> list[Path]:
+def _models(config: Task) -> list[Path]:
     """Return the models that a config names."""
     if isinstance(config, Denoise):
         return [] if config.model is None else [config.model]

@@ -13,13 +13,13 @@ from ctcycle.config.schema import (
     Bundle,
     Denoise,
     Evaluate,
-    Inspect,
     Scan,
     Simulate,
     Step,
     Train,
     TrainSupervised,
 )
+from ctcycle.config.tasks.pages import Inspect
 from ctcycle.data.manifest import Manifest, read_manifest
 from ctcycle.data.pairs import paired_patients
 from ctcycle.data.settings import DOSES, Split
@@ -150,8 +150,10 @@ def _bundle(run: Path, results: Path | None) -> list[str]:
 
 def _after_bundle(config: Bundle) -> list[str]:
     trained = load_config(config.run / "config.yaml").config
+    if not isinstance(trained, Train):
+        return []
     manifest = read_manifest(trained.data.manifest).select(dose="low_dose", kernel=trained.data.kernel)
-    held_out = [row for split in (*_HELD_OUT, "train") for row in manifest.select(split=split)]  # type: ignore[arg-type]
+    held_out = [row for split in (*_HELD_OUT, "train") for row in manifest.select(split=split)]
     if not held_out:
         return []
     source = _short(manifest.root / held_out[0].path)
