@@ -163,3 +163,8 @@ def test_windows_stay_within_the_image():
     windows = tissue_windows(np.full((40, 40), 50.0))
     assert windows[7:-7, 7:-7].all()
     assert windows.sum() == 26**2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (14, 40), (40, 14)])
+def test_a_slice_smaller_than_a_window_has_no_windows(shape: tuple[int, int]) -> None:
+    assert window_deviations(np.zeros(shape), np.ones(shape, dtype=bool)).shape == (0,)

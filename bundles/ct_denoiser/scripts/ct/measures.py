@@ -171,9 +171,11 @@ def window_deviations(hu: NDArray[np.number], windows: NDArray[np.bool_]) -> Ima
         windows: (H, W), True at the centres of windows; windows that extend beyond the slice are ignored.
 
     Returns:
-        (N,), in the order of ``windows``.
+        (N,), in the order of ``windows``; none if the slice is smaller than a window.
     """
     image = np.asarray(hu, dtype=np.float64)
+    if min(image.shape) < NOISE_WINDOW:
+        return np.empty(0)
     mean, mean_square = means_in_windows(np.stack([image, image**2]))[:, windows[_inner(NOISE_WINDOW)]]
     pixels = NOISE_WINDOW**2
     deviations: Image = np.sqrt(np.maximum(mean_square - mean**2, 0.0) * (pixels / (pixels - 1)))
