@@ -61,9 +61,7 @@ def came_back(archive: Orthanc) -> dict[str, Dataset]:
     return by_source(found)
 
 
-def check_same(
-    found: Mapping[str, Dataset], wanted: Mapping[str, Dataset], sources: Iterable[Path], place: Path
-) -> None:
+def check_same(place: Path, sources: Iterable[Path], found: Mapping[str, Dataset]) -> None:
     """The same pixels for the same source images, and no fault that the source lacks."""
     wanted = denoised_alone(place, place / "sent")
     originals = {str(dcmread(file, stop_before_pixels=True).SOPInstanceUID): file for file in sources}
