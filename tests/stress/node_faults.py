@@ -253,14 +253,14 @@ def flood(folder: Path, connections: int = 300) -> dict[str, Any]:
     node = NodeProcess(folder, config)
     files, sent, stop = series_of(folder / "sent", 1), Sent(), threading.Event()
     with running(archive, node):
-        idle = []
+        idle, threads = [], 0
         for _ in range(connections):
             peer = socket.socket()
             peer.settimeout(2)
             with suppress(OSError):
                 peer.connect(("127.0.0.1", node.port))
             idle.append(peer)
-        threads = _threads(node)
+            threads = max(threads, _threads(node))
         started = time.monotonic()
         sent.until_taken(node.port, files[0], stop)
         waited = time.monotonic() - started
@@ -268,7 +268,7 @@ def flood(folder: Path, connections: int = 300) -> dict[str, Any]:
             peer.close()
         wait_for(lambda: settled(node), 900)
         found = compare(archive, files)
-    return {"connections": connections, "threads_of_node": threads, "honest_sender_waited_s": round(waited, 1),
+    return {"connections": connections, "most_threads_of_node": threads, "honest_sender_waited_s": round(waited, 1),
             "found": found, "ok": threads < 120 and waited < 60 and _is_right(found, 1)}  # fmt: skip
 
 
