@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -138,6 +139,20 @@ def test_phantoms_come_back_as_denoise_makes_them(place: Path, way: str) -> None
 def test_real_series_come_back_as_denoise_makes_them(place: Path, real_data: Path, way: str) -> None:
     files = gather(place, [real_data / name for name in REAL[way]])
     check_same(place, files, WAYS[way](place, files))
+
+
+def test_the_script_of_the_docs_forwards_every_ct_series_once(place: Path) -> None:
+    found = re.search(r"```lua\n(.*?)```", (ROOT / "docs" / "node.md").read_text(), re.DOTALL)
+    assert found
+    (place / "forward.lua").write_text(found[1])
+    port = free_port()
+    extra = {"LuaScripts": [str(place / "forward.lua")], "StableAge": 1}
+    archive = Orthanc(place / "archive", {"ctcycle": ["CTCYCLE", "127.0.0.1", port]}, extra=extra)
+    node = NodeProcess(place, node_config(place, archive.port, port=port))
+    with running(archive, node):
+        post(archive, phantoms(place))
+        wait_for(lambda: node.jobs() == {"done": 2, "left": 2}, _PATIENCE_S)  # its own results are left
+        assert [len(one) for one in archive.denoised().values()] == [3, 3]
 
 
 def test_the_script_for_orthanc_alone(place: Path) -> None:
