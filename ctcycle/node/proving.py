@@ -12,7 +12,7 @@ from ctcycle.node.peers.making import make_peer
 from ctcycle.node.peers.peer import PeerError
 from ctcycle.node.peers.secure import server_context
 from ctcycle.node.queue.database import Database
-from ctcycle.node.spool import Spool
+from ctcycle.node.spool import Spool, make_root
 from ctcycle.node.working.models import Models
 from ctcycle.runs.lock import locked
 
@@ -58,6 +58,7 @@ def _proof(name: str, check: Callable[[], str]) -> Proof:
 
 
 def _spool(config: Serve) -> str:
+    make_root(config.out)
     with locked(config.out):
         spool = Spool(config.out)
         spool.open()

@@ -32,6 +32,18 @@ def hashed_name(*uids: str) -> str:
     return hashlib.sha256("\0".join(uids).encode(errors="surrogatepass")).hexdigest()[:_NAME_DIGITS]
 
 
+def make_root(out: Path) -> None:
+    """Create the folder of a spool for its owner only; it holds patient data.
+
+    Raises:
+        OutputError: it cannot be created.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot create ({error.strerror}); choose another `out`") from error
+
+
 @dataclass(frozen=True)
 class Stored:
     """An object that is on disk.
@@ -71,6 +83,7 @@ class Spool:
         Raises:
             OutputError: the folder cannot be written.
         """
+        make_root(self.root)
         try:
             shutil.rmtree(self._new, ignore_errors=True)
             for folder in (self.incoming, self.jobs, self._new):

@@ -20,9 +20,10 @@ def run(config: Serve) -> None:
     """
     try:
         from ctcycle.node.service import serve
+        from ctcycle.node.spool import make_root
     except ImportError as error:
         raise _not_installed(error) from error
-    _make_spool(config.out)
+    make_root(config.out)
     with log_to(config.out / "log.txt"):
         try:
             serve(config, locate)
@@ -58,18 +59,6 @@ def check(config: Serve) -> None:
 def locate(model: Path | None) -> Path:
     """Return the folder of a model; the shipped bundle if none is given."""
     return shipped_bundle() if model is None else located(model)
-
-
-def _make_spool(out: Path) -> None:
-    """Create the spool for its owner only; it holds patient data.
-
-    Raises:
-        OutputError: it cannot be created.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot create ({error.strerror}); choose another `out`") from error
 
 
 def _not_installed(error: ImportError) -> ConfigError:

@@ -1,42 +1,23 @@
 """The node as a process between real peers: storescu sends, Orthanc receives. Small versions of the scenarios."""
 
-import gc
 import io
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from urllib.request import ProxyHandler, build_opener
 
 import node_faults
 import pytest
-from node_faults import Sent, compare, settled
-from node_peers import ORTHANC, PLUGINS, STORESCU, NodeProcess, Orthanc, make_series, node_config, running, wait_for
+from node_peers import NEEDS_PEERS, NodeProcess, Orthanc, make_series, node_config, running, wait_for
 from node_peers import free_port as new_port
+from node_sending import Found, Sent, compare, missing_on_disk, series_of, settled
 from phantom_series import PATIENT_ID, PATIENT_NAME
 from pydicom import dcmread
 
 from ctcycle.node.spool import hashed_name
 
-_LACKING = not (ORTHANC and STORESCU and (PLUGINS / "libOrthancDicomWeb.so").exists())
-pytestmark = [
-    pytest.mark.skipif(
-        _LACKING and not os.environ.get("CTCYCLE_REQUIRE_PEERS"),
-        reason="needs Debian's orthanc, orthanc-dicomweb and dcmtk",
-    ),
-    pytest.mark.slow,
-    # pynetdicom leaves the socket of the peer that hangs to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = NEEDS_PEERS
 _PATIENCE_S = 300.0
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    with node_faults.place() as folder:
-        yield folder
-    gc.collect()
 
 
 def finished(node: NodeProcess, jobs: int = 1) -> bool:
@@ -89,7 +70,7 @@ def test_a_series_that_comes_in_two_parts_is_one_series(place: Path) -> None:
         wait_for(lambda: finished(node, 1), _PATIENCE_S)
         assert sent.once(node.port, files[2:])  # one of them again
         wait_for(lambda: finished(node, 2), _PATIENCE_S)
-        assert compare(archive, [files]) == node_faults.Found(1, 0, 0)
+        assert compare(archive, [files]) == Found(1, 0, 0)
 
 
 def test_what_is_left_and_what_is_passed_on(place: Path) -> None:
@@ -147,14 +128,14 @@ def test_a_killed_node_loses_nothing(place: Path) -> None:
     """Three kills: while objects arrive, while they wait, and while the archive is down."""
     archive = Orthanc(place / "archive")
     node, sent, never = NodeProcess(place, node_config(place, archive.port)), Sent(), Event()
-    files = node_faults.series_of(place / "sent", 6)
+    files = series_of(place / "sent", 6)
     with running(archive, node):
         for part, pause in ((files[:2], 0.2), (files[2:4], 1.0)):
             for one in part:
                 sent.until_taken(node.port, one, never)
             time.sleep(pause)
             node.kill()
-            assert not node_faults.missing_on_disk(node, archive, sent.acknowledged)
+            assert not missing_on_disk(node, archive, sent.acknowledged)
             node.start()
         archive.stop(hard=True)
         for one in files[4:]:
@@ -169,7 +150,7 @@ def test_a_killed_node_loses_nothing(place: Path) -> None:
         archive.start()
         node.start()
         wait_for(lambda: settled(node), _PATIENCE_S)
-        assert compare(archive, files) == node_faults.Found(6, 0, 0)
+        assert compare(archive, files) == Found(6, 0, 0)
 
 
 @pytest.mark.parametrize("scenario", ["hang", "garbage", "flood"])

@@ -22,6 +22,10 @@ def test_names_are_hashes_that_keep_uids_apart() -> None:
     assert all(len(name) == 32 and set(name) <= set("0123456789abcdef") for name in names)
 
 
+def test_only_its_owner_sees_it(spool: Spool) -> None:
+    assert spool.root.stat().st_mode & 0o777 == 0o700
+
+
 def test_an_object_is_where_its_series_waits(spool: Spool) -> None:
     first = spool.store("s", "a", b"one", "SCANNER")
     second = spool.store("s", "b", b"two!", "OTHER")

@@ -8,122 +8,21 @@ nothing lost, nothing double, and nothing that was acknowledged missing from the
 """
 
 import argparse
-import os
 import random
 import re
-import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from node_peers import (
-    ECHOSCU,
-    STORESCU,
-    NodeProcess,
-    Orthanc,
-    make_series,
-    node_config,
-    running,
-    wait_for,
-)
-from pydicom import dcmread
+from node_peers import ECHOSCU, ROOT, NodeProcess, Orthanc, node_config, running, wait_for
+from node_sending import Found, Sent, compare, missing_on_disk, place, series_of, settled
+from nursery import nursery
 from pynetdicom import AE
-
-from ctcycle.node.spool import hashed_name
-
-_SENT = re.compile(r"I: Sending file: (.+)")
-_ANSWER = re.compile(r"I: Received Store Response \((.+)\)")
-
-
-@dataclass
-class Sent:
-    """What senders sent, and which instances the node has acknowledged."""
-
-    acknowledged: set[str] = field(default_factory=set)
-    attempts: int = 0
-    refused: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def once(self, port: int, files: Sequence[Path]) -> bool:
-        """Send a series once with storescu; return whether all of it was acknowledged."""
-        command = [str(STORESCU), "-v", "-to", "20", "-aet", "SCANNER", "-aec", "CTCYCLE", "127.0.0.1", str(port)]
-        done = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, check=False)
-        name, acknowledged, refused = "", [], 0
-        for line in (done.stdout + done.stderr).splitlines():
-            if found := _SENT.search(line):
-                name = found[1]
-            elif found := _ANSWER.search(line):
-                if found[1] == "Success":
-                    acknowledged.append(str(dcmread(name, specific_tags=["SOPInstanceUID"]).SOPInstanceUID))
-                else:
-                    refused += 1
-        with self.lock:
-            self.attempts += 1
-            self.refused += refused
-            self.acknowledged |= set(acknowledged)
-        return len(acknowledged) == len(files)
-
-    def until_taken(self, port: int, files: Sequence[Path], stop: threading.Event) -> None:
-        """Send a series again and again, as a scanner does, until all of it is acknowledged."""
-        while not stop.is_set() and not self.once(port, files):
-            time.sleep(0.3)
-
-
-@dataclass
-class Found:
-    """What the archive holds, compared to what was sent."""
-
-    series: int
-    lost: int
-    double: int
-
-    def __str__(self) -> str:
-        return f"series={self.series} lost={self.lost} double={self.double}"
-
-
-def compare(archive: Orthanc, sent: Sequence[Sequence[Path]]) -> Found:
-    """Compare by the source images that the denoised ones name."""
-    wanted = {str(dcmread(file, stop_before_pixels=True).SOPInstanceUID) for files in sent for file in files}
-    groups = list(archive.denoised().values())
-    got = [uid for group in groups for uid in group]
-    whole = {tuple(sorted(str(dcmread(f, stop_before_pixels=True).SOPInstanceUID) for f in files)) for files in sent}
-    exactly_once = sum(tuple(group) in whole for group in groups)
-    return Found(exactly_once, len(wanted - set(got)), len(got) - len(set(got)))
-
-
-def missing_on_disk(node: NodeProcess, archive: Orthanc, acknowledged: set[str]) -> set[str]:
-    """What was acknowledged, and is neither in the spool nor, denoised, in the archive."""
-    there = {path.stem for path in node.spool.rglob("*.dcm")}
-    absent = {uid for uid in acknowledged if hashed_name(uid) not in there}
-    return absent - {uid for group in archive.denoised().values() for uid in group} if absent else set()
-
-
-def settled(node: NodeProcess) -> bool:
-    """Whether everything that the node has received was denoised and sent; a series may have taken several jobs."""
-    return not any((node.spool / "incoming").iterdir()) and set(node.jobs()) == {"done"}
-
-
-def series_of(folder: Path, count: int, slices: int = 3) -> list[list[Path]]:
-    return [make_series(folder / f"{number:04d}", number, slices) for number in range(count)]
-
-
-@contextmanager
-def place(folder: Path | None = None) -> Iterator[Path]:
-    """A new folder, in memory where there is one: the disk is not what is measured."""
-    root = folder or (Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None)  # noqa: S108
-    made = Path(tempfile.mkdtemp(prefix="node-", dir=root))
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def kills(folder: Path, count: int = 20, series: int = 40, seed: int = 1) -> dict[str, Any]:
@@ -209,6 +108,42 @@ def _watch_memory(node: NodeProcess, memory: list[tuple[int, float]], stop: thre
         with suppress(OSError, AttributeError):
             status = Path(f"/proc/{node.process.pid}/status").read_text()
             memory.append((node.jobs().get("done", 0), int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024))
+
+
+def throughput(folder: Path, series: int = 6, slices: int = 10) -> dict[str, Any]:
+    """Time `ctcycle denoise` and the node on the same series with the shipped bundle.
+
+    The time of the node goes from the first C-STORE to the last object in the archive. `denoise` is timed before and
+    after, without the start of Python, and the faster time counts. Both compute with one thread.
+    """
+    archive = Orthanc(folder / "archive")
+    node = NodeProcess(folder, node_config(folder, archive.port, rules=[{}]))
+    files, sent = series_of(folder / "sent", series, slices, size=512), Sent()
+    before = _denoise_s(folder / "sent", folder / "alone")
+    with running(archive, node):
+        started = time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            taken = all(pool.map(lambda one: sent.once(node.port, one), files))
+            wait_for(lambda: settled(node), 1800)
+        node_s = time.monotonic() - started
+        computing_s = node.rows("SELECT SUM(seconds) FROM jobs")[0][0]
+        found = compare(archive, files)
+    after = _denoise_s(folder / "sent", folder / "again")
+    best = min(before, after)
+    ratio = best / node_s
+    rate = {"denoise": series * slices / best, "node": series * slices / node_s}
+    return {"series": series, "slices": series * slices, "denoise_s": (round(before, 1), round(after, 1)),
+            "node_s": round(node_s, 1), "of_it_computing_s": round(computing_s, 1),
+            **{f"{name}_slices_per_s": round(value, 2) for name, value in rate.items()}, "ratio": round(ratio, 3),
+            "found": found, "ok": taken and ratio >= 0.9 and _is_right(found, series)}  # fmt: skip
+
+
+def _denoise_s(folder: Path, out: Path) -> float:
+    log = out.with_suffix(".log")
+    started = time.monotonic()
+    code = nursery(ROOT).start(["denoise", str(folder), str(out), "--device", "cpu"], folder, log).wait(1800)
+    assert code == 0, log.read_text()
+    return time.monotonic() - started
 
 
 def full_disk(folder: Path, series: int = 6) -> dict[str, Any]:
@@ -318,14 +253,14 @@ def flood(folder: Path, connections: int = 300) -> dict[str, Any]:
     node = NodeProcess(folder, config)
     files, sent, stop = series_of(folder / "sent", 1), Sent(), threading.Event()
     with running(archive, node):
-        idle = []
+        idle, threads = [], 0
         for _ in range(connections):
             peer = socket.socket()
             peer.settimeout(2)
             with suppress(OSError):
                 peer.connect(("127.0.0.1", node.port))
             idle.append(peer)
-        threads = _threads(node)
+            threads = max(threads, _threads(node))
         started = time.monotonic()
         sent.until_taken(node.port, files[0], stop)
         waited = time.monotonic() - started
@@ -333,7 +268,7 @@ def flood(folder: Path, connections: int = 300) -> dict[str, Any]:
             peer.close()
         wait_for(lambda: settled(node), 900)
         found = compare(archive, files)
-    return {"connections": connections, "threads_of_node": threads, "honest_sender_waited_s": round(waited, 1),
+    return {"connections": connections, "most_threads_of_node": threads, "honest_sender_waited_s": round(waited, 1),
             "found": found, "ok": threads < 120 and waited < 60 and _is_right(found, 1)}  # fmt: skip
 
 
@@ -359,7 +294,7 @@ def _is_right(found: Found, series: int) -> bool:
     return found == Found(series, 0, 0)
 
 
-SCENARIOS = {one.__name__: one for one in (kills, outage, full_disk, hang, garbage, flood, load)}
+SCENARIOS = {one.__name__: one for one in (kills, outage, full_disk, hang, garbage, flood, throughput, load)}
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """Real peers of the node on 127.0.0.1, and the node itself as a process: Orthanc, dcmtk, `ctcycle serve`."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 import numpy as np
+import pytest
 from nursery import Forked, nursery
 from phantom_series import change, save, slice_dataset, stored_body
 
@@ -22,6 +24,18 @@ _PATH = "/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin"  # not that of a vir
 ORTHANC = shutil.which("Orthanc", path=_PATH)
 STORESCU, ECHOSCU = shutil.which("storescu", path=_PATH), shutil.which("echoscu", path=_PATH)
 PLUGINS = Path("/usr/share/orthanc/plugins")
+NEEDS_PEERS = [
+    pytest.mark.skipif(
+        not (ORTHANC and STORESCU and (PLUGINS / "libOrthancDicomWeb.so").exists())
+        and not os.environ.get("CTCYCLE_REQUIRE_PEERS"),
+        reason="needs Debian's orthanc, orthanc-dicomweb and dcmtk",
+    ),
+    pytest.mark.slow,
+    # pynetdicom leaves the socket of a peer that hangs to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+"""Marks of tests with real peers."""
+
 _open = build_opener(ProxyHandler({})).open
 
 
@@ -209,10 +223,12 @@ def node_config(folder: Path, archive_port: int, **more: Any) -> dict[str, Any]:
     return {**config, **more}
 
 
-def make_series(folder: Path, number: int, slices: int = 3, changes: Mapping[str, Any] | None = None) -> list[Path]:
+def make_series(
+    folder: Path, number: int, slices: int = 3, changes: Mapping[str, Any] | None = None, size: int = 32
+) -> list[Path]:
     """Write a phantom series whose UIDs and pixels depend on a number."""
     uid = f"1.2.826.0.1.3680043.9.{number + 1}"
-    stored = stored_body(slices)
+    stored = stored_body(slices, size=size)
     stored = np.roll(stored, number % 7, axis=2)
     files = []
     for index, pixels in enumerate(stored, 1):
@@ -223,9 +239,9 @@ def make_series(folder: Path, number: int, slices: int = 3, changes: Mapping[str
     return files
 
 
-def storescu(port: int, *files: Path, calling: str = "SCANNER", called: str = "CTCYCLE") -> int:
+def storescu(port: int, *files: Path, more: Sequence[str] = ()) -> int:
     """Send files with dcmtk; return its exit code."""
-    command = [str(STORESCU), "-aet", calling, "-aec", called, "127.0.0.1", str(port), *map(str, files)]
+    command = [str(STORESCU), *more, "-aet", "SCANNER", "-aec", "CTCYCLE", "127.0.0.1", str(port), *map(str, files)]
     return subprocess.run(command, capture_output=True, check=False, timeout=300).returncode
 
 

@@ -26,9 +26,11 @@ def body_hu(slices: int = 3, size: int = 32, seed: int = 0) -> NDArray[np.float3
     return np.rint(noisy.clip(-1024, 3000)).astype(np.float32)
 
 
-def stored_body(slices: int = 3, dtype: str = "uint16", slope: float = 1.0, intercept: float = -1024.0) -> NDArray[Any]:
+def stored_body(
+    slices: int = 3, dtype: str = "uint16", slope: float = 1.0, intercept: float = -1024.0, size: int = 32
+) -> NDArray[Any]:
     """Return the body as a scanner would store it."""
-    return np.rint((body_hu(slices) - intercept) / slope).astype(dtype)
+    return np.rint((body_hu(slices, size) - intercept) / slope).astype(dtype)
 
 
 def slice_dataset(stored: NDArray[Any], series: str = "1.2.826.0.1.77", number: int = 1) -> FileDataset:

@@ -121,6 +121,7 @@ class Receiver:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda _event: SUCCESS),
             (evt.EVT_DIMSE_RECV, _object_complete),
+            (evt.EVT_CONN_CLOSE, _closed),
             *self._commitment,
         ]
         context: ssl.SSLContext | None = None if config.tls is None else server_context(config.tls)
@@ -181,3 +182,9 @@ class Receiver:
 def _object_complete(event: evt.Event) -> None:
     if isinstance(event.assoc.dul.socket, BoundedSocket):
         event.assoc.dul.socket.object_complete()
+
+
+def _closed(event: evt.Event) -> None:
+    """Wake an association whose peer left without a request, as a port scan does; it would wait for a timeout."""
+    if event.assoc.is_acceptor and event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)

@@ -111,7 +111,9 @@ class Denoising:
     def _treat(self, other: Other, outcome: Outcome) -> Outcome:
         """Leave or pass on what is not denoised."""
         action = getattr(self.config.others, other.kind)
-        reason = _joined(outcome.reason, f"{len(other.files)} of the files: {other.reason}")
+        reason = _joined(
+            outcome.reason, f"{len(other.files)} {'file' if len(other.files) == 1 else 'files'}: {other.reason}"
+        )
         if action == "leave":
             return replace(outcome, reason=reason)
         sending = self._deliveries(other.files, tuple(self.config.destinations))

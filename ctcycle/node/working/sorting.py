@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ _BOLUS = re.compile(
     r"pre.?monitoring|\bmonitoring\b|smart.?prep|bolus.?(track|pro|timing)|test.?bolus|sure.?start", re.IGNORECASE
 )
 _FEWEST_REPEATS = 3
+_NAMES: dict[Kind, str] = {"not_ct": "not CT", "no_rule": "no rule"}
 _FILES = re.compile(r" \(\d+ files: [^)]*\)")
 
 
@@ -98,8 +99,14 @@ def _rest(files: Sequence[Path], skipped: Sequence[Skipped]) -> list[Other]:
     kinds: dict[Kind, list[Path]] = {}
     for file in files:
         kinds.setdefault(_kind(file), []).append(file)
-    said = "; ".join(reasons)
-    return [Other(kind, tuple(found), f"{kind.replace('_', ' ')}: {said}") for kind, found in kinds.items()]
+    return [Other(kind, tuple(found), _reason(kind, reasons)) for kind, found in kinds.items()]
+
+
+def _reason(kind: Kind, reasons: Iterable[str]) -> str:
+    """Return the reason for files of a kind; that files were ignored, such as our own notes, is none."""
+    name = _NAMES.get(kind, kind)
+    said = [reason for reason in reasons if reason != name and not reason.startswith("ignored ")]
+    return ": ".join(filter(None, (name, "; ".join(said))))
 
 
 def _kind(file: Path) -> Kind:

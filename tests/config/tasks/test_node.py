@@ -8,7 +8,7 @@ from ctcycle.config.loading import load_config
 from ctcycle.config.tasks.node import CallerSettings, RuleSettings, Serve
 from ctcycle.errors import ConfigError
 
-SHIPPED = Path(__file__).parents[2] / "configs" / "serve.yaml"
+SHIPPED = Path(__file__).parents[3] / "configs" / "serve.yaml"
 
 
 def test_the_shipped_config_only_listens_on_this_machine() -> None:

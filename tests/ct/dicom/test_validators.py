@@ -3,10 +3,6 @@
 Where a validator is absent its tests are skipped; where CTCYCLE_REQUIRE_VALIDATORS is 1, they fail instead.
 """
 
-import os
-import re
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -17,6 +13,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from dicom_validators import REQUIRED, complaints, run
 from phantom_enhanced import write_enhanced
 from phantom_series import save, slice_dataset, stored_body
 from pydicom.uid import (
@@ -33,8 +30,6 @@ from pydicom.uid import (
 from ctcycle.ct.dicom import Derivation, find_series, write_corrected, write_map
 from ctcycle.ct.series import SeriesInfo
 
-REQUIRED = os.environ.get("CTCYCLE_REQUIRE_VALIDATORS") == "1"
-PACKAGES = {"dciodvfy": "dicom3tools", "dcentvfy": "dicom3tools", "dcmdump": "dcmtk", "dcm2json": "dcmtk"}
 NEEDED = {
     "ReferringPhysicianName": "",
     "StudyDate": "20200101",
@@ -53,21 +48,6 @@ NEEDED = {
 """What phantom_series leaves out, and a CT image must have."""
 
 DERIVATION = Derivation("9.9.9", "tiny", "sha256:" + 64 * "0")
-
-
-def run(program: str, *arguments: str | Path) -> tuple[int, list[str]]:
-    """Exit code and the lines that a program says, or the test is skipped."""
-    if shutil.which(program) is None:
-        say = f"{program} (Debian package {PACKAGES[program]}) is not installed"
-        pytest.fail(say) if REQUIRED else pytest.skip(say)
-    result = subprocess.run([program, *map(str, arguments)], capture_output=True, check=False)
-    return result.returncode, (result.stderr + result.stdout).decode("utf-8", "replace").splitlines()
-
-
-def complaints(file: Path) -> Counter[str]:
-    """What dciodvfy says of a file, without the values, which may be those of the source."""
-    _code, lines = run("dciodvfy", "-new", file)
-    return Counter(re.sub(r"= <.*>|\[\d+\]", "", line) for line in lines if line.startswith(("Error", "Warning")))
 
 
 def check_series(sources: Iterable[Path], derived: Iterable[Path]) -> None:
