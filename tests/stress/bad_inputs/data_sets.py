@@ -452,9 +452,9 @@ def _on_ranks(task: Task, starter: str, says: str, environment: Mapping[str, str
 RANKS: tuple[Kind, ...] = (
     *(
         _on_ranks(task, "torchrun", f"task={task}: runs in one process, and 2 were started", _TORCHRUN)
-        for task in ("scan", "simulate", "evaluate", "bench", "bundle", "pipeline")
+        for task in ("simulate", "bench", "bundle", "pipeline")
     ),
-    _on_ranks("scan", "srun", "start it without torchrun or srun", _SRUN),
+    _on_ranks("simulate", "srun", "start it without torchrun or srun", _SRUN),
 )
 
 DATA_SETS: tuple[Kind, ...] = (
