@@ -28,14 +28,15 @@ from node_peers import (
 from node_sending import settled
 from nursery import nursery
 from pydicom import Dataset, dcmread
+from pydicom.uid import CTImageStorage
 
 pytestmark = NEEDS_PEERS
 _PATIENCE_S = 300.0
 REAL = {
-    "C-STORE": ("volumes/ACRIN-001_ge_petct", "mayo2016_unpaired/L143_quarter_1mm_B30f"),
+    "C-STORE": ("volumes/ACRIN-001_ge_petct",),
     "DICOMweb": ("volumes/C3L-00189_ge_abdomen_lungkernel",),
 }
-"""Series of three or four slices each, for the sake of time."""
+"""Series of three slices, for the sake of time."""
 
 
 def denoised_alone(place: Path, folder: Path) -> dict[str, Dataset]:
@@ -119,7 +120,7 @@ def through_the_web(place: Path, files: list[Path]) -> dict[str, Dataset]:
             return came_back(archive)
 
 
-_SLOWLY: dict[str, Any] = {"rules": [{}], "completion": {"quiet_seconds": 3.0}}
+_SLOWLY: dict[str, Any] = {"rules": [{}], "completion": {"quiet_seconds": 1.5}}
 WAYS = {"C-STORE": through_c_store, "DICOMweb": through_the_web}
 
 
@@ -174,6 +175,27 @@ def test_the_script_for_orthanc_alone(place: Path) -> None:
     check_same(place, files, found)
 
 
+def test_orthanc_gets_a_report_of_storage_commitment(place: Path) -> None:
+    """Orthanc asks for what the node has, and for one object that it has not."""
+    port = free_port()
+    archive = Orthanc(place / "archive", {"ctcycle": ["CTCYCLE", "127.0.0.1", port]})
+    callers = {"ORTHANC": {"addresses": ["127.0.0.1"], "port": archive.port}}
+    node = NodeProcess(
+        place, node_config(place, archive.port, port=port, callers=callers, completion={"quiet_seconds": 60.0})
+    )
+    files = make_series(place / "sent", 1)
+    known = [[str(one.SOPClassUID), str(one.SOPInstanceUID)] for one in map(dcmread, files)]
+    with running(archive, node):
+        post(archive, files)
+        archive.post("/modalities/ctcycle/store", archive.get("/series"))
+        for wanted, answer in ((known, "Success"), ([*known, [known[0][0], "1.2.3"]], "Failure")):
+            asked = archive.post("/modalities/ctcycle/storage-commitment", {"DicomInstances": wanted})
+            wait_for(lambda asked=asked: archive.get(asked["Path"])["Status"] != "Pending", 30)
+            report = archive.get(asked["Path"])
+            assert report["Status"] == answer
+            assert len(report["Success"]) == 3
+
+
 def test_tls_between_real_peers(place: Path) -> None:
     """A storescu with our certificate is served, others are not; Orthanc gets the result over TLS."""
     own, strange = make_certificate(place / "tls", "hospital"), make_certificate(place / "tls", "stranger")
@@ -184,8 +206,13 @@ def test_tls_between_real_peers(place: Path) -> None:
         "DicomTlsTrustedCertificates": str(own.authority),
         "DicomTlsRemoteCertificateRequired": True,
     }
-    archive = Orthanc(place / "archive", extra=secure)
-    config = node_config(place, archive.port, tls=own.settings())
+    modality = {"AET": "CTCYCLE", "Host": "127.0.0.1", "Port": free_port(), "UseDicomTls": True}
+    archive = Orthanc(place / "archive", extra={**secure, "DicomModalities": {"ctcycle": modality}})
+    callers = {
+        "SCANNER": {"addresses": ["127.0.0.1"]},
+        "ORTHANC": {"addresses": ["127.0.0.1"], "port": archive.port},
+    }
+    config = node_config(place, archive.port, port=modality["Port"], tls=own.settings(), callers=callers)
     config["destinations"]["archive"]["tls"] = own.settings()
     node = NodeProcess(place, json.loads(json.dumps(config)))
     files = make_series(place / "sent", 1)
@@ -195,6 +222,9 @@ def test_tls_between_real_peers(place: Path) -> None:
         assert not storescu(node.port, *files, more=shown(own.key, own.certificate, own.authority))
         wait_for(lambda: settled(node), _PATIENCE_S)
         assert [len(one) for one in archive.denoised().values()] == [3]
+        lacking = {"DicomInstances": [[str(CTImageStorage), "1.2.3"]]}
+        asked = archive.post("/modalities/ctcycle/storage-commitment", lacking)
+        wait_for(lambda: archive.get(asked["Path"])["Status"] == "Failure", 30)  # the report also came over TLS
 
 
 def shown(key: Path, certificate: Path, authority: Path) -> list[str]:

@@ -155,6 +155,6 @@ def test_a_killed_node_loses_nothing(place: Path) -> None:
 
 @pytest.mark.parametrize("scenario", ["hang", "garbage", "flood"])
 def test_rude_peers(place: Path, scenario: str) -> None:
-    more = {"hang": {"idle_s": 2.0}, "garbage": {"attempts": 24}, "flood": {"connections": 40}}[scenario]
+    more = {"hang": {"idle_s": 2.0}, "garbage": {"attempts": 24}, "flood": {"connections": 40, "idle_s": 3.0}}[scenario]
     figures = node_faults.SCENARIOS[scenario](place, **more)
     assert figures["ok"], figures

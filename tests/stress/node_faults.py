@@ -246,10 +246,10 @@ def garbage(folder: Path, attempts: int = 200, seed: int = 2) -> dict[str, Any]:
             "ok": alive and grown < 100 and not noise and _is_right(found, 1)}  # fmt: skip
 
 
-def flood(folder: Path, connections: int = 300) -> dict[str, Any]:
+def flood(folder: Path, connections: int = 300, idle_s: float = 10.0) -> dict[str, Any]:
     """Many connections and associations that do nothing; then an honest sender."""
     archive = Orthanc(folder / "archive")
-    config = node_config(folder, archive.port, limits={"free_mb": 10, "idle_seconds": 4, "associations": 5})
+    config = node_config(folder, archive.port, limits={"free_mb": 10, "idle_seconds": idle_s, "associations": 5})
     node = NodeProcess(folder, config)
     files, sent, stop = series_of(folder / "sent", 1), Sent(), threading.Event()
     with running(archive, node):

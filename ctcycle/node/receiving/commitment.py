@@ -14,6 +14,7 @@ from pynetdicom.presentation import build_context
 
 from ctcycle.config.tasks.node import CallerSettings, Serve
 from ctcycle.node.classes import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE
+from ctcycle.node.peers.secure import client_context
 from ctcycle.node.queue.deliveries import Deliveries
 from ctcycle.node.rarely import Rarely
 from ctcycle.node.spool import Spool, hashed_name
@@ -105,13 +106,15 @@ class Commitment:
             if caller is None or caller.port is None:
                 association.send_n_event_report(report, kind, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE)
                 return
+            address, tls = str(association.requestor.address), self.config.tls
             entity = AE(self.config.ae_title)
             opened = entity.associate(
-                str(association.requestor.address),
+                address,
                 caller.port,
                 contexts=[build_context(STORAGE_COMMITMENT)],
                 ae_title=str(association.requestor.ae_title),
                 ext_neg=[build_role(STORAGE_COMMITMENT, scp_role=True)],
+                tls_args=None if tls is None else (client_context(tls), address),
             )
             if not opened.is_established:
                 _rarely.warning("commitment", "a storage commitment report could not be delivered; check callers")
