@@ -166,7 +166,7 @@ def test_what_is_no_volume_is_left_out(tmp_path: Path, stored: NDArray[np.generi
     assert skipped[0].reason.startswith(reason)
 
 
-@pytest.mark.parametrize("content", [b"", b"no NIfTI at all", gzip.compress(b"neither")])
+@pytest.mark.parametrize("content", [b"", b"no NIfTI at all", gzip.compress(b"neither", mtime=0)])
 def test_what_is_no_nifti_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.nii.gz").write_bytes(content)
     found, skipped = find_series(tmp_path)
