@@ -47,8 +47,10 @@ def test_there_and_back_by_both_ways_with_nothing_told_and_a_clean_stop(place: P
             assert made.PixelData == source.PixelData  # strength 0
             assert made.StudyInstanceUID == source.StudyInstanceUID
             assert made.PatientName == PATIENT_NAME
-        with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{config['status']['port']}/") as answer:
-            page = answer.read().decode()
+        pages, site = [], f"http://127.0.0.1:{config['status']['port']}"
+        for path in ("", "health", "metrics"):
+            with build_opener(ProxyHandler({})).open(f"{site}/{path}") as answer:
+                pages.append(answer.read().decode())
         code, checked = node.check()
         assert code == 4  # its own spool and ports are in use
         assert "archive: ORTHANC at 127.0.0.1" in checked
@@ -56,7 +58,7 @@ def test_there_and_back_by_both_ways_with_nothing_told_and_a_clean_stop(place: P
         assert node.rows("SELECT DISTINCT state FROM deliveries") == [("sent",)]
         assert node.stop() == 143
     assert not list(node.spool.rglob("*.dcm"))
-    for text in (page, node.log(), checked, (place / "node.err").read_text()):
+    for text in (*pages, node.log(), checked, (place / "node.err").read_text()):
         for identity in (PATIENT_NAME, PATIENT_ID, "19330303", "1.2.826.0.1.3680043"):
             assert identity not in text
 
