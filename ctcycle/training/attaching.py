@@ -64,7 +64,8 @@ def attach(parts: Parts, folder: RunFolder, tracker: Tracker, request: StopReque
     validation = ValidationHandler(parts.evaluator, parts.pairs, settings.validation.every, interruptible)
     saved = CheckpointFolder(folder.checkpoints)
     best = BestWeights(saved, parts.average.result.state_dict, paired=len(parts.pairs) > 0)
-    watch = make_watch(parts.low_dose, parts.full_dose, settings.training.watch, parts.denoiser)
+    weights = type(settings.loss).model_fields
+    watch = make_watch(parts.low_dose, parts.full_dose, settings.training.watch, parts.denoiser, weights)
     others: dict[str, Stateful] = {"ema": parts.average, "losses": losses, "collapse": collapse, "best": best}
     others["data"], others["initial"] = DataRecord(parts.loader.dataset), InitialRecord(settings.initial)
     others |= {"precision": parts.precision, "layout": parts.layout, "validation_due": validation, "watch": watch}

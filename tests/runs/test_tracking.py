@@ -497,3 +497,14 @@ tracker.finish("FINISHED")
     done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
     assert (tmp_path / "mlflow.db").exists()
     assert "INFO" not in done.stderr
+
+
+def test_artefacts_are_beside_the_store_not_beside_the_run(runs: Path) -> None:
+    folder = runs / "deeper" / "mine"
+    folder.mkdir(parents=True)
+    settings = Tracking(uri=f"sqlite:///{runs / 'mlflow.db'}")
+    (folder / "note.txt").write_text("kept")
+    with Tracker(settings, folder, "mine", {}).open() as tracker:
+        tracker.artifact(folder / "note.txt")
+    assert list((runs / "mlartifacts").rglob("note.txt"))
+    assert not (folder.parent / "mlartifacts").exists()

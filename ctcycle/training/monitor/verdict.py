@@ -1,22 +1,26 @@
 """What is wrong with a denoiser, as sentences: the measures that exceed the limits of `training.watch`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ctcycle.config.training import Watch
 
+UNPAIRED = ("adversarial", "cycle", "identity")
+"""Keys of the section `loss` that a remedy may name."""
 
-def faults(found: Mapping[str, float], limits: Watch) -> dict[str, str]:
+
+def faults(found: Mapping[str, float], limits: Watch, losses: Collection[str] = UNPAIRED) -> dict[str, str]:
     """Return a sentence for each fault, by kind: "identity", "blur", "shift", "structure", "contrast".
 
     Args:
         found: see `ctcycle.training.monitor.measures.measure`.
         limits: the limits; one that is None is not checked.
+        losses: keys of the section `loss` that the method has; no remedy names another.
     """
     sentences: dict[str, str] = {}
     if _below(found, "removed", limits.least_removed):
         sentences["identity"] = (
             f"the denoiser removes {found['removed']:.0%} of the noise that low dose has beyond full dose, so it is "
-            "close to the identity; train longer, or raise loss.adversarial and schedule.finish_adversarial"
+            f"close to the identity; train longer, or {_stronger(losses)}"
         )
     if _below(found, "noise_over_full", limits.least_noise):
         sentences["blur"] = (
@@ -26,13 +30,13 @@ def faults(found: Mapping[str, float], limits: Watch) -> dict[str, str]:
     if worst := _worst_shift(found, limits):
         tissue = {"shift_soft_hu": "soft tissue", "shift_fat_hu": "fat"}.get(worst, "air")
         sentences["shift"] = (
-            f"the denoiser shifts {tissue} by {found[worst]:+.1f} HU; raise loss.identity, or check that the domains "
+            f"the denoiser shifts {tissue} by {found[worst]:+.1f} HU; {_more(losses, 'identity')}check that the domains "
             "show the same anatomy and have the same HU scale"
         )
     if limits.most_structure is not None and found.get("structure", 0.0) > limits.most_structure:
         sentences["structure"] = (
-            f"the denoiser removes {found['structure']:.0%} of the detail of edges; raise loss.cycle or loss.identity, "
-            "or check that the pairs or domains show the same anatomy"
+            f"the denoiser removes {found['structure']:.0%} of the detail of edges; "
+            f"{_more(losses, 'cycle', 'identity')}check that the pairs or domains show the same anatomy"
         )
     if _below(found, "contrast", limits.least_contrast):
         sentences["contrast"] = (
@@ -40,6 +44,19 @@ def faults(found: Mapping[str, float], limits: Watch) -> dict[str, str]:
             "weaker noise"
         )
     return sentences
+
+
+def _stronger(losses: Collection[str]) -> str:
+    """Return the remedy for a training that does not leave the identity."""
+    if "adversarial" in losses:
+        return "raise loss.adversarial and schedule.finish_adversarial"
+    return "raise optimizer.lr"
+
+
+def _more(losses: Collection[str], *names: str) -> str:
+    """Return the beginning of a remedy: the weights to raise, of those that the method has."""
+    known = " or ".join(f"loss.{name}" for name in names if name in losses)
+    return f"raise {known}, or " if known else ""
 
 
 def _below(found: Mapping[str, float], name: str, limit: float | None) -> bool:

@@ -1,7 +1,7 @@
 """Measures the denoiser after each epoch, without pairs, and warns if it does not denoise."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ctcycle.errors import SeriesError
 from ctcycle.inference.denoiser import Denoiser
 from ctcycle.training.handlers.events import TrainingEvents, register
 from ctcycle.training.monitor.measures import Domains, FixedSlice, measure
-from ctcycle.training.monitor.verdict import faults
+from ctcycle.training.monitor.verdict import UNPAIRED, faults
 
 _log = logging.getLogger(__name__)
 SETTLED = 0.25
@@ -39,6 +39,7 @@ class WatchHandler:
         slices: low-dose slices to measure on.
         limits: the section `training.watch`.
         current: returns the denoiser.
+        losses: keys of the section `loss` of the method; no remedy names another.
 
     Attributes:
         faults: the faults at the last measurement, sentences by kind.
@@ -46,9 +47,14 @@ class WatchHandler:
     """
 
     def __init__(
-        self, domains: Domains | None, slices: Sequence[FixedSlice], limits: Watch, current: Callable[[], Denoiser]
+        self,
+        domains: Domains | None,
+        slices: Sequence[FixedSlice],
+        limits: Watch,
+        current: Callable[[], Denoiser],
+        losses: Collection[str] = UNPAIRED,
     ) -> None:
-        self.domains, self.slices, self.limits, self.current = domains, slices, limits, current
+        self.domains, self.slices, self.limits, self.current, self.losses = domains, slices, limits, current, losses
         self.faults: dict[str, str] = {}
         self.found: dict[str, float] = {}
         self._told: set[str] = set()
@@ -76,7 +82,7 @@ class WatchHandler:
             return denoiser(image.astype(np.float32))
 
         self.found = measure(denoise, self.slices, self.domains)
-        self.faults = faults(self.found, self.limits)
+        self.faults = faults(self.found, self.limits, self.losses)
         if self._good or state.epoch >= SETTLED * (state.max_epochs or 1):
             self._tell(state.epoch)
         self._good = self._good or not self.faults
@@ -101,7 +107,13 @@ class WatchHandler:
         self._told, self._good = set(state["told"]), bool(state["good"])
 
 
-def make_watch(low: StoredSlices, full: StoredSlices, limits: Watch, current: Callable[[], Denoiser]) -> WatchHandler:
+def make_watch(
+    low: StoredSlices,
+    full: StoredSlices,
+    limits: Watch,
+    current: Callable[[], Denoiser],
+    losses: Collection[str] = UNPAIRED,
+) -> WatchHandler:
     """Measure the two domains, choose the slices, and return the handler; it is off if this cannot be done."""
     if not limits.enabled:
         return WatchHandler(None, (), limits, current)
@@ -120,7 +132,7 @@ def make_watch(low: StoredSlices, full: StoredSlices, limits: Watch, current: Ca
             100 * domains.expected(),
         )
         return WatchHandler(None, (), limits, current)
-    return WatchHandler(domains, slices, limits, current)
+    return WatchHandler(domains, slices, limits, current, losses)
 
 
 def _fixed_slices(low: StoredSlices, most: int) -> list[FixedSlice]:

@@ -36,3 +36,10 @@ def test_each_limit_has_a_sentence_and_can_be_switched_off(
     assert text in found[kind]
     assert faults(GOOD | {name: value}, Watch.model_validate({limit: None})) == {}
     assert faults({key: value for key, value in GOOD.items() if key != name}, Watch()) == {}
+
+
+@pytest.mark.parametrize("value", [{"removed": 0.1}, {"shift_soft_hu": 6.0}, {"structure": 0.5}])
+def test_a_method_is_not_told_to_change_losses_that_it_does_not_have(value: dict[str, float]) -> None:
+    (sentence,) = faults(GOOD | value, Watch(), losses=("contrast",)).values()
+    assert "adversarial" not in sentence
+    assert "loss." not in sentence
