@@ -295,7 +295,7 @@ class Tracker:
                 f"experiment '{name}' was deleted; restore it (mlflow experiments restore --experiment-id "
                 f"{found.experiment_id}) or set another tracking.experiment"
             )
-        where = _artifacts_of(self.uri) if self.uri.startswith("sqlite") else None
+        where = (self.folder.resolve().parent / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # selects the view that MLflow's UI opens
         experiment = found.experiment_id if found else client.create_experiment(name, where, kind)
         run = client.create_run(experiment, run_name=self.name, tags=_tags())
@@ -303,13 +303,6 @@ class Tracker:
         for start in range(0, len(pairs), 100):
             client.log_batch(run.info.run_id, params=pairs[start : start + 100])
         return str(run.info.run_id)
-
-
-def _artifacts_of(uri: str) -> str:
-    """Return the address of the folder of artefacts: beside the SQLite file."""
-    from sqlalchemy.engine import make_url
-
-    return (Path(make_url(uri).database or "").resolve().parent / "mlartifacts").as_uri()
 
 
 def _tags() -> dict[str, str]:

@@ -31,6 +31,7 @@ from ctcycle.runs.watch_record import read_watch
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 ON = "tracking.enabled=true"
+FILES = {"config.yaml", "manifest.csv", "metrics.jsonl", "fingerprint.json"}
 
 
 @pytest.fixture
@@ -192,7 +193,7 @@ def whole(runs: Path, run: Run) -> None:
     assert run.data.params["seed"] == "0"
     assert [step for step, _ in steps(runs, run, "train/gen_supervised")] == [2, 4, 6, 8, 10, 12]
     assert [step for step, _ in steps(runs, run, "val/psnr")] == [6, 12]
-    assert files(runs, run) == {"config.yaml", "manifest.csv", "metrics.jsonl", "samples", "figures", "model"}
+    assert files(runs, run) == {*FILES, "images", "figures", "model"}
 
 
 def test_a_dead_server_costs_seconds_and_a_warning(
@@ -497,14 +498,3 @@ tracker.finish("FINISHED")
     done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
     assert (tmp_path / "mlflow.db").exists()
     assert "INFO" not in done.stderr
-
-
-def test_artefacts_are_beside_the_store_not_beside_the_run(runs: Path) -> None:
-    folder = runs / "deeper" / "mine"
-    folder.mkdir(parents=True)
-    settings = Tracking(uri=f"sqlite:///{runs / 'mlflow.db'}")
-    (folder / "note.txt").write_text("kept")
-    with Tracker(settings, folder, "mine", {}).open() as tracker:
-        tracker.artifact(folder / "note.txt")
-    assert list((runs / "mlartifacts").rglob("note.txt"))
-    assert not (folder.parent / "mlartifacts").exists()
