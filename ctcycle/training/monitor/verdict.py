@@ -30,8 +30,8 @@ def faults(found: Mapping[str, float], limits: Watch, losses: Collection[str] = 
     if worst := _worst_shift(found, limits):
         tissue = {"shift_soft_hu": "soft tissue", "shift_fat_hu": "fat"}.get(worst, "air")
         sentences["shift"] = (
-            f"the denoiser shifts {tissue} by {found[worst]:+.1f} HU; {_more(losses, 'identity')}check that the domains "
-            "show the same anatomy and have the same HU scale"
+            f"the denoiser shifts {tissue} by {found[worst]:+.1f} HU; {_more(losses, 'identity')}check that the "
+            "domains show the same anatomy and have the same HU scale"
         )
     if limits.most_structure is not None and found.get("structure", 0.0) > limits.most_structure:
         sentences["structure"] = (
