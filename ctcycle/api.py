@@ -43,6 +43,7 @@ class DenoiseKeys(TypedDict, total=False):
 
     checkpoint: Literal["best", "last"] | None
     device: str
+    engine: Literal["torch", "onnx"]
     strength: float | Literal["auto"]
     tile: int
     average_flips: bool | None

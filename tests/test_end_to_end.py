@@ -106,7 +106,7 @@ def test_from_nothing_to_denoised_scans(
     experiment = client.get_experiment_by_name("ctcycle")
     assert experiment is not None
     found = {run.info.run_name: run.info.status for run in client.search_runs([experiment.experiment_id])}
-    assert found == {"tiny.cyclegan": "FINISHED", "tiny.supervised": "FINISHED"}
+    assert found == {"tiny": "FINISHED", "tiny.cyclegan": "FINISHED", "tiny.supervised": "FINISHED"}
 
     before = times(runs)
     assert main(["--config", "tiny.yaml"]) == 0

@@ -292,7 +292,7 @@ def test_denoise_gets_the_shipped_bundle_and_the_options(tasks: Tasks) -> None:
     [
         ([], "command line: no command given; try ctcycle denoise IN OUT"),
         (["denise"], "command line: unknown command 'denise'; did you mean 'denoise'?"),
-        (["x"], "command line: unknown command 'x'; the commands are denoise and run"),
+        (["x"], "command line: unknown command 'x'; the commands are inspect, denoise, view, serve, run"),
         (["--config", "x"], "command line: unrecognized arguments: --config x; see ctcycle --help"),
         (["run"], "command line: no config given; try ctcycle run demo"),
         (["run", "cyclgan"], "command line: no shipped config named 'cyclgan'; did you mean 'cyclegan'?"),

@@ -10,17 +10,18 @@ from ctcycle.config.problems import joined
 from ctcycle.config.renamed import current_file, with_current_keys
 from ctcycle.config.schema import Bench, Bundle, Evaluate, Pipeline
 from ctcycle.config.strict_yaml import MAX_DEPTH, Node, describe, parse_yaml, read_yaml
+from ctcycle.config.tasks.experiments import Sweep
 from ctcycle.config.tasks.node import Serve
 from ctcycle.errors import ConfigError
 
 COMMAND_LINE = "command line"
 USER_KEYED = frozenset(
     name
-    for task in (Bench, Bundle, Evaluate, Pipeline, Serve)
+    for task in (Bench, Bundle, Evaluate, Pipeline, Serve, Sweep)
     for name, field in task.model_fields.items()
     if get_origin(field.annotation) is dict
 )
-"""Keys of a task whose entries are named by users: ``methods``, ``steps``, ``results``, ``changelog``."""
+"""Keys of a task whose entries are named by users: ``methods``, ``steps``, ``results``, ``vary`` and others."""
 
 Keys = tuple[str, ...]
 

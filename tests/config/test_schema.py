@@ -20,6 +20,8 @@ from ctcycle.data.settings import SplitSettings
 from ctcycle.errors import ConfigError
 from ctcycle.networks.specs import DiscriminatorSpec
 
+STEPS_NAMED = "simulate, inspect, scan, train, sweep, evaluate, bench, denoise, view, bundle, register"
+TASKS_NAMED = f"{STEPS_NAMED}, serve, pipeline"
 CONFIGS = Path(__file__).parents[2] / "configs"
 BASES = sorted((CONFIGS / "base").glob("*.yaml"))
 """What other configs share; not to be run."""
@@ -191,12 +193,11 @@ ONE_MISTAKE = [
     (
         "task=trian",
         (
-            "task: 'trian' is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline; "
-            "did you mean 'train'?"
+            f"task: 'trian' is not one of {TASKS_NAMED}; did you mean 'train'?"
         ),
     ),
-    ("task=", "task: null is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline"),
-    ("task=[train]", "task: a list is not one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline"),
+    ("task=", f"task: null is not one of {TASKS_NAMED}"),
+    ("task=[train]", f"task: a list is not one of {TASKS_NAMED}"),
     ("method=gan", "method: 'gan' is not one of cyclegan, supervised, noise_swap, calibrated_pairs, physics_cyclegan"),
     ("loss.cycl=1", "unknown key 'loss.cycl'; did you mean 'cycle'?"),
     ("generator.filter=1", "unknown key 'generator.filter'; did you mean 'filters'?"),
@@ -342,8 +343,8 @@ def test_mistakes_inside_a_step(folder: Path) -> None:
         "command line: unknown key 'steps.net.lr'; did you mean 'steps.net.optimizer.lr'?"
     ]
     assert complaints(folder, "task: pipeline\nsteps: {a: {task: pipeline}, b: {}, c: {task: train}, d: 3}") == [
-        "x.yaml:2: steps.a.task: 'pipeline' is not one of simulate, scan, train, evaluate, bench, denoise, bundle",
-        "x.yaml:2: steps.b.task is missing; choose one of simulate, scan, train, evaluate, bench, denoise, bundle",
+        f"x.yaml:2: steps.a.task: 'pipeline' is not one of {STEPS_NAMED}",
+        f"x.yaml:2: steps.b.task is missing; choose one of {STEPS_NAMED}",
         (
             "x.yaml:2: steps.c.method is missing; "
             "choose one of cyclegan, supervised, noise_swap, calibrated_pairs, physics_cyclegan"
@@ -371,7 +372,7 @@ def test_another_method_does_not_drop_what_its_base_says(folder: Path) -> None:
 
 def test_the_task_is_asked_for(folder: Path) -> None:
     assert complaints(folder, "seed: 3") == [
-        "x.yaml:1: task is missing; choose one of simulate, scan, train, evaluate, bench, denoise, bundle, pipeline"
+        f"x.yaml:1: task is missing; choose one of {TASKS_NAMED}"
     ]
 
 
@@ -445,7 +446,7 @@ def test_every_misspelt_key_is_found(folder: Path, path: Path) -> None:
         chosen_by_the_user = (
             isinstance(parent, list)
             or "_target_" in parent
-            or keys[-2:-1] in {("methods",), ("results",), ("changelog",)}
+            or keys[-2:-1] in {("methods",), ("results",), ("changelog",), ("set",), ("vary",)}
         )
         if not (holds_keys or chosen_by_the_user or keys[-1] in {"task", "method"}):
             parent[f"{keys[-1]}_x"] = parent.pop(keys[-1])

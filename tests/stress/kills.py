@@ -194,11 +194,11 @@ class Trial:
 
 
 def history(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return the metrics of a finished run in MLflow, except times, each as (step, value) in order of steps."""
+    """Return the metrics of a finished run in MLflow, except times and the load of the machine, each as (step, value) in order of steps."""
     client, run_id = MlflowClient(recorded_uri(run)), json.loads((run / "tracking.json").read_text())["run_id"]
     found = client.get_run(run_id)
     assert found.info.status == "FINISHED", found.info.status
-    keys = sorted(key for key in found.data.metrics if not key.startswith("time/"))
+    keys = sorted(key for key in found.data.metrics if not key.startswith(("time/", "system/")))
     return {key: [(point.step, point.value) for point in client.get_metric_history(run_id, key)] for key in keys}
 
 

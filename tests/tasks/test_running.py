@@ -123,9 +123,10 @@ def test_simulation_can_be_done_over(tmp_path: Path, capsys: pytest.CaptureFixtu
     config, image = tmp_path / "c.yaml", tmp_path / "out" / "series" / "sim000" / "low_dose" / "0001.dcm"
     config.write_text(f"{{{SIMULATE}, out: {tmp_path / 'out'}}}")
     assert main(["--config", str(config)]) == 0
-    assert capsys.readouterr().out == (
-        f"1 simulated patients, each at full and at low dose; -> {tmp_path / 'out' / 'series'}\n"
-    )
+    assert capsys.readouterr().out.splitlines() == [
+        f"1 simulated patients, each at full and at low dose; -> {tmp_path / 'out' / 'series'}",
+        f"next: ctcycle inspect {tmp_path / 'out'} --out {tmp_path / 'out_inspect'}",
+    ]
     first = image.read_bytes()
     assert run(capsys, "--config", config, "seed=1")[0] == 2
     assert image.read_bytes() == first

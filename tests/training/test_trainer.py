@@ -326,10 +326,10 @@ def test_a_finished_run_is_not_touched(
 ) -> None:
     run = train(tiny, tmp_path / "run", "supervised")
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()}
-    said = capsys.readouterr().out.splitlines()[-1]
+    said = capsys.readouterr().out.splitlines()[-2:]
     monkeypatch.setattr(TrainingRun, "run", None)
     train(tiny, run, "supervised")
-    assert capsys.readouterr().out.splitlines() == [f"{run}: already finished; set overwrite=true to rerun", said]
+    assert capsys.readouterr().out.splitlines() == [f"{run}: already finished; set overwrite=true to rerun", *said]
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()} == before
 
 

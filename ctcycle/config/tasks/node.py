@@ -116,10 +116,10 @@ class OtherSettings(Section):
 class DestinationSettings(Section):
     """Where results go: a DICOM peer (ae_title, host, port) or a DICOMweb server (url)."""
 
-    ae_title: AETitle | None = None
-    host: str | None = None
-    port: Port | None = None
-    tls: TLSSettings | None = None
+    ae_title: AETitle | None = Field(None, description="AE title of the DICOM peer")
+    host: str | None = Field(None, description="host name or address of the DICOM peer")
+    port: Port | None = Field(None, description="port of the DICOM peer")
+    tls: TLSSettings | None = Field(None, description="certificates, if the DICOM peer uses TLS")
     commitment: bool = Field(False, description="ask for storage commitment after sending; only for a DICOM peer")
     commitment_minutes: Positive = Field(60.0, description="ask again if there was no report for so long")
     url: str | None = Field(None, description="of a DICOMweb server, such as http://127.0.0.1:8042/dicom-web")
