@@ -299,6 +299,7 @@ def _example(program: str, config: str, overrides: str = "") -> str:
 
 def _say(sentence: str, exit_code: int) -> int:
     _end_bars()
+    sys.stdout.flush()  # in a log of both streams, the sentence comes last
     print(sentence, file=sys.stderr if exit_code else sys.stdout, flush=True)
     return exit_code
 
@@ -323,10 +324,13 @@ def _explain_crash(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
         path = error.filename or "output"
         sentence = f"{path}: cannot write ({error.strerror}); free up space or choose another location"
+        _say_from_other_rank(sentence)
         return _say(sentence, OutputError.exit_code)
     if _is_lack_of_memory(error):
         text = re.sub(r"\s+", " ", str(error))[:200]
-        return _say(f"not enough memory ({text}); use smaller patches, batches, tiles or networks", 1)
+        sentence = f"not enough memory ({text}); use smaller patches, batches, tiles or networks"
+        _say_from_other_rank(sentence)
+        return _say(sentence, 1)
     print(describe_crash(error), file=sys.stderr)
     _say_from_other_rank(describe_crash(error))
     name = type(error).__name__

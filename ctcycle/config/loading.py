@@ -50,6 +50,16 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
     return LoadedConfig(config, path.stem, path, _resolve(config))
 
 
+def task_of(path: Path) -> str | None:
+    """Return the task that a config names, without validating the rest; None if it names none.
+
+    Raises:
+        ConfigError: the file or one of its bases cannot be read.
+    """
+    found = read_tree(current_file(path)).child("task")
+    return None if found is None else str(found.plain())
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of config files, for editors."""
     return _adapter().json_schema()

@@ -192,9 +192,7 @@ ONE_MISTAKE = [
     ("discriminator.gain=loud", "discriminator.gain: 'loud' is not a number and is not auto"),
     (
         "task=trian",
-        (
-            f"task: 'trian' is not one of {TASKS_NAMED}; did you mean 'train'?"
-        ),
+        (f"task: 'trian' is not one of {TASKS_NAMED}; did you mean 'train'?"),
     ),
     ("task=", f"task: null is not one of {TASKS_NAMED}"),
     ("task=[train]", f"task: a list is not one of {TASKS_NAMED}"),
@@ -371,9 +369,7 @@ def test_another_method_does_not_drop_what_its_base_says(folder: Path) -> None:
 
 
 def test_the_task_is_asked_for(folder: Path) -> None:
-    assert complaints(folder, "seed: 3") == [
-        f"x.yaml:1: task is missing; choose one of {TASKS_NAMED}"
-    ]
+    assert complaints(folder, "seed: 3") == [f"x.yaml:1: task is missing; choose one of {TASKS_NAMED}"]
 
 
 def test_the_schema_for_editors_knows_every_task() -> None:

@@ -164,7 +164,10 @@ EVIL = "$__import__('pathlib').Path('evil').touch()"
         (spoilt("network_def", "spec", "filters", value=4), r"model\.pt: weights do not fit the network"),
         (spoilt("network_def", "spec", "filters", value=10**9), r"inference\.json: not a config written by ctcycle"),
         (spoilt("network_def", "spec", "filters", value=10**30), r"inference\.json: not a config written by ctcycle"),
-        (spoilt("network_def", "spec", "downsamplings", value=10**9), r"inference\.json: not a config written by ctcycle"),
+        (
+            spoilt("network_def", "spec", "downsamplings", value=10**9),
+            r"inference\.json: not a config written by ctcycle",
+        ),
         (lambda bundle: spoil_blocks(bundle, 10**9), r"inference\.json: not a config written by ctcycle"),
         (linked("models/model.pt"), r"model\.pt: is a link to outside the bundle; replace it with the file itself"),
         (linked("configs/inference.json"), r"inference\.json: is a link to outside the bundle"),

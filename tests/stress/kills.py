@@ -194,7 +194,7 @@ class Trial:
 
 
 def history(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return the metrics of a finished run in MLflow, except times and the load of the machine, each as (step, value) in order of steps."""
+    """Return what MLflow keeps of a finished run, but times and the load of the machine: (step, value), by step."""
     client, run_id = MlflowClient(recorded_uri(run)), json.loads((run / "tracking.json").read_text())["run_id"]
     found = client.get_run(run_id)
     assert found.info.status == "FINISHED", found.info.status

@@ -1,5 +1,6 @@
 """Training on several ranks: the result of one process, stops, kills, and who writes."""
 
+import errno
 import json
 import os
 import shutil
@@ -236,16 +237,27 @@ def test_a_locked_folder_is_refused_on_all_ranks(tiny: TinyData, tmp_path: Path)
     assert not ended[1].printed
 
 
-def fail_last(_batch: object) -> None:
-    if ranks.rank() == 1:
-        raise MemoryError("only here")
+@pytest.mark.parametrize(
+    ("error", "start", "end"),
+    [
+        (KeyError("only here"), "rank 1: Traceback", "KeyError: 'only here'"),
+        (MemoryError("only here"), "rank 1: not enough memory (only here); ", "networks"),
+        (OSError(errno.ENOSPC, "disk full", "there"), "rank 1: there: cannot write (disk full); ", "location"),
+    ],
+    ids=["crash", "memory", "disk"],
+)
+def test_a_crash_of_another_rank_is_shown_with_its_number(
+    error: Exception, start: str, end: str, tiny: TinyData, tmp_path: Path
+) -> None:
+    def fail_last(_batch: object) -> None:
+        if ranks.rank() == 1:
+            raise error
 
-
-def test_a_crash_of_another_rank_is_shown_with_its_number(tiny: TinyData, tmp_path: Path) -> None:
     ended = train_on_ranks(tiny, tmp_path / "run", "supervised", act=(2, fail_last))
-    assert [one.code for one in ended] == [1, 1]
-    assert ended[1].printed.startswith("rank 1: Traceback")
-    assert "MemoryError: only here" in ended[1].printed
+    assert ended[0].code == 1
+    assert ended[1].code == (4 if isinstance(error, OSError) else 1)
+    assert ended[1].printed.startswith(start)
+    assert ended[1].printed.rstrip().endswith(end)
     assert REST in ended[0].printed
 
 

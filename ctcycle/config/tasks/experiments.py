@@ -51,8 +51,8 @@ class Register(Task):
 class Range(Section):
     """A range of numbers that a sweep draws from."""
 
-    low: float
-    high: float
+    low: float = Field(description="the lowest value")
+    high: float = Field(description="the highest value")
     log: bool = Field(False, description="draw the logarithm evenly; low must be positive")
     step: float | None = Field(None, gt=0, description="draw only low, low + step, ...; not with log")
     whole: bool = Field(False, description="draw whole numbers")
@@ -84,7 +84,7 @@ Varied = Annotated[
 class Prune(Section):
     """Ends trials early whose score is worse than the median of the others at the same epoch."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="end bad trials early; needs Optuna")
     trials: Count = Field(3, description="finished trials before any is ended early")
     epochs: Count = Field(2, description="the first epoch after which a trial can be ended early")
 

@@ -106,7 +106,7 @@ class OtherSettings(Section):
     """What to do with what is not denoised: leave (send nothing) or pass_on (send it unchanged)."""
 
     not_ct: OtherAction = Field("leave", description="other modalities and objects, if `other_classes` lets them in")
-    localizer: OtherAction = "leave"
+    localizer: OtherAction = Field("leave", description="localizers (scouts)")
     bolus: OtherAction = Field("leave", description="bolus trackers: one position imaged again and again")
     own: OtherAction = Field("leave", description="series that ctcycle made")
     refused: OtherAction = Field("leave", description="series that `ctcycle denoise` would refuse")
@@ -171,9 +171,9 @@ class Serve(Task):
     """Run a DICOM node: receive series, denoise them, and send the results; `out` is its spool."""
 
     task: Literal["serve"]
-    ae_title: AETitle = "CTCYCLE"
+    ae_title: AETitle = Field("CTCYCLE", description="AE title of the node")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")
-    port: Port = 11112
+    port: Port = Field(11112, description="port to listen on")
     tls: TLSSettings | None = Field(None, description="accept only TLS connections whose peer shows a certificate")
     callers: Annotated[dict[str, CallerSettings], Field(min_length=1)] = Field(
         description="peers that may call, by AE title; '*' is any title"
@@ -183,7 +183,9 @@ class Serve(Task):
     other_classes: bool = Field(False, description="also accept objects that are not CT images")
     rules: tuple[RuleSettings, ...] = Field((RuleSettings(),), description="the first that matches a series decides")
     others: OtherSettings = OtherSettings()
-    destinations: Annotated[dict[str, DestinationSettings], Field(min_length=1)]
+    destinations: Annotated[dict[str, DestinationSettings], Field(min_length=1)] = Field(
+        description="where results go, by a name of your choice"
+    )
     pull: dict[str, PullSettings] = Field(default_factory=dict, description="retrospective work, by name")
     status: StatusSettings = StatusSettings()
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")

@@ -12,7 +12,7 @@ class Inspect(Task):
     """Look at folders of CT before training: series, doses, kernels, noise, pairs, copies; propose configs to train."""
 
     task: Literal["inspect"]
-    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    sources: Annotated[tuple[Source, ...], Field(min_length=1, description="folders or files to look at")]
     slices: Annotated[int, Field(ge=1, le=1000)] = Field(8, description="slices of each series that are measured")
     most_slices: Count = Field(
         2000,

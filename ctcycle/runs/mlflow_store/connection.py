@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+_STORE = "MLFLOW_TRACKING_URI"
 
 
 def prepare_mlflow() -> None:
@@ -31,3 +34,24 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def default_store(uri: str) -> Iterator[None]:
+    """Make a store MLflow's default inside the context; some of its calls ask the default store, not the client's."""
+    prepare_mlflow()
+    from mlflow import get_tracking_uri, set_tracking_uri
+
+    given = os.environ.get(_STORE)
+    os.environ[_STORE] = uri
+    before = get_tracking_uri()  # differs from the environment if `set_tracking_uri` was called
+    if before != uri:
+        set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        if before != uri:
+            set_tracking_uri(before)
+        os.environ.pop(_STORE)
+        if given is not None:
+            os.environ[_STORE] = given

@@ -14,7 +14,7 @@ import yaml
 from ctcycle.config.shipped import located
 from ctcycle.errors import BundleError, CtcycleError, printable
 from ctcycle.runs.bundle_folder import is_bundle
-from ctcycle.runs.mlflow_store.connection import connect
+from ctcycle.runs.mlflow_store.connection import connect, default_store
 from ctcycle.runs.refusals import first_line
 from ctcycle.runs.tracking import recorded_run, tracking_uri_of
 
@@ -92,7 +92,8 @@ def _asked(name: str, near: Path | None, ask: Callable[["MlflowClient", str], _T
             f"{name}: no MLflow store found; set MLFLOW_TRACKING_URI, for example to sqlite:///runs/mlflow.db"
         )
     try:
-        return ask(connect(store), store)
+        with default_store(store):
+            return ask(connect(store), store)
     except CtcycleError:
         raise
     except Exception as error:  # MLflow and its servers can raise almost anything

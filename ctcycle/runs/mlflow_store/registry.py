@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctcycle.errors import CtcycleError, OutputError
-from ctcycle.runs.mlflow_store.connection import connect
+from ctcycle.runs.mlflow_store.connection import connect, default_store
 from ctcycle.runs.refusals import first_line, refusal
 
 if TYPE_CHECKING:
@@ -49,10 +49,11 @@ def register_model(folder: Path, plan: Registration) -> str:
         OutputError: the store cannot be reached, or refuses the model.
     """
     try:
-        client = connect(plan.uri)
-        version = _same_version(client, plan) or _new_version(client, folder, plan)
-        if plan.alias is not None:
-            client.set_registered_model_alias(plan.name, plan.alias, version)
+        with default_store(plan.uri):
+            client = connect(plan.uri)
+            version = _same_version(client, plan) or _new_version(client, folder, plan)
+            if plan.alias is not None:
+                client.set_registered_model_alias(plan.name, plan.alias, version)
     except CtcycleError:
         raise
     except Exception as error:  # MLflow and its servers can raise almost anything

@@ -9,7 +9,7 @@ from typing import Any
 from ignite.engine import Engine
 
 from ctcycle.atomic import write_text
-from ctcycle.config.loading import LoadedConfig, load_config
+from ctcycle.config.loading import LoadedConfig, load_config, task_of
 from ctcycle.config.schema import Step
 from ctcycle.config.shipped import find_config
 from ctcycle.config.strict_yaml import dump_yaml
@@ -69,6 +69,9 @@ def _check(config: Sweep) -> None:
     """Check the training config with the values of every trial that is known before."""
     if config.search == "optuna" or config.prune.enabled:
         check_optuna()
+    task = task_of(find_config(config.train))
+    if task not in {"train", None}:  # without a task, loading it says so, and where
+        raise ConfigError(f"{config.train}: is a config of task '{task}'; a sweep needs one of task train")
     every = planned(config)
     for number, values in enumerate([draw(config, ())] if every is None else every, 1):
         _load(config, Trial(number, values))
@@ -83,7 +86,7 @@ def _load(config: Sweep, trial: Trial) -> LoadedConfig:
     """Return the training config of a trial.
 
     Raises:
-        ConfigError: it is invalid, or of another task.
+        ConfigError: it is invalid.
     """
     own = {
         "out": (config.out / trial.name).as_posix(),
@@ -94,12 +97,7 @@ def _load(config: Sweep, trial: Trial) -> LoadedConfig:
     }
     wanted = {**config.set, **trial.values, **own}
     overrides = [f"{key}={json.dumps(value)}" for key, value in wanted.items() if value is not None]
-    loaded = load_config(find_config(config.train), overrides)
-    if loaded.config.task != "train":
-        raise ConfigError(
-            f"{config.train}: is a config of task '{loaded.config.task}'; a sweep needs one of task train"
-        )
-    return loaded
+    return load_config(find_config(config.train), overrides)
 
 
 def _train(config: Sweep, job: Job, trial: Trial, file: TrialFile) -> Trial:

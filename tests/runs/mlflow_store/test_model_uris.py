@@ -1,5 +1,6 @@
 """Models named by MLflow URIs: which folder they lead to, and what the errors say."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -52,9 +53,10 @@ def test_a_registered_model_is_found_by_alias_version_and_id(runs: Path, model: 
     client = MlflowClient()
     version = client.get_model_version_by_alias("tiny", "champion")
     assert (version.version, version.description) == (1, "A tiny one.")
+    assert re.fullmatch(r"models:/m-\w+", version.source)
     hu = phantom(1, 32)
     expected = load_model(tmp_path / "tiny", device="cpu").denoiser()(hu)
-    for uri in ("models:/tiny@champion", "models:/tiny/2", f"models:/{version.model_id}"):
+    for uri in ("models:/tiny@champion", "models:/tiny/2", version.source):
         folder = model_folder(uri)
         assert folder.name == "tiny"
         np.testing.assert_array_equal(load_model(folder, device="cpu").denoiser()(hu), expected)

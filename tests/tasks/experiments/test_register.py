@@ -70,7 +70,7 @@ def test_the_model_belongs_to_the_run_that_made_it(place: Path, tiny: TinyData) 
     version = client.get_model_version_by_alias("My denoiser", "champion")
     run_id = recorded_run(folder, f"sqlite:///{place}/runs/mlflow.db")
     assert version.run_id == run_id
-    assert client.get_run(str(run_id)).outputs.model_outputs[0].model_id == version.model_id
+    assert client.get_run(str(run_id)).outputs.model_outputs[0].model_id == version.source.removeprefix("models:/")
 
 
 def test_every_config_with_a_model_takes_a_uri(place: Path, tiny: TinyData) -> None:

@@ -1,0 +1,34 @@
+"""MLflow's default store inside a context, and what is left of it afterwards."""
+
+import os
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from ctcycle.runs.mlflow_store.connection import default_store
+
+STORE = "MLFLOW_TRACKING_URI"
+
+
+@pytest.mark.parametrize("given", [None, "sqlite:///given.db"])
+@pytest.mark.parametrize("chosen", [None, "sqlite:///chosen.db"])
+def test_the_default_store_is_replaced_and_restored(
+    given: str | None, chosen: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(STORE, raising=False)
+    if given is not None:
+        monkeypatch.setenv(STORE, given)
+    try:
+        if chosen is not None:
+            mlflow.set_tracking_uri(chosen)
+        before, environment = mlflow.get_tracking_uri(), os.environ.get(STORE)
+        with pytest.raises(ValueError, match="inside"), default_store("sqlite:///inside.db"):
+            assert mlflow.get_tracking_uri() == "sqlite:///inside.db"
+            raise ValueError("inside")
+        assert mlflow.get_tracking_uri() == before
+        assert os.environ.get(STORE) == environment
+    finally:
+        if chosen is not None:
+            mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
