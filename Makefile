@@ -23,7 +23,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m ctcycle.run --config $(CONFIG)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(PYTEST)
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
 stress: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python tests/stress/kills.py --kills 20

@@ -1,6 +1,7 @@
 """MLflow's default store inside a context, and what is left of it afterwards."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
@@ -24,9 +25,9 @@ def test_the_default_store_is_replaced_and_restored(
         if chosen is not None:
             mlflow.set_tracking_uri(chosen)
         before, environment = mlflow.get_tracking_uri(), os.environ.get(STORE)
-        with pytest.raises(ValueError, match="inside"), default_store("sqlite:///inside.db"):
+        with suppress(ValueError), default_store("sqlite:///inside.db"):
             assert mlflow.get_tracking_uri() == "sqlite:///inside.db"
-            raise ValueError("inside")
+            raise ValueError
         assert mlflow.get_tracking_uri() == before
         assert os.environ.get(STORE) == environment
     finally:
