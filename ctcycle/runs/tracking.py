@@ -22,7 +22,7 @@ from ctcycle import __version__
 from ctcycle.atomic import write_json
 from ctcycle.config.training import Tracking
 from ctcycle.errors import StoppedError
-from ctcycle.runs.mlflow_store.connection import connect
+from ctcycle.runs.mlflow_store.connection import artifacts_of, connect
 from ctcycle.runs.mlflow_store.event_file import EventFile
 from ctcycle.runs.mlflow_store.events import Steps, last_steps, send
 from ctcycle.runs.refusals import RefusedError, first_line, may_be_gone, refusal
@@ -295,9 +295,8 @@ class Tracker:
                 f"experiment '{name}' was deleted; restore it (mlflow experiments restore --experiment-id "
                 f"{found.experiment_id}) or set another tracking.experiment"
             )
-        where = (self.folder.resolve().parent / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # selects the view that MLflow's UI opens
-        experiment = found.experiment_id if found else client.create_experiment(name, where, kind)
+        experiment = found.experiment_id if found else client.create_experiment(name, artifacts_of(self.uri), kind)
         run = client.create_run(experiment, run_name=self.name, tags=_tags())
         pairs = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in self.params.items()]
         for start in range(0, len(pairs), 100):

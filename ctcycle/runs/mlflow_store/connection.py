@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +35,15 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def artifacts_of(uri: str) -> str | None:
+    """Return where the artefacts of a new experiment go: beside an SQLite file; None if the server decides."""
+    if not uri.startswith("sqlite"):
+        return None
+    from sqlalchemy.engine import make_url
+
+    return (Path(make_url(uri).database or "").resolve().parent / "mlartifacts").as_uri()
 
 
 @contextmanager

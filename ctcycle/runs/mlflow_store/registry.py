@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctcycle.errors import CtcycleError, OutputError
-from ctcycle.runs.mlflow_store.connection import connect, default_store
+from ctcycle.runs.mlflow_store.connection import artifacts_of, connect, default_store
 from ctcycle.runs.refusals import first_line, refusal
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _new_version(client: "MlflowClient", folder: Path, plan: Registration) -> st
         experiment = client.get_run(plan.run_id).info.experiment_id
     else:
         known = client.get_experiment_by_name(plan.experiment)
-        experiment = known.experiment_id if known else client.create_experiment(plan.experiment)
+        experiment = known.experiment_id if known else client.create_experiment(plan.experiment, artifacts_of(plan.uri))
     logged = client.create_logged_model(experiment, plan.name, plan.run_id, model_type="ct_denoiser")
     model = Model.load(str(folder))
     model.model_id, model.run_id, model.artifact_path = logged.model_id, plan.run_id, logged.artifact_location

@@ -7,7 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from ctcycle.runs.mlflow_store.connection import default_store
+from ctcycle.runs.mlflow_store.connection import artifacts_of, default_store
 
 STORE = "MLFLOW_TRACKING_URI"
 
@@ -33,3 +33,18 @@ def test_the_default_store_is_replaced_and_restored(
     finally:
         if chosen is not None:
             mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder"),
+    [("sqlite:///runs/demo/mlflow.db", "runs/demo/mlartifacts"), ("sqlite:////a/b.db", "/a/mlartifacts")],
+)
+def test_artefacts_lie_beside_the_database(
+    uri: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert artifacts_of(uri) == (tmp_path / folder).as_uri()
+
+
+def test_a_server_decides_where_artefacts_go() -> None:
+    assert artifacts_of("http://127.0.0.1:5000") is None
