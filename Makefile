@@ -1,4 +1,4 @@
-# make demo | test | stress | bundle | docs | reference | lint | types | clean
+# make demo | test | slow | stress | bundle | docs | reference | lint | types | clean
 # PYTHON=python3.12 selects the interpreter, VENV=folder the virtual environment.
 
 PYTHON ?= python3
@@ -8,11 +8,11 @@ CONFIG ?= configs/demo.yaml
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress faults bundle docs reference lint types clean
+.PHONY: help demo test slow stress faults bundle docs reference lint types clean
 
 help:
 	@echo "make demo    simulate CT, train CycleGAN and the supervised baseline, evaluate both (configs/demo.yaml)"
-	@echo "make test    run the tests (PYTEST='-k name' selects some)"
+	@echo "make test    run the tests (PYTEST='-k name' selects some);  make slow  run the tests that take longer"
 	@echo "make stress  long-running fault injection: SIGKILLs, fuzzed files, bad inputs; a long training with flat memory"
 	@echo "make bundle  refresh bundles/ct_denoiser after changing code that bundles contain"
 	@echo "make docs    build the documentation in site/;  make reference  refresh the config reference from the schema"
@@ -23,7 +23,10 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m ctcycle.run --config $(CONFIG)
 
 test: $(VENV)/.installed-dev
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(PYTEST)
+
+slow: $(VENV)/.installed-dev
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist loadfile -m slow $(PYTEST)
 
 stress: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python tests/stress/kills.py --kills 20
@@ -31,7 +34,7 @@ stress: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python tests/stress/mutations.py
 	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python -W ignore tests/stress/long_run.py --iterations 10000
 	PYTHONPATH=.:tests/support $(BIN)/python tests/stress/node_faults.py
-	$(BIN)/python -m pytest -q tests/stress/test_privacy.py tests/stress/test_bad_inputs.py
+	$(BIN)/python -m pytest -q tests/stress
 
 faults: stress
 

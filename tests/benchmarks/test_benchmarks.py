@@ -19,6 +19,7 @@ START = ("start_up", "scaling")
 """These start processes, which take seconds to import torch."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in {*START, "costs"}])
 def test_a_benchmark_runs_in_tiny_form(name: str) -> None:
     for table in import_module(f"benchmarks.{name}").run(tiny=True, rounds=1):

@@ -28,6 +28,7 @@ def spec() -> GeneratorSpec:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["onnx", "pt2"])
 def test_exported_networks_take_any_batch_and_size(spec: GeneratorSpec, suffix: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -418,6 +418,7 @@ def mutated(keys: tuple[str | int, ...], data: Any, how: str, value: Any) -> dic
     return changed
 
 
+@pytest.mark.slow
 @given(st.sampled_from(KEYS), st.sampled_from(["drop", "rename", "retype"]), anything)
 def test_a_changed_config_is_right_or_the_change_is_named(
     folder: Path, place: tuple[Path, tuple[str | int, ...]], how: str, value: object
@@ -452,6 +453,7 @@ def test_every_misspelt_key_is_found(folder: Path, path: Path) -> None:
     assert [key for key in named if key not in text] == []
 
 
+@pytest.mark.slow
 @given(st.sampled_from([(path, keys) for path, keys in KEYS if all(isinstance(key, str) for key in keys)]), anything)
 def test_an_override_does_what_editing_the_file_does(
     folder: Path, place: tuple[Path, tuple[str, ...]], value: object

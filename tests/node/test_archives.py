@@ -129,12 +129,14 @@ def post(archive: Orthanc, files: Iterable[Path]) -> None:
         archive.post("/instances", file.read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_phantoms_come_back_as_denoise_makes_them(place: Path, way: str) -> None:
     files = phantoms(place)
     check_same(place, files, WAYS[way](place, files))
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize("way", WAYS)
 def test_real_series_come_back_as_denoise_makes_them(place: Path, real_data: Path, way: str) -> None:
@@ -156,6 +158,7 @@ def test_the_script_of_the_docs_forwards_every_ct_series_once(place: Path) -> No
         assert [len(one) for one in archive.denoised().values()] == [3, 3]
 
 
+@pytest.mark.slow
 def test_the_script_for_orthanc_alone(place: Path) -> None:
     """`deploy/orthanc_stable_series.lua`, with which Orthanc calls `ctcycle denoise`."""
     files = phantoms(place)

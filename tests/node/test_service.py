@@ -24,6 +24,7 @@ def finished(node: NodeProcess, jobs: int = 1) -> bool:
     return settled(node) and node.jobs().get("done") == jobs
 
 
+@pytest.mark.slow
 def test_there_and_back_by_both_ways_with_nothing_told_and_a_clean_stop(place: Path) -> None:
     """C-STORE and STOW-RS, storage commitment, status, pixels, logs, the spool, the exit code."""
     port = new_port()

@@ -118,6 +118,7 @@ def real_slices(real_data: Path, series: str) -> tuple[NDArray[np.float32], NDAr
     return quarter, full, infos[0].spacing_mm[1]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("kernel", "series"), [("b30", ("L143/3mm_B30f",)), ("d45", ("L096/3mm_D45f", "L143/3mm_D45f"))]

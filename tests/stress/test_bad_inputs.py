@@ -83,6 +83,7 @@ def tree(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")} if folder.exists() else set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.task}-{kind.name}".replace(" ", "_"))
 def test_each_kind_gives_what_the_table_says(
     kind: Kind,
@@ -246,6 +247,7 @@ def test_the_process_itself_ends_so(name: str, tiny: TinyData, tiny_run: Path, t
     assert done.stderr.splitlines()[-1].startswith((str(tmp_path), "0 denoised"))
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_every_odd_file_of_the_world_is_read_or_refused_in_one_sentence(
     real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -37,6 +37,7 @@ def quiet_log() -> Any:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiet_log")
 def test_whatever_is_done_to_a_file_it_is_read_or_refused(tmp_path: Path) -> None:
     known = victims(tmp_path / "good")
@@ -55,6 +56,7 @@ def test_whatever_is_done_to_a_file_it_is_read_or_refused(tmp_path: Path) -> Non
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEGABYTES * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiet_log")
 def test_one_bad_study_in_fifty_stops_none_of_the_others(tmp_path: Path) -> None:
     assert batch(150, tmp_path).startswith("147 denoised, 0 already done, ")

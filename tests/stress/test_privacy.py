@@ -176,6 +176,7 @@ def broken(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_no_task_tells_who_anybody_is(
     images: Path,
     mlflow_store: Path,

@@ -104,6 +104,7 @@ def _numbers(state: Any) -> Any:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "variant"), VARIANTS, ids=str)
 def test_two_ranks_train_as_one_process_with_the_same_batches(
     method: str, variant: tuple[str, ...], tiny: TinyData, tmp_path: Path
@@ -129,6 +130,7 @@ def terminate_last(_batch: object) -> None:
         signal.raise_signal(signal.SIGTERM)  # launchers repeat it
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_rank_stops_all_after_the_same_iteration(tiny: TinyData, tmp_path: Path) -> None:
     """Resumed by as many ranks to the last bit, by one process to rounding."""
     whole, run, alone = (tmp_path / name for name in ("whole", "run", "alone"))

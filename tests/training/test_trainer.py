@@ -443,6 +443,7 @@ def test_the_schedule_and_the_running_mean_do_what_the_config_says(tiny: TinyDat
     assert rate == pytest.approx(1e-3 * (1 - 0.5 * (11 / 12 - 0.5) / 0.5))
 
 
+@pytest.mark.slow
 def test_the_mispaired_experiment(tiny: TinyData, tmp_path: Path) -> None:
     """The guard names a pair; without it, L1 on pairs that do not match collapses towards a constant image."""
     shape = ["generator.residual=none", "generator.zero_last=false", "generator.norm=batch", "generator.dropout=0"]
@@ -484,6 +485,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     raise TimeoutError(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
 def test_a_signal_to_the_whole_group_stops_with_a_checkpoint(
     number: signal.Signals, code: int, tiny: TinyData, tmp_path: Path

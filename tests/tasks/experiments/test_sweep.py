@@ -64,6 +64,7 @@ def test_trials_are_runs_with_the_values_and_the_best_is_found(
     assert before == {path: path.read_bytes() for path in out.glob("trials.*")}
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_continues_and_repeats_nothing(tiny: TinyData, tmp_path: Path) -> None:
     def stop(_batch: object) -> None:
         raise KeyboardInterrupt
@@ -132,6 +133,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     sweep(tiny, tmp_path / "sweep")  # the folder can be used with a valid config
 
 
+@pytest.mark.slow
 def test_draws_bad_trials_end_early_and_more_trials_follow(tiny: TinyData, tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     given: dict[str, Any] = {

@@ -48,6 +48,7 @@ def test_figures_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [figure() for figure in alive] == [None, None]
 
 
+@pytest.mark.slow
 def test_without_pairs_low_dose_slices_are_drawn_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: dict[str, list[PanelRow]] = {}
 

@@ -133,6 +133,7 @@ def unpaired(tiny: TinyData, folder: Path) -> TinyData:
 class TestRuns:
     """Whole trainings on tiny data."""
 
+    @pytest.mark.slow
     def test_a_run_that_ends_as_the_identity_exits_5_and_keeps_the_last_good_checkpoint(
         self, tiny: TinyData, tmp_path: Path, measured: Callable[[Sequence[str]], None]
     ) -> None:
@@ -172,6 +173,7 @@ class TestRuns:
         assert IDENTITY in record["faults"][0]
 
     @pytest.mark.parametrize("method", ["cyclegan", "physics_cyclegan"])
+    @pytest.mark.slow
     def test_a_stopped_run_is_watched_as_if_it_had_not_stopped(
         self, method: str, tiny: TinyData, tmp_path: Path
     ) -> None:

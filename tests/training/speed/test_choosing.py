@@ -98,6 +98,7 @@ def measuring(monkeypatch: pytest.MonkeyPatch, chosen: Way) -> list[Mapping[Way,
     return asked
 
 
+@pytest.mark.slow
 def test_a_run_after_measuring_is_the_run_without(
     tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_run_after_measuring_is_the_run_without(
     )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_choice_and_ends_bit_for_bit(
     tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_gpu_is_asked_without_emulation(native: bool, monkeypatch: pytest.Monk
     assert asked == [False]
 
 
+@pytest.mark.slow
 def test_without_units_a_run_warns_in_one_line_and_trains_in_fp32(
     tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +70,7 @@ def test_without_units_a_run_warns_in_one_line_and_trains_in_fp32(
     assert "precision" not in (plain / "log.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("present", "override"), [(True, ()), (False, (FORCED,))])
 def test_units_or_force_give_bf16(
     present: bool, override: tuple[str, ...], tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
