@@ -183,6 +183,7 @@ def test_slices_unlike_the_training_are_warned_of(
     assert any("the model was trained on" in record.message for record in caplog.records)
 
 
+@pytest.mark.slow
 def test_a_routine_dose_is_warned_of_and_left_alone_by_strength_auto(
     model: ctcycle.Model, caplog: pytest.LogCaptureFixture
 ) -> None:

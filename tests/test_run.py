@@ -420,6 +420,7 @@ def test_warnings_of_third_parties_are_hidden_and_ours_are_not(config: str, task
     assert [str(warning.message) for warning in caught] == ["something of ours"]
 
 
+@pytest.mark.slow
 def test_denoising_imports_only_what_it_needs(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     np.save(tmp_path / "in" / "x_1.npy", body_hu(1, 64)[0])

@@ -160,6 +160,7 @@ export.export_bundle(export.BundlePlan(Path(sys.argv[1]), Path(sys.argv[2]), for
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
 def test_what_a_killed_export_left_is_removed_by_the_next(tiny_run: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED, str(tiny_run), str(tmp_path / "made")]

@@ -68,6 +68,7 @@ def test_it_takes_noise_away_and_leaves_the_body() -> None:
     assert model.fingerprint.noise_hu[0] < 40 < model.fingerprint.noise_hu[2]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize("series", ["L143/3mm_B30f", "L096/3mm_D45f"])
 def test_real_quarter_dose_comes_nearer_to_full_dose(real_data: Path, series: str) -> None:

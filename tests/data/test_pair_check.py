@@ -231,6 +231,7 @@ def test_real_pairs_pass(real_data: Path, series: str) -> None:
     check([*low[0]], [*full[0]])
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_real_series_of_adjacent_slices_that_is_off_by_one_is_refused(real_data: Path) -> None:
     (info,), _ = find_series(real_data / "mayo2016_unpaired" / "L109_quarter_3mm_B30f")

@@ -165,6 +165,7 @@ def peak_bytes(source: Path, out: Path, options: DenoiseOptions) -> int:
     return peak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), [("series", DenoiseOptions()), ("slices", ALL), ("hu.npy", ALL)])
 def test_a_long_series_needs_no_more_memory_than_a_short_one(
     name: str, options: DenoiseOptions, tmp_path: Path

@@ -154,6 +154,7 @@ def test_it_costs_at_most_a_tenth_of_a_pass_of_the_shipped_network() -> None:
     assert (time.perf_counter() - start) / 4 < 0.1 * one_pass
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_quarter_dose_is_told_from_full_dose(real_data: Path) -> None:
     found = {}

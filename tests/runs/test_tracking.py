@@ -136,6 +136,7 @@ def test_a_killed_run_had_got_further_than_its_checkpoint(runs: Path) -> None:
     assert run.info.status == "RUNNING"
 
 
+@pytest.mark.slow
 def test_a_crashed_run_is_failed_and_no_other_folder_continues_it(tiny: TinyData, runs: Path) -> None:
     with at_iteration(5, lambda batch: batch["low_dose"].fill_(float("inf"))), pytest.raises(DivergedError):
         train(tiny, runs / "run", "supervised", ON)
@@ -480,6 +481,7 @@ def test_what_identifies_the_code(runs: Path) -> None:
     assert known["run_id"] == tracked(runs)[0].info.run_id
 
 
+@pytest.mark.slow
 def test_a_new_store_is_made_in_silence(tmp_path: Path) -> None:
     code = """
 import sys

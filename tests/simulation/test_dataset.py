@@ -152,6 +152,7 @@ def test_fitted_pixels_stay_within_their_limits_and_leave_the_anatomy_alone() ->
     assert areas[1] == pytest.approx(areas[0], rel=0.06)
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     done: list[int] = []

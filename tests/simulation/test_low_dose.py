@@ -97,6 +97,7 @@ def test_the_level_is_the_one_asked_for(scans: Path, tmp_path: Path) -> None:
     assert noise.std() == pytest.approx(25.0, rel=0.1)
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_and_a_second_call_give_the_same_pixels(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

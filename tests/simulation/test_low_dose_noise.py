@@ -140,6 +140,7 @@ def test_noise_has_the_texture_and_level_of_real_quarter_dose(
     assert ours.noise_hu == pytest.approx(theirs.noise_hu, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("series", "kernel"), [("L143/3mm_B30f", "medium"), ("L096/3mm_D45f", "ramp"), ("L143/3mm_D45f", "ramp")]

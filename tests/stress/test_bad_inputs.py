@@ -233,6 +233,7 @@ def test_ten_thousand_files_are_scanned_in_time(tmp_path: Path) -> None:
     assert [entry.reason for entry in skipped] == ["ignored 9901 files (hidden or not CT images)"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a header cut off", "MR"])
 def test_the_process_itself_ends_so(name: str, tiny: TinyData, tiny_run: Path, tmp_path: Path) -> None:
     kind = next(kind for kind in KINDS if kind.name == name)

@@ -222,6 +222,7 @@ def test_log_and_terminal(config: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert logging.getLogger("ctcycle").handlers == []
 
 
+@pytest.mark.slow
 def test_as_a_program(tmp_path: Path) -> None:
     write_series(tmp_path / "in", np.full((2, 16, 16), 24, np.uint16))
     config = tmp_path / "denoise.yaml"

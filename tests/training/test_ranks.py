@@ -157,6 +157,7 @@ def kill_first(_batch: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kill", "codes"), [(kill_last, [1, -9]), (kill_first, [-9, 1])])
 def test_a_killed_rank_ends_the_others_and_the_run_can_be_resumed(
     kill: Act, codes: list[int], tiny: TinyData, tmp_path: Path
@@ -175,6 +176,7 @@ def test_a_killed_rank_ends_the_others_and_the_run_can_be_resumed(
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
+@pytest.mark.slow
 def test_only_the_first_rank_writes(tiny: TinyData, tmp_path: Path, mlflow_store: Path) -> None:
     """Every file that the other rank opens for writing, makes, moves or removes is reported by Python itself."""
     seen = tmp_path / "seen.json"

@@ -33,6 +33,7 @@ def test_other_pixels_of_the_same_size_and_uid_are_refused(dose: str, tiny: Tiny
     assert not (tmp_path / "run" / "finished").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
 def test_other_initial_weights_are_refused_until_they_are_restored(
     tiny: TinyData, tiny_run: Path, tmp_path: Path

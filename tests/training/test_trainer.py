@@ -54,6 +54,7 @@ def last(run: Path) -> Saved:
     return read_checkpoint(run / "checkpoints" / "last.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stopped_run_goes_on_to_the_last_bit(method: str, tiny: TinyData, tmp_path: Path) -> None:
     """Stopped where an epoch with a validation ends, gone on with by loader workers, stopped within an epoch."""
@@ -76,6 +77,7 @@ def test_a_stopped_run_goes_on_to_the_last_bit(method: str, tiny: TinyData, tmp_
 CONSTANT = ("schedule.decay_start=1", "schedule.finish_start=1")
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_to_more_epochs_as_if_they_had_been_planned(tiny: TinyData, tmp_path: Path) -> None:
     whole = train(tiny, tmp_path / "whole", "cyclegan", *CONSTANT)
     run = train(tiny, tmp_path / "run", "cyclegan", *CONSTANT, "training.epochs=2")
@@ -96,6 +98,7 @@ def test_a_finished_run_whose_rates_have_decayed_says_how_to_go_on(tiny: TinyDat
     assert last(other)["iteration"] == 9
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_with_the_same_fixed_partners(tiny: TinyData, tmp_path: Path) -> None:
     fixed, run = ("data.protocol=shuffled", "data.partners=fixed"), tmp_path / "parts"
     whole = train(tiny, tmp_path / "whole", "cyclegan", *fixed)
@@ -132,6 +135,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "variant"), VARIANTS, ids=str)
 def test_variants_resume_to_the_last_bit(method: str, variant: tuple[str, ...], tiny: TinyData, tmp_path: Path) -> None:
     """Stopped within the first epoch with large patches, where patches grow."""
@@ -244,6 +248,7 @@ def test_workers_outlive_a_signal_to_the_whole_job_and_end_with_the_run(tiny: Ti
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_told_in_a_sentence_and_the_run_can_be_resumed(tiny: TinyData, tmp_path: Path) -> None:
     """As the kernel kills a process when memory runs out."""
 

@@ -39,6 +39,7 @@ def sweep(tiny: TinyData, out: Path, *overrides: str, method: str = "supervised"
     return out
 
 
+@pytest.mark.slow
 def test_trials_are_runs_with_the_values_and_the_best_is_found(
     tiny: TinyData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +115,7 @@ def test_a_trial_that_diverges_is_a_row_in_the_table(tiny: TinyData, tmp_path: P
     assert str(error.value).startswith(f"{tmp_path / 'other'}: every trial failed; the first: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -157,6 +159,7 @@ def test_draws_bad_trials_end_early_and_more_trials_follow(tiny: TinyData, tmp_p
     assert len(more) == 5
 
 
+@pytest.mark.slow
 def test_mlflow_shows_trials_below_their_sweep(
     tiny: TinyData, tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

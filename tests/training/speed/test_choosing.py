@@ -138,6 +138,7 @@ def test_a_checkpoint_without_a_format_was_trained_in_the_usual_one(
     assert_same_run(train(tiny, tmp_path / "run", "supervised"), whole)
 
 
+@pytest.mark.slow
 def test_auto_tries_bf16_where_there_are_units(tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ctcycle.training.speed import precision
 

@@ -71,6 +71,7 @@ def test_a_recomputing_network_is_still_itself() -> None:
         assert torch.equal(other.eval()(image), plain.eval()(image))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
 def test_a_run_that_recomputes_ends_with_the_same_weights(tiny: TinyData, tmp_path: Path) -> None:
     runs = [

@@ -85,6 +85,7 @@ def test_units_or_force_give_bf16(
     assert {value.dtype for value in weights.values()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_run_started_in_fp32_stays_in_fp32_on_a_device_with_units(
     tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_run_started_in_fp32_stays_in_fp32_on_a_device_with_units(
     assert_same_run(run, train(tiny, tmp_path / "plain", "supervised"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_run_started_in_bf16_is_not_resumed_in_fp32(
     recorded: bool, tiny: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -129,6 +131,7 @@ def test_the_parts_of_a_run_know_their_precision(
 FP16 = "training.precision=fp16"
 
 
+@pytest.mark.slow
 def test_without_cuda_fp16_becomes_fp32_with_a_warning(tiny: TinyData, tmp_path: Path) -> None:
     run = train(tiny, tmp_path / "run", "cyclegan", FP16)
     assert "training.precision=fp16: needs CUDA, training in fp32 on this device (cpu)" in (run / "log.txt").read_text()
@@ -154,6 +157,7 @@ def test_fp16_scales_losses_and_nearly_gives_the_steps_of_fp32(tiny: TinyData, t
         assert torch.allclose(state["networks"][name], value, atol=5e-3), name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("half_units")
 def test_a_resumed_fp16_run_continues_with_its_scale(tiny: TinyData, tmp_path: Path) -> None:
     whole = train(tiny, tmp_path / "whole", "cyclegan", FP16)
