@@ -21,7 +21,7 @@ DISTINCT = 8
 
 def run(*, tiny: bool, rounds: int) -> list[Table]:
     """Return one table, in real time, since reading and writing run beside the network."""
-    count, side = (3, 64) if tiny else (100, 512)
+    count, side = (3, 64) if tiny else (200, 512)
     model = load_model(shipped_bundle(), device="cpu")
     denoiser = model.denoiser(average_flips=False)
     slices = phantom(DISTINCT, side)[[number % DISTINCT for number in range(count)]]
