@@ -52,7 +52,8 @@ def detection_map(residual_hu: NDArray[np.floating], radius_mm: float, spacing_m
     response = ndimage.gaussian_filter(residual_hu.astype(np.float64), width_px / np.sqrt(2 * np.pi))
     side = round(LOCAL_WIDTHS * width_px)
     centred = response - ndimage.uniform_filter(response, side)
-    local = np.sqrt(ndimage.uniform_filter(centred**2, side))
+    power = np.maximum(ndimage.uniform_filter(centred**2, side), 0.0)  # running sums round to below 0
+    local = np.sqrt(power)
     floor = max(MIN_RELATIVE_SD * float(np.sqrt(np.mean(centred**2))), np.finfo(np.float64).tiny)
     found: Array = centred / np.maximum(local, floor)
     return found

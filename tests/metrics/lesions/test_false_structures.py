@@ -93,6 +93,15 @@ def test_a_residual_of_nothing_has_no_blobs(null):
         assert found.ratio == 0
 
 
+def test_empty_surroundings_of_a_strong_residual_have_finite_deviations():
+    """Running sums of squares can round to below zero where the residual is next to nothing."""
+    rng = np.random.default_rng(0)
+    residual = np.zeros((96, 96))
+    residual[:20] = rng.normal(0, 1000, (20, 96))
+    for radius_mm in RADII_MM:
+        assert np.isfinite(detection_map(residual, radius_mm, 1.0)).all()
+
+
 def test_what_cannot_be_counted_is_refused(null):
     with pytest.raises(ValueError, match="both are needed"):
         false_structures([], null, SPACING)
