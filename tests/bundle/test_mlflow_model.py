@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ def without(tmp_path: Path) -> dict[str, str]:
     """The environment of a process in which ctcycle cannot be imported."""
     (tmp_path / "sitecustomize.py").write_text(ABSENT)
     own = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    own["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # mlflow calls uvicorn
     return {**os.environ, **own, "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
@@ -93,14 +94,16 @@ def served(model: Path, env: dict[str, str], folder: Path) -> Iterator[str]:
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
         try:
-            _wait(f"http://127.0.0.1:{port}/ping", server)
+            up = _answers(f"http://127.0.0.1:{port}/ping", server)
+            assert up, (folder / "server.log").read_text()
             yield f"http://127.0.0.1:{port}/invocations"
         finally:
-            os.killpg(server.pid, 15)
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, 15)
             server.wait()
 
 
-def _wait(address: str, server: "subprocess.Popen[bytes]") -> None:
+def _answers(address: str, server: "subprocess.Popen[bytes]") -> bool:
     until = time.monotonic() + 240
     while time.monotonic() < until and server.poll() is None:
         try:
@@ -108,8 +111,8 @@ def _wait(address: str, server: "subprocess.Popen[bytes]") -> None:
         except urllib.error.URLError:
             time.sleep(0.5)
         else:
-            return
-    raise AssertionError("the server does not answer")
+            return True
+    return False
 
 
 @pytest.mark.slow
