@@ -1,5 +1,6 @@
-"""A training step of CycleGAN: ctcycle in both formats, the textbook, and the floor."""
+"""A training step of CycleGAN: ctcycle in both formats and precisions, the textbook, and the floor."""
 
+import json
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from benchmarks.textbook import TextbookCycleGAN
 from ctcycle.config.schema import TrainCycleGAN
 from ctcycle.training.method import Method, build_method
 from ctcycle.training.speed.layout import LayoutName, set_layout
+from ctcycle.training.speed.precision import computes, set_precision
 
 REPORT = {
     "generator": {"norm": "batch", "residual": "none", "activation": "tanh_before_sum", "zero_last": False},
@@ -23,13 +25,16 @@ RECIPE = {
 }
 
 
+CPU = torch.device("cpu")
+
+
 def settings(kind: dict[str, Any], width: int, blocks: int) -> TrainCycleGAN:
     """Return a training config with the loss terms of the paper."""
     config: dict[str, Any] = {"task": "train", "method": "cyclegan", "out": "unused", "data": {"manifest": "unused"}}
     config |= {"loss": {"cycle": 10.0, "identity": 5.0}}
     config |= {name: {**part, "filters": width} for name, part in kind.items()}
     config["generator"] |= {"blocks": blocks}
-    return TrainCycleGAN.model_validate_json(__import__("json").dumps(config))
+    return TrainCycleGAN.model_validate_json(json.dumps(config))
 
 
 def step(method: Method, batch: dict[str, Tensor], layout: LayoutName) -> Work:
@@ -38,6 +43,18 @@ def step(method: Method, batch: dict[str, Tensor], layout: LayoutName) -> Work:
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     moved = {name: images.contiguous(memory_format=memory) for name, images in batch.items()}
     return lambda: method(None, moved)
+
+
+def in_bf16(config: TrainCycleGAN, batch: dict[str, Tensor]) -> dict[str, Work]:
+    """Return one step in bf16 in each format; none where the processor has no units for it."""
+    if not computes("bf16", CPU):
+        return {}
+    found: dict[str, Work] = {}
+    for name, layout in (("first", "channels_first"), ("last", "channels_last")):
+        method = build_method(config, CPU)
+        set_precision(method.updates, "bf16", CPU)
+        found[f"ctcycle in bf16, channels {name}"] = step(method, batch, layout)  # type: ignore[arg-type]
+    return found
 
 
 def floor(method: Method, image: Tensor) -> dict[str, Work]:
@@ -58,11 +75,12 @@ def run(*, tiny: bool, rounds: int) -> list[Table]:
     for title, kind, norm in (("with batch norm", REPORT, "batch"), ("without norms", RECIPE, "none")):
         config = settings(kind, width, blocks)
         textbook = TextbookCycleGAN(width, blocks, norm)
-        first, last = (build_method(config, torch.device("cpu")) for _ in range(2))
+        first, last = (build_method(config, CPU) for _ in range(2))
         ways: dict[str, Work] = {
             "textbook": lambda textbook=textbook: textbook.step(batch["low_dose"], batch["full_dose"]),  # type: ignore[misc]
             "ctcycle, channels first": step(first, batch, "channels_first"),
             "ctcycle, channels last": step(last, batch, "channels_last"),
+            **in_bf16(config, batch),
             **floor(first, batch["low_dose"]),
         }
         where = f"batch of {count}, {side} px, {width} filters, {blocks} blocks"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pydicom
 
-from ctcycle.ct.dicom.headers import quiet, texts
+from ctcycle.ct.dicom.headers import texts
+from ctcycle.ct.dicom.silence import quiet
 from ctcycle.ct.series import SeriesInfo
 
 _TAGS = ["WindowCenter", "WindowWidth", "BurnedInAnnotation"]

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset as Item
 from tiny_data import METHODS, TRAIN, TinyData
 
 from ctcycle.config.strict_yaml import dump_yaml
-from ctcycle.ct.dicom.headers import quiet
+from ctcycle.ct.dicom.silence import quiet
 from ctcycle.run import main
 
 NUMBER = "776655443322"

@@ -1,8 +1,6 @@
 """Read DICOM headers without pixels, tolerating odd values and never quoting them in messages."""
 
-import logging
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pydicom.uid import UID
 from ctcycle.ct.dicom.frames import frame_count, is_multi_frame, single_frame
 from ctcycle.ct.dicom.limits import LimitedStream, LimitError, check_items, check_unpacked, exceeded
 from ctcycle.ct.dicom.padding import declared_range
+from ctcycle.ct.dicom.silence import quiet
 from ctcycle.errors import SeriesError
 
 _KEYWORDS = (
@@ -122,20 +121,6 @@ class Header:
         normal = np.cross(self.orientation[:3], self.orientation[3:])
         length = float(np.linalg.norm(normal))
         return tuple((normal / length).tolist()) if length > 0 else None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress pydicom's warnings about odd values: they quote the values, patient names among them."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def looks_like_dicom(start: bytes) -> bool:

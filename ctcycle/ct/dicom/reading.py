@@ -12,8 +12,9 @@ from pydicom.uid import UID
 
 from ctcycle.ct.dicom.finding import in_order
 from ctcycle.ct.dicom.frames import is_multi_frame, single_frame
-from ctcycle.ct.dicom.headers import numbers, quiet, read_dataset, texts, unreadable
+from ctcycle.ct.dicom.headers import numbers, read_dataset, texts, unreadable
 from ctcycle.ct.dicom.padding import declared_range, marked_pixels
+from ctcycle.ct.dicom.silence import quiet
 from ctcycle.ct.series import SeriesInfo
 from ctcycle.ct.stored_values import StoredValues
 from ctcycle.errors import SeriesError

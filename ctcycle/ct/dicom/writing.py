@@ -32,8 +32,8 @@ from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PersonName
 from ctcycle import atomic
 from ctcycle.ct.dicom.derivation import Derivation, record_derivation
 from ctcycle.ct.dicom.finding import uneven_spacing
-from ctcycle.ct.dicom.headers import quiet
 from ctcycle.ct.dicom.reading import Slice, read_slices
+from ctcycle.ct.dicom.silence import quiet
 from ctcycle.ct.series import SeriesInfo, source_digest
 from ctcycle.ct.stored_values import StoredValues
 from ctcycle.errors import SeriesError

@@ -14,7 +14,7 @@ from pynetdicom.events import EventHandlerType
 from pynetdicom.presentation import PresentationContext, build_context
 
 from ctcycle.config.tasks.node import DestinationSettings
-from ctcycle.ct.dicom.headers import quiet
+from ctcycle.ct.dicom.silence import quiet
 from ctcycle.node.classes import VERIFICATION
 from ctcycle.node.peers.peer import PeerError
 from ctcycle.node.peers.secure import client_context

@@ -14,7 +14,7 @@ from pydicom import dcmread
 from ctcycle import __version__
 from ctcycle.config.tasks.node import RuleSettings, Serve
 from ctcycle.ct.dicom import Derivation
-from ctcycle.ct.dicom.headers import quiet
+from ctcycle.ct.dicom.silence import quiet
 from ctcycle.ct.series import SeriesInfo, WriteOptions, check_hu
 from ctcycle.ct.series_io import iterate_hu, sample_slices, write_corrected
 from ctcycle.errors import SeriesError

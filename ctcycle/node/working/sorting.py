@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydicom import dcmread
 
-from ctcycle.ct.dicom.headers import quiet, read_headers, texts
+from ctcycle.ct.dicom.headers import read_headers, texts
+from ctcycle.ct.dicom.silence import quiet
 from ctcycle.ct.finding import find_series
 from ctcycle.ct.series import SeriesInfo, Skipped
 from ctcycle.errors import SeriesError

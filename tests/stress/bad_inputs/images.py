@@ -28,7 +28,7 @@ from pydicom.uid import (
 )
 
 from bad_inputs.kind import EXIT_CODES, Kind, Outcome, Place
-from ctcycle.ct.dicom.headers import quiet
+from ctcycle.ct.dicom.silence import quiet
 
 Make = Callable[[Path], object]
 SERIES = "1.2.826.0.1.4"

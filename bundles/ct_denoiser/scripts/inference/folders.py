@@ -28,7 +28,7 @@ from scripts.errors import BundleError, SeriesError
 from scripts.inference.auto_strength import Choice, choose_strength
 from scripts.inference.batch_report import Report
 from scripts.inference.denoiser import Denoiser
-from scripts.inference.engines.ahead import ahead
+from scripts.inference.engines.ahead import ahead, written_meanwhile
 from scripts.inference.fingerprint import Fingerprint, series_warnings
 from scripts.inference.gaps import check_complete
 from scripts.inference.output_paths import Kind, short_key, with_output_paths
@@ -232,18 +232,17 @@ class _Denoising:
         settings = {**self.denoiser.options(), **making.source}
         described = replace(self.derivation, kind=kind, strength=self.denoiser.strength, settings=json.dumps(settings))
         derivation, writing = replace(described, source=str(making.source["files"])), self.options.writing
-        slices = iterate_hu(info, self.options.assume_hu)
+        slices = ahead(iterate_hu(info, self.options.assume_hu))
         with self.records.writing(paths[kind], making, remarks) as hidden:
-            if kind == "denoised":
-                corrections = self._with_progress(ahead(map(self.denoiser.correction, slices)), info, kind)
-                write_corrected(info, corrections, hidden, derivation, writing)
-            elif kind == "uncertainty":
-                maps = self._with_progress(ahead(map(self.denoiser.uncertainty, slices)), info, kind)
-                write_map(info, maps, hidden, derivation, writing)
-            else:  # computed from the stored values, so that source, result and residual agree to the last bit
+            if kind == "residual":  # of the stored values, so that source, result and residual agree to the last bit
                 denoised = iterate_hu(as_written(info, paths["denoised"]), assume_hu=True)
                 removed = (low - result for low, result in zip(slices, denoised, strict=True))
                 write_map(info, removed, hidden, derivation, writing)
+                return
+            compute = self.denoiser.correction if kind == "denoised" else self.denoiser.uncertainty
+            write = write_corrected if kind == "denoised" else write_map
+            images = self._with_progress(map(compute, slices), info, kind)
+            written_meanwhile(images, lambda computed: write(info, computed, hidden, derivation, writing))
 
     def _with_progress(self, images: Images, info: SeriesInfo, kind: Kind) -> Images:
         if self.options.progress is None:

@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Add the block's residual to features (N, C, H, W)."""
-        result: Tensor = features + self.body(features)
+        result: Tensor = self.body(features).add_(features)
         return result
 
 

@@ -1,9 +1,7 @@
 # Copied from ctcycle 0.1.0 (Apache-2.0) when the bundle was made.
 """Read DICOM headers without pixels, tolerating odd values and never quoting them in messages."""
 
-import logging
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from pydicom.uid import UID
 from scripts.ct.dicom.frames import frame_count, is_multi_frame, single_frame
 from scripts.ct.dicom.limits import LimitedStream, LimitError, check_items, check_unpacked, exceeded
 from scripts.ct.dicom.padding import declared_range
+from scripts.ct.dicom.silence import quiet
 from scripts.errors import SeriesError
 
 _KEYWORDS = (
@@ -123,20 +122,6 @@ class Header:
         normal = np.cross(self.orientation[:3], self.orientation[3:])
         length = float(np.linalg.norm(normal))
         return tuple((normal / length).tolist()) if length > 0 else None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress pydicom's warnings about odd values: they quote the values, patient names among them."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def looks_like_dicom(start: bytes) -> bool:

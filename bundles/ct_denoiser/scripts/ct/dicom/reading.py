@@ -13,8 +13,9 @@ from pydicom.uid import UID
 
 from scripts.ct.dicom.finding import in_order
 from scripts.ct.dicom.frames import is_multi_frame, single_frame
-from scripts.ct.dicom.headers import numbers, quiet, read_dataset, texts, unreadable
+from scripts.ct.dicom.headers import numbers, read_dataset, texts, unreadable
 from scripts.ct.dicom.padding import declared_range, marked_pixels
+from scripts.ct.dicom.silence import quiet
 from scripts.ct.series import SeriesInfo
 from scripts.ct.stored_values import StoredValues
 from scripts.errors import SeriesError

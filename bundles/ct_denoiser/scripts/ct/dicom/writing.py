@@ -33,8 +33,8 @@ from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PersonName
 from scripts import atomic
 from scripts.ct.dicom.derivation import Derivation, record_derivation
 from scripts.ct.dicom.finding import uneven_spacing
-from scripts.ct.dicom.headers import quiet
 from scripts.ct.dicom.reading import Slice, read_slices
+from scripts.ct.dicom.silence import quiet
 from scripts.ct.series import SeriesInfo, source_digest
 from scripts.ct.stored_values import StoredValues
 from scripts.errors import SeriesError
