@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from ctcycle.atomic import remove_leftovers, write_text
+from ctcycle.atomic import write_text
 from ctcycle.config.loading import load_config
 from ctcycle.config.strict_yaml import dump_yaml
 from ctcycle.errors import ConfigError, OutputError, printable
@@ -68,11 +68,8 @@ class RunFolder:
             OutputError: as `open`; or another run is using the folder.
         """
         self._check_location(resolved)
-        with locked(self.path):
-            for folder in (self.path, self.checkpoints, self.figures):
-                remove_leftovers(folder)
-            with self.written.recording(trusting=self.config.exists() and not overwrite):
-                yield self.open(resolved, overwrite=overwrite)
+        with locked(self.path), self.written.recording(trusting=self.config.exists() and not overwrite):
+            yield self.open(resolved, overwrite=overwrite)
 
     def open(self, resolved: Mapping[str, Any], *, overwrite: bool) -> State:
         """Prepare the folder for the run described by ``resolved``, and return its state.

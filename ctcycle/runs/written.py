@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
-from ctcycle.atomic import announced, file_digest, remove, write_json
+from ctcycle.atomic import announced, file_digest, remove, remove_leftovers, write_json
 from ctcycle.errors import OutputError
 from ctcycle.inference.records import FOLDER, check_records
 
@@ -41,14 +41,18 @@ class WrittenFiles:
     def recording(self, *, trusting: bool = False) -> Iterator[None]:
         """Claim every file before `ctcycle.atomic.write_file` puts it in place, and record the digests at the end.
 
+        What killed processes left half-written in the folder is removed first.
+
         Args:
             trusting: whether to replace files without a record: those of a run that was begun before there were any.
 
         Raises:
             OutputError: a file exists that ctcycle did not write, or that was changed since; or a link leads to the
-                record.
+                record, or a leftover cannot be removed.
         """
         check_records(self.out)
+        for folder in (*_FOLDERS, FOLDER):
+            remove_leftovers(self.out / folder)
         self._trusting = trusting and not self.path.exists()
         self._same = {name for name, digest in self._read().items() if self._is_same(name, digest)}
         try:

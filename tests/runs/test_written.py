@@ -167,3 +167,12 @@ def test_a_damaged_record_is_none(content: str, written: WrittenFiles) -> None:
     written.path.write_text(content)
     written.remove(written.out / "config.yaml")
     assert (written.out / "config.yaml").read_text() == "a"
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    hidden = [tmp_path / folder / ".written.json.partial-dd_pveb5" for folder in ("", ".ctcycle", "figures")]
+    for file in hidden:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    with WrittenFiles(tmp_path).recording():
+        assert not [file for file in hidden if file.exists()]

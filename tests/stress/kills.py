@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,10 +30,11 @@ from tiny_data import TinyData, assert_same_run, make_tiny_data, write_train_con
 
 from ctcycle.atomic import write_text
 from ctcycle.run import main as run_command
+from ctcycle.runs import tracking
 from ctcycle.runs.checkpoints import CheckpointFolder
 from ctcycle.runs.folder import RunFolder
 from ctcycle.runs.mlflow_store.event_file import EventFile
-from ctcycle.runs.tracking import Tracker, recorded_uri
+from ctcycle.runs.tracking import recorded_uri
 from ctcycle.training import trainer
 from ctcycle.training.building import Parts
 from ctcycle.training.handlers import samples
@@ -48,7 +50,7 @@ POINTS: dict[tuple[Any, str], int] = {
     (CheckpointFolder, "save_best"): 1,
     (RunFolder, "append_metrics"): 8,
     (EventFile, "add"): 8,
-    (Tracker, "_perform"): 8,
+    (tracking, "send"): 8,
     (RunFolder, "finish"): 1,
 }
 """Functions that training calls, with their number of calls; it is killed just before or after one of the calls."""
@@ -116,9 +118,14 @@ def in_fork(action: Callable[[], int], log: Path, kill: Point | Moment | None = 
         with log.open("a") as stream:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
-        if isinstance(kill, Point):
-            kill.arm()
-        os._exit(action())
+        try:
+            if isinstance(kill, Point):
+                kill.arm()
+            os._exit(action())
+        except BaseException:  # noqa: BLE001 (it would clean up the folders of the parent)
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(70)
     if isinstance(kill, Moment):
         time.sleep(kill.seconds)
         os.kill(child, signal.SIGKILL)  # safe if it has already ended: it has not been waited for

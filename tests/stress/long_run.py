@@ -24,7 +24,9 @@ from ctcycle.training.building import Parts
 
 EPOCH = 100
 MOST_GROWTH = 0.02
-"""Of the memory, from the first tenth on."""
+"""Of the memory, after `FILLING`."""
+FILLING = 2
+"""Tenths of the run in which caches fill up and the loaders of training and validation start."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def watched(store: Path, every: int) -> list[Use]:
 
 
 def faults(uses: Sequence[Use]) -> list[str]:
-    """Return what grows without end; the first tenth fills caches."""
-    first, last = uses[0], uses[-1]
+    """Return what grows without end."""
+    first, last = uses[FILLING], uses[-1]
     grown = [after.store_kb - before.store_kb for before, after in pairwise(uses)]
     found = []
     if last.memory_mb > (1 + MOST_GROWTH) * first.memory_mb:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kills import POINTS
 
 
 @pytest.mark.slow
@@ -19,3 +20,7 @@ def test_a_training_that_is_killed_again_and_again_ends_as_if_it_had_not_been(ml
     assert [line.split()[0] for line in kills] == ["1", "2", "3"]
     assert last.startswith("3 kills in ")
     assert last.endswith(": all results are bit-identical to the uninterrupted run")
+
+
+def test_every_point_to_kill_at_exists() -> None:
+    assert not [point for point in POINTS if not callable(getattr(*point, None))]
