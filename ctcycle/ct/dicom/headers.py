@@ -72,11 +72,11 @@ class Header:
         image_type: the values of ImageType in upper case.
         identity: PatientID, PatientName, StudyInstanceUID; equal in all files of a series, never shown.
         kernel: ConvolutionKernel, multiple values joined by "/".
-        thickness_mm: SliceThickness.
+        thickness_mm: SliceThickness; 0.0 if it is missing or not above 0.
         number: InstanceNumber.
         position: ImagePositionPatient.
         orientation: ImageOrientationPatient.
-        spacing_mm: PixelSpacing: between rows, between columns.
+        spacing_mm: PixelSpacing: between rows, between columns; None if it is missing or not above 0.
         shape: Rows, Columns.
         frames: NumberOfFrames, if there are no functional groups that describe each frame.
         colours: SamplesPerPixel and PhotometricInterpretation.
@@ -219,6 +219,7 @@ def _header(path: Path, frame: int, dataset: Dataset, *, has_pixels: bool) -> He
         return None if found is None else found[0]
 
     slope, intercept = number("RescaleSlope"), number("RescaleIntercept")
+    spacing = numbers(dataset, "PixelSpacing", 2)
     return Header(
         path=path,
         frame=frame,
@@ -228,11 +229,11 @@ def _header(path: Path, frame: int, dataset: Dataset, *, has_pixels: bool) -> He
         image_type=tuple(part.upper() for part in texts(dataset, "ImageType")),
         identity=(text("PatientID"), text("PatientName"), text("StudyInstanceUID")),
         kernel=text("ConvolutionKernel"),
-        thickness_mm=number("SliceThickness") or 0.0,
+        thickness_mm=max(number("SliceThickness") or 0.0, 0.0),
         number=number("InstanceNumber"),
         position=numbers(dataset, "ImagePositionPatient", 3),
         orientation=numbers(dataset, "ImageOrientationPatient", 6),
-        spacing_mm=numbers(dataset, "PixelSpacing", 2),
+        spacing_mm=spacing if spacing and min(spacing) > 0 else None,
         shape=(int(number("Rows") or 0), int(number("Columns") or 0)),
         frames=int(number("NumberOfFrames") or 1),
         colours=(int(number("SamplesPerPixel") or 1), text("PhotometricInterpretation") or "MONOCHROME2"),

@@ -297,6 +297,16 @@ def test_pixels_that_are_not_square_are_told(tmp_path: Path, spacing: list[float
     assert [note.partition(";")[0] for note in info.notes] == [found] * said
 
 
+@pytest.mark.parametrize("spacing", [[-0.7, 0.7], [0.7, 0.0], None])
+def test_a_pixel_spacing_or_thickness_that_is_not_above_0_is_unknown(
+    tmp_path: Path, spacing: list[float] | None
+) -> None:
+    write_series(tmp_path, changes={"PixelSpacing": spacing, "SliceThickness": -3.0})
+    info, _ = only(tmp_path)
+    assert info.spacing_mm[1:] == (0.0, 0.0)
+    assert info.thickness_mm == 0.0
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

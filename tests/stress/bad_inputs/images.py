@@ -445,6 +445,8 @@ IMAGES: tuple[Kind, ...] = (
     _kind("one UID for two images at a place", "done", "4 files, but 3 different SOPInst", one_uid_twice),
     _kind("one UID for all images", "done", "but 1 different SOPInstanceUIDs", changed(SOPInstanceUID="1.2.826.0.1.9")),
     _kind("pixels that are not square", "done", "but denoisers are trained on square", changed(PixelSpacing=[5, 0.7])),
+    _kind("a negative pixel spacing", "done", "", changed(PixelSpacing=[-0.7, 0.7])),
+    _kind("a negative slice thickness", "done", "", changed(SliceThickness=-3)),
     _kind("RescaleType HU_MOD", "done", "", changed(RescaleType="HU_MOD")),
     _kind("two sizes", "refused", "slices differ in size", two_sizes),
     _kind("two pixel spacings", "refused", "slices differ in pixel spacing", one_changed(PixelSpacing=[0.9, 0.5])),
