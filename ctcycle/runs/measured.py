@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ def _send(run: Path, data: str, figures: Mapping[str, float | None], files: Sequ
     tracker = Tracker(settings.tracking.model_copy(update={"uri": uri}), run, run.name, {})
     tracker.start()
     known = {f"eval/{data}/{key}": value for key, value in figures.items() if value is not None}
-    tracker.metrics(known, int(time.time()))  # a later evaluation is a later step
+    tracker.metrics(known, None)  # the first evaluation is step 0, which MLflow shows as a bar
     for file in files:
         tracker.artifact(file, f"eval/{data}")
     tracker.finish("FINISHED")

@@ -146,8 +146,11 @@ class Tracker:
         finally:
             self.finish(status)
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log numbers at ``step``; steps already logged before the run was interrupted are skipped."""
+    def metrics(self, values: Mapping[str, float], step: int | None) -> None:
+        """Log numbers at ``step``, or after their last step if it is None.
+
+        Steps already logged before the run was interrupted are skipped.
+        """
         self._add({"metrics": dict(values), "step": step})
 
     def artifact(self, path: Path, place: str | None = None) -> None:

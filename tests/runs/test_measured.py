@@ -1,6 +1,7 @@
 """Figures of an evaluation reach the MLflow run whose weights made them, and no other."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def test_figures_and_report_are_logged_under_the_run(run: Path, tmp_path: Path) 
     assert log_evaluation(run, digest(run), "test", {"slope": 1.01, "missing": None}, [tmp_path / "report.html"])
     assert logged(run) == {"eval/test/slope": 1.01}
     assert list((run.parent / "mlartifacts").rglob("eval/test/report.html"))
+
+
+def test_a_second_evaluation_is_a_later_step(run: Path) -> None:
+    for slope in (1.01, 1.02):
+        assert log_evaluation(run, digest(run), "test", {"slope": slope})
+    client, run_id = MlflowClient(str(recorded_uri(run))), json.loads((run / "tracking.json").read_text())["run_id"]
+    history = client.get_metric_history(run_id, "eval/test/slope")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 1.01), (1, 1.02)]
+    assert logged(run) == {"eval/test/slope": 1.02}
 
 
 def test_figures_of_other_weights_or_of_a_copy_are_not(run: Path) -> None:

@@ -43,6 +43,8 @@ def _metrics(client: "MlflowClient", run_id: str, _folder: Path, event: Mapping[
     from mlflow.entities import Metric
 
     step = event["step"]
+    if step is None:
+        step = 1 + max((logged.get(key, -1) for key in event["metrics"]), default=-1)
     new = {key: value for key, value in event["metrics"].items() if step > logged.get(key, -1)}
     client.log_batch(run_id, [Metric(key, value, event["time"], step) for key, value in new.items()])
     logged |= dict.fromkeys(new, step)
