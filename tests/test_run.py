@@ -22,8 +22,9 @@ from ctcycle.config.loading import LoadedConfig, load_config
 from ctcycle.config.schema import Denoise
 from ctcycle.config.shipped import config_names
 from ctcycle.errors import ConfigError, CtcycleError, DivergedError, OutputError, SeriesError, StoppedError
-from ctcycle.run import COMMANDS, EXAMPLES, main
 from ctcycle.run import command as console
+from ctcycle.run import main
+from ctcycle.tasks.terminal.parsers import COMMANDS, EXAMPLES
 
 ROOT = Path(__file__).parent.parent
 SCAN = "task: scan\nsources: [{path: somewhere}]\n"
