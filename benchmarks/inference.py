@@ -11,6 +11,7 @@ from ctcycle.bundle.formats import export_network
 from ctcycle.bundle.runtime.speed import phantom
 from ctcycle.ct.hounsfield import HUWindow
 from ctcycle.inference.denoiser import Denoiser
+from ctcycle.inference.routine_dose import measure_noise
 from ctcycle.networks.resnet import ResNetGenerator
 from ctcycle.networks.specs import GeneratorSpec
 
@@ -47,6 +48,7 @@ def ways(spec: GeneratorSpec, side: int) -> dict[str, Work]:
     found |= _onnx(net, window, spec, side)
     found["convolutions alone, channels first"] = forward(calls, torch.contiguous_format)
     found["convolutions alone, channels last"] = forward(calls, torch.channels_last)
+    found["noise measured for the checks"] = lambda: measure_noise([hu])
     return found
 
 
