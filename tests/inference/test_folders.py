@@ -174,7 +174,10 @@ def test_a_long_series_needs_no_more_memory_than_a_short_one(
     write(tmp_path / "short", name, hu.repeat(16, axis=0))
     write(tmp_path / "long", name, hu.repeat(64, axis=0))
     run(tmp_path / "short", tmp_path / "warm", options)
-    short, long = (peak_bytes(tmp_path / part, tmp_path / f"{part}-out", options) for part in ("short", "long"))
+    short, long = (  # the least of two: Python's own tables, such as that of interned names, grow now and then
+        min(peak_bytes(tmp_path / part, tmp_path / f"{part}-{turn}", options) for turn in range(2))
+        for part in ("short", "long")
+    )
     assert long - short < 8 * hu.nbytes  # up to 8 slices are on their way between the threads, sooner or later
 
 
