@@ -26,7 +26,7 @@ EPOCH = 100
 MOST_GROWTH = 0.02
 """Of the memory, after `FILLING`."""
 FILLING = 2
-"""Tenths of the run in which caches fill up and the loaders of training and validation start."""
+"""Tenths of the run that do not count: the first validations draw pictures, for which matplotlib opens two fonts."""
 
 
 @dataclass(frozen=True)
